@@ -1,0 +1,9 @@
+"""``python -m fastgradcheck``: the same as the command ``fastgradcheck``."""
+
+from __future__ import annotations
+
+import sys
+
+from fastgradcheck.cli import main
+
+sys.exit(main())

@@ -1,0 +1,340 @@
+"""What must hold before any long work: repeatable, finite, unmodified inputs, a point that tells.
+
+Each guard either refuses, saying what to change, or leaves a finding.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.parameters import Parameters
+from fastgradcheck.problem import Finding, Objective, Problem
+
+IRREPRODUCIBLE = 1e3
+"""In units of eps * |J|: differences up to this are rounding in another order, which is noise;
+a random draw inside the cost changes J by far more."""
+ELSEWHERE = 1e-6
+"""Relative displacement for the test of hidden state."""
+MINUTES = 120.0
+"""Seconds of predicted work from which a finding warns."""
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What the guards learnt.
+
+    Attributes
+    ----------
+    value : float
+        J(theta).
+    seconds : float
+        One evaluation, the faster of two.
+    serial : bool
+        True if evaluations must not overlap: the cost writes to arrays in args.
+    findings : tuple of Finding
+    evaluations : int
+    """
+
+    value: float
+    seconds: float
+    serial: bool
+    findings: tuple[Finding, ...]
+    evaluations: int
+
+
+def arrays_in(value: Any, path: str = "args") -> Iterator[tuple[str, NDArray[Any]]]:
+    """The arrays in a nest of tuples, lists, dicts and dataclasses, with their paths."""
+    if isinstance(value, np.ndarray):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from arrays_in(part, f"{path}[{key!r}]")
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):
+        for name in value._fields:
+            yield from arrays_in(getattr(value, name), f"{path}.{name}")
+    elif isinstance(value, (tuple, list)):
+        for place, part in enumerate(value):
+            yield from arrays_in(part, f"{path}[{place}]")
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            yield from arrays_in(getattr(value, field.name), f"{path}.{field.name}")
+
+
+def fingerprints(value: Any) -> dict[str, int]:
+    """A checksum of the bytes of every array in a nest."""
+    return {
+        path: zlib.crc32(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
+        for path, array in arrays_in(value)
+        if array.dtype != object
+    }
+
+
+def real_value(value: Any, where: str = "at theta") -> float:
+    """J as a float.
+
+    Raises
+    ------
+    GradcheckTypeError
+        If the cost returned anything but one real number.
+    GradcheckInputError
+        If that is not finite.
+    """
+    if value is None:
+        raise GradcheckTypeError(
+            f"cost returned None {where}: does it end with a return statement? "
+            "It must return one real number."
+        )
+    array = np.asarray(value)
+    if array.dtype.kind == "c":
+        raise GradcheckTypeError(
+            f"cost returned the complex number {array!s} {where}. It must return one real number: "
+            "take the real part or the squared modulus, whichever is your J."
+        )
+    if isinstance(value, tuple):
+        raise GradcheckTypeError(
+            f"cost returned a tuple of {len(value)} {where}. It must return one real number; "
+            "if it returns (J, gradient), pass grad=True."
+        )
+    if array.ndim != 0:
+        raise GradcheckTypeError(
+            f"cost returned an array of shape {array.shape} {where}. It must return one real "
+            "number: a sum or a mean over the examples is the usual J."
+        )
+    if array.dtype.kind not in "fiub":
+        raise GradcheckTypeError(
+            f"cost returned a {type(value).__name__} {where}. It must return one real number."
+        )
+    number = float(array)
+    if not np.isfinite(number):
+        raise GradcheckInputError(
+            f"J is {number} {where}: there is no derivative. log(0), a division by zero or an "
+            "overflow in exp is the usual cause; check at a point where J is finite."
+        )
+    return number
+
+
+def evaluate_gradient(
+    grad: Any, theta: Any, args: tuple[Any, ...], parameters: Parameters
+) -> tuple[NDArray[np.float64], float, tuple[Finding, ...]]:
+    """The analytic gradient, flat, the eps of its dtype, and findings.
+
+    `grad` is called once, with a copy of theta.
+
+    Raises
+    ------
+    GradcheckInputError
+        If it modifies theta or args, or its structure is not theta's.
+    """
+    if not callable(grad):
+        return parameters.match(grad), parameters.gradient_eps(grad), ()
+    mine = copy.deepcopy(theta)
+    before, args_before = fingerprints(mine), fingerprints(args)
+    returned = grad(mine, *args)
+    if fingerprints(mine) != before:
+        raise GradcheckInputError(
+            "grad modifies theta: its values differ after the call. A gradient must leave theta "
+            "as it found it; look for an in-place update such as `theta -= ...`."
+        )
+    changed = _changed(args_before, fingerprints(args))
+    if changed:
+        raise GradcheckInputError(
+            f"grad modifies {changed}: its values differ after the call, so that cost and grad "
+            "no longer see the same data. Work on a copy inside grad."
+        )
+    gradient = parameters.match(returned)
+    findings = []
+    if any(
+        np.shares_memory(part, own)
+        for _, part in arrays_in(returned)
+        for _, own in arrays_in(mine)
+    ):
+        findings.append(
+            Finding(
+                "aliasing",
+                "grad returned theta's own memory, not an array of its own: an in-place update "
+                "of theta changes the gradient too. Return a copy.",
+            )
+        )
+    return gradient, parameters.gradient_eps(returned), tuple(findings)
+
+
+def promoted(value: Any) -> Any:
+    """The same nest with float32 arrays and scalars as float64."""
+    if isinstance(value, (np.ndarray, np.float32)) and value.dtype == np.float32:
+        return value.astype(np.float64)
+    if isinstance(value, tuple):
+        parts = [promoted(part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    if isinstance(value, list):
+        return [promoted(part) for part in value]
+    if isinstance(value, dict):
+        return {key: promoted(part) for key, part in value.items()}
+    return value
+
+
+def in_double(objective: Objective) -> tuple[Objective, tuple[Finding, ...]]:
+    """The objective evaluated in float64 where theta is float32 and the cost accepts it."""
+    if objective.theta.dtype != np.float32:
+        return objective, ()
+    theta = objective.theta.astype(np.float64)
+    theta.setflags(write=False)
+    double = Objective(objective.cost, promoted(objective.args), objective.parameters, theta)
+    single = real_value(objective(objective.theta.copy()))
+    try:
+        value = float(double(theta.copy()))
+    except Exception:  # whatever the user's cost raises when it is given float64
+        value = np.nan
+    if np.isfinite(value) and abs(value - single) <= 1e-2 * abs(single) + 1e-6:
+        return double, (
+            Finding(
+                "float32",
+                "theta is float32: J was evaluated on float64 copies of theta and of the float "
+                "arrays in args, so that only the rounding of your gradient (6e-8) is left.",
+            ),
+        )
+    return objective, (
+        Finding(
+            "float32",
+            "J could only be evaluated in float32: a difference then has about 3 digits, and "
+            "smaller errors of the gradient cannot be seen. Let the cost accept float64.",
+        ),
+    )
+
+
+def inspect(objective: Objective) -> Inspected:
+    """Evaluate J a few times at theta and once elsewhere, and see what that changes.
+
+    Parameters
+    ----------
+    objective : Objective
+
+    Raises
+    ------
+    GradcheckInputError
+        If J is not a finite real number, not repeatable, depends on hidden state, or modifies
+        theta or args.
+    """
+    theta = objective.theta
+    before = fingerprints(objective.args)
+    first, _ = _evaluate(objective, theta)
+    value = real_value(first)
+    changed = _changed(before, fingerprints(objective.args))
+    second, seconds = _evaluate(objective, theta)
+    again = real_value(second)
+    _refuse_random(value, again, changed)
+    _evaluate_elsewhere(objective, theta)
+    third, more = _evaluate(objective, theta)
+    _refuse_state(value, real_value(third, "at theta, after an evaluation elsewhere"), changed)
+    changed = changed or _changed(before, fingerprints(objective.args))
+    findings = []
+    if changed:
+        findings.append(
+            Finding(
+                "scratch",
+                f"cost writes to {changed}, but J does not depend on what was there: a scratch "
+                "array. Evaluations therefore run one after the other; allocate it inside the "
+                "cost to use all cores.",
+            )
+        )
+    return Inspected(value, min(seconds, more), bool(changed), tuple(findings), 4)
+
+
+def _evaluate(objective: Objective, theta: NDArray[Any]) -> tuple[Any, float]:
+    mine = theta.copy()
+    began = time.perf_counter()
+    value = objective(mine)
+    seconds = time.perf_counter() - began
+    if not np.array_equal(mine, theta):
+        place = int(np.argmax(mine != theta))
+        raise GradcheckInputError(
+            f"cost modifies theta: entry {place} was {theta[place]} before the call and is "
+            f"{mine[place]} after it. J must leave theta as it found it; look for an in-place "
+            "operation such as `theta -= ...` or `W *= mask`, and work on a copy."
+        )
+    return value, seconds
+
+
+def _evaluate_elsewhere(objective: Objective, theta: NDArray[Any]) -> tuple[Any, float]:
+    scale = np.maximum(np.abs(theta), float(np.abs(theta).max()) or 1.0)
+    try:
+        return _evaluate(objective, (theta + ELSEWHERE * scale).astype(theta.dtype))
+    except GradcheckInputError:
+        raise
+    except Exception:  # the edge of the domain: the loop meets it again, and says where
+        return np.nan, 0.0
+
+
+def _refuse_random(value: float, again: float, changed: str) -> None:
+    if abs(again - value) <= IRREPRODUCIBLE * np.finfo(np.float64).eps * abs(value):
+        return
+    if changed:
+        raise GradcheckInputError(
+            f"cost modifies {changed}, and J depends on what is there: it is {value!r} at first "
+            f"and {again!r} when evaluated again at the same theta. Work on a copy inside cost."
+        )
+    raise GradcheckInputError(
+        f"cost is not repeatable: J is {value!r}, then {again!r} at the same theta. Dropout or "
+        "another random draw inside the cost is the usual cause: switch it off, or seed it inside "
+        "the cost (in njit code, np.random.seed must be called inside the compiled function)."
+    )
+
+
+def _refuse_state(value: float, later: float, changed: str) -> None:
+    if abs(later - value) <= IRREPRODUCIBLE * np.finfo(np.float64).eps * abs(value):
+        return
+    where = f" It writes to {changed}." if changed else ""
+    raise GradcheckInputError(
+        f"cost keeps hidden state: J is {value!r} at theta, but {later!r} after one evaluation "
+        f"at another theta.{where} Running statistics (batch normalisation), a warm start or a "
+        "cache is the usual cause: freeze it, or reset it inside the cost."
+    )
+
+
+def _changed(before: Mapping[str, int], after: Mapping[str, int]) -> str:
+    return next((path for path in before if before[path] != after.get(path)), "")
+
+
+def slow(seconds: float, evaluations: int, workers: int) -> tuple[Finding, ...]:
+    """A finding if the check will take minutes."""
+    expected = seconds * evaluations / workers
+    if expected < MINUTES:
+        return ()
+    return (
+        Finding(
+            "slow",
+            f"one evaluation of J takes {seconds:.2g} s, {evaluations:,} of them about "
+            f"{expected / 60:.0f} minutes. A gradient can be checked on a subset of the data, "
+            "args=(X[:256], y[:256]), or on some components, sample=0.1.",
+        ),
+    )
+
+
+def uninformative(problem: Problem) -> tuple[Finding, ...]:
+    """Findings about a theta at which a wrong gradient could look right.
+
+    Blocks with several rows that are all equal make hidden units interchangeable: their gradients
+    agree whatever is swapped among them.
+    """
+    findings = []
+    for block in problem.parameters.blocks:
+        part = problem.theta[block.slice]
+        equal = len(block.shape) >= 2 and block.size > 1 and bool(np.all(part == part[0]))
+        if equal:
+            findings.append(
+                Finding(
+                    "symmetric",
+                    f"all entries of {block.name} are {part[0]:g}: its units are interchangeable, "
+                    "and swapped or transposed gradients look right here. Check at a random "
+                    "theta too.",
+                )
+            )
+    return tuple(findings)

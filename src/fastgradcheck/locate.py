@@ -1,0 +1,309 @@
+"""Which entries of a block are wrong: group testing over an abstract probe.
+
+Nothing here knows of derivatives. A probe measures y = r . v for the unknown error vector r,
+restricted to any region of the block, along given random directions v, with bars. A single wrong
+entry is decoded from the measurements already taken: y is then a multiple of one column of V
+(matched filter). What no single entry explains is halved, by rows and by columns, with the same
+v: the other half's y is the parent's minus this one's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck import hashing
+from fastgradcheck.parameters import Block
+
+CAP = 32
+"""Wrong entries followed per block; beyond it, the block is wrong throughout."""
+CHUNK = 1 << 16
+"""Entries decoded at a time."""
+CANDIDATES = 6
+"""So few are told apart by looking at each; more need another direction first ..."""
+EXTRA_DIRECTIONS = 3
+"""... of which this many are tried."""
+WITNESSES = 3
+"""A region is wrong throughout if all of so many entries drawn from it are."""
+
+Region = NDArray[np.int64]
+"""start, columns, row0, row1, column0, column1: see `fastgradcheck.plans.Directions`."""
+Probe = Callable[
+    [NDArray[np.int64], NDArray[np.uint64]], tuple[NDArray[np.float64], NDArray[np.float64]]
+]
+"""(regions, keys) to (y, bars), one per row."""
+Look = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
+"""Entries to whether each is wrong, by its own difference."""
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """What was found in one block.
+
+    Attributes
+    ----------
+    entries : tuple of int
+        Flat indices of single wrong entries.
+    regions : tuple of Region
+        Rows, columns or other regions that are wrong throughout.
+    complete : bool
+        False if there is more than could be followed.
+    """
+
+    entries: tuple[int, ...]
+    regions: tuple[Region, ...]
+    complete: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Suspect:
+    """A region that disagrees, and how: y and bars along the directions `keys`."""
+
+    region: Region
+    y: NDArray[np.float64]
+    error: NDArray[np.float64]
+
+    @property
+    def fails(self) -> bool:
+        return bool(np.any(np.abs(self.y) > self.error))
+
+    @property
+    def size(self) -> int:
+        return (rows_of(self.region)) * (columns_of(self.region))
+
+
+def rows_of(region: Region) -> int:
+    return int(region[3] - region[2])
+
+
+def columns_of(region: Region) -> int:
+    return int(region[5] - region[4])
+
+
+def named(block: Block, region: Region) -> str:
+    """A region in the words of an address: ``W1[3, :]``, ``W1[:, 5]``, ``b1[4:8]``."""
+    if np.array_equal(region, [block.start, block.columns, 0, block.rows, 0, block.columns]):
+        return block.name
+    rows = _span(int(region[2]), int(region[3]), block.rows)
+    columns = _span(int(region[4]), int(region[5]), block.columns)
+    if len(block.shape) < 2:
+        return f"{block.name}[{columns}]"
+    if len(block.shape) > 2:
+        if columns != ":":
+            first = np.unravel_index(int(region[4]), block.shape[1:])
+            last = np.unravel_index(int(region[5]) - 1, block.shape[1:])
+            columns = ", ".join(
+                _span(int(a), int(b) + 1, -1) for a, b in zip(first, last, strict=True)
+            )
+        else:
+            columns = "..."
+    return f"{block.name}[{rows}, {columns}]"
+
+
+def _span(low: int, high: int, size: int) -> str:
+    if (low, high) == (0, size):
+        return ":"
+    return str(low) if high == low + 1 else f"{low}:{high}"
+
+
+def entries_of(region: Region) -> Iterator[NDArray[np.int64]]:
+    """The flat indices of a region, row by row, in chunks."""
+    start, columns, row0, row1, column0, column1 = (int(x) for x in region)
+    width = column1 - column0
+    for first in range(0, (row1 - row0) * width, CHUNK):
+        place = np.arange(first, min(first + CHUNK, (row1 - row0) * width))
+        yield start + columns * (row0 + place // width) + column0 + place % width
+
+
+def halves(region: Region, axis: int) -> tuple[Region, Region]:
+    """The two halves of a region, by rows (0) or by columns (1)."""
+    low, high = 2 + 2 * axis, 3 + 2 * axis
+    middle = (region[low] + region[high]) // 2
+    first, second = region.copy(), region.copy()
+    first[high] = second[low] = middle
+    return first, second
+
+
+def decode(
+    suspect: Suspect, keys: NDArray[np.uint64], most: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The single entries, and their errors, that alone would explain a suspect's y.
+
+    Least squares of y on each column of V, weighted by the bars; an entry explains y if no
+    residual exceeds its bar. At most `most` + 1 are returned.
+    """
+    y, error = suspect.y, suspect.error
+    weight = 1 / np.maximum(error, np.finfo(float).tiny) ** 2
+    weight /= weight.max()
+    indices, errors, count = [], [], 0
+    for index in entries_of(suspect.region):
+        v = np.stack([hashing.direction(key, index) for key in keys])
+        size = (weight * y) @ v / (weight @ v**2)
+        fits = np.all(np.abs(y[:, np.newaxis] - size * v) <= error[:, np.newaxis], axis=0)
+        indices.append(index[fits])
+        errors.append(size[fits])
+        count += int(fits.sum())
+        if count > most:
+            break
+    return np.concatenate(indices)[: most + 1], np.concatenate(errors)[: most + 1]
+
+
+@dataclass
+class _Search:
+    probe: Probe
+    look: Look
+    keys: NDArray[np.uint64]
+    rng: np.random.Generator
+    entries: list[int] = field(default_factory=list)
+    regions: list[Region] = field(default_factory=list)
+    lost: bool = False
+
+    def follow(self, suspect: Suspect) -> list[Suspect]:
+        """Settle a suspect, or return the smaller ones that it falls into."""
+        entry = self.single(suspect)
+        if entry is not None:
+            self.entries.append(entry)
+            return []
+        if suspect.size == 1:
+            # Its own difference does not confirm what the directions say.
+            self.lost = True
+            return []
+        if self.throughout(suspect.region):
+            self.regions.append(suspect.region)
+            return []
+        return self.split(suspect)
+
+    def single(self, suspect: Suspect) -> int | None:
+        """The one entry that explains a suspect and is confirmed, if there is one."""
+        keys = self.keys
+        index, _ = decode(suspect, keys, 64 * CANDIDATES)
+        for extra in range(EXTRA_DIRECTIONS):
+            if len(index) <= CANDIDATES:
+                break
+            key = np.array([hashing.key(int(keys[0]), 1000 + extra)])
+            y, error = self.probe(suspect.region[np.newaxis], key)
+            keys = np.append(keys, key)
+            suspect = Suspect(
+                suspect.region, np.append(suspect.y, y), np.append(suspect.error, error)
+            )
+            index, _ = decode(suspect, keys, 64 * CANDIDATES)
+        if not 0 < len(index) <= CANDIDATES:
+            return None
+        wrong = index[self.look(index)]
+        return int(wrong[0]) if len(wrong) == 1 else None
+
+    def throughout(self, region: Region) -> bool:
+        """Whether entries drawn at random are all wrong; only asked of blocks and of lines."""
+        rows, columns = rows_of(region), columns_of(region)
+        whole = columns == region[1] and region[2] == 0 and self.root is region
+        if not (whole or min(rows, columns) == 1) or rows * columns < 2:
+            return False
+        place = self.rng.choice(rows * columns, min(WITNESSES, rows * columns), replace=False)
+        row, column = region[2] + place // columns, region[4] + place % columns
+        return bool(self.look(region[0] + row * region[1] + column).all())
+
+    root: Region = field(default_factory=lambda: np.zeros(6, np.int64))
+
+    def split(self, suspect: Suspect) -> list[Suspect]:
+        """Look at the halves by rows and by columns, along one direction; keep what fails."""
+        region = suspect.region
+        axes = [axis for axis in (0, 1) if region[3 + 2 * axis] - region[2 + 2 * axis] > 1]
+        firsts = [halves(region, axis)[0] for axis in axes]
+        y, error = self.probe(np.stack(firsts), np.repeat(self.keys[:1], len(axes)))
+        parts = {axis: _parts(suspect, float(y[k]), float(error[k])) for k, axis in enumerate(axes)}
+        failing = {axis: [abs(p) > e for p, e in parts[axis]] for axis in axes}
+        single = [axis for axis in axes if sum(failing[axis]) == 1]
+        if not single:
+            axis = max(axes, key=lambda a: region[3 + 2 * a] - region[2 + 2 * a])
+            return self.both(suspect, axis, *parts[axis][0])
+        for axis in single:
+            region = halves(region, axis)[failing[axis].index(True)]
+        if len(single) < len(axes):
+            axis = single[0]
+            region = self.line(region, axis, *parts[axis][failing[axis].index(True)])
+        return [self.measured(region)]
+
+    def both(self, suspect: Suspect, axis: int, y0: float, error0: float) -> list[Suspect]:
+        """The two halves, the first measured along the other directions too."""
+        first, second = halves(suspect.region, axis)
+        rest = len(self.keys) - 1
+        y, error = self.probe(np.repeat(first[np.newaxis], rest, axis=0), self.keys[1:])
+        y, error = np.append(y0, y), np.append(error0, error)
+        pair = (
+            Suspect(first, y, error),
+            Suspect(second, suspect.y - y, suspect.error + error),
+        )
+        return [half for half in pair if half.fails]
+
+    def line(self, region: Region, axis: int, y: float, error: float) -> Region:
+        """Halve along one axis only, one direction at a time, while only one half fails.
+
+        This is how a whole wrong row or column is reached: across the other axis both halves of
+        it always fail.
+        """
+        while region[3 + 2 * axis] - region[2 + 2 * axis] > 1:
+            pair = halves(region, axis)
+            (part,), (bar,) = self.probe(pair[0][np.newaxis], self.keys[:1])
+            ys, errors = (float(part), y - float(part)), (float(bar), error + float(bar))
+            fails = [abs(ys[k]) > errors[k] for k in (0, 1)]
+            if sum(fails) != 1:
+                break
+            k = fails.index(True)
+            region, y, error = pair[k], ys[k], errors[k]
+        return region
+
+    def measured(self, region: Region) -> Suspect:
+        """A region, measured along all directions."""
+        regions = np.repeat(region[np.newaxis], len(self.keys), axis=0)
+        return Suspect(region, *self.probe(regions, self.keys))
+
+
+def _parts(parent: Suspect, y: float, error: float) -> list[tuple[float, float]]:
+    """y and bar of the first half, as measured, and of the second, by difference."""
+    return [(y, error), (float(parent.y[0]) - y, float(parent.error[0]) + error)]
+
+
+def locate(
+    region: Region,
+    keys: NDArray[np.uint64],
+    y: NDArray[np.float64],
+    error: NDArray[np.float64],
+    probe: Probe,
+    look: Look,
+    seed: int = 0,
+    cap: int = CAP,
+) -> Located:
+    """Find the wrong entries of a region that fails.
+
+    Parameters
+    ----------
+    region : int64 array, shape (6,)
+    keys : uint64 array, shape (m,)
+        The directions that were measured.
+    y, error : float64 arrays, shape (m,)
+        What they gave.
+    probe : callable
+        ``probe(regions, keys) -> (y, error)``.
+    look : callable
+        ``look(indices) -> bool array``: whether each entry is wrong by its own difference.
+    seed : int
+        Of the entries drawn as witnesses.
+    cap : int
+        Give up beyond this many.
+
+    Returns
+    -------
+    Located
+    """
+    search = _Search(probe, look, keys, np.random.default_rng([seed, 3]))
+    search.root = region
+    queue = [Suspect(region, y, error)]
+    while queue:
+        if len(search.entries) + len(search.regions) + len(queue) > cap:
+            return Located(tuple(sorted(search.entries)), tuple(search.regions), False)
+        queue.sort(key=lambda suspect: float(np.max(np.abs(suspect.y))))
+        queue += search.follow(queue.pop())
+    return Located(tuple(sorted(search.entries)), tuple(search.regions), not search.lost)

@@ -1,0 +1,103 @@
+"""`numerical_gradient`: the derivative with its error bar, as a tool of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck import guards, noise, steps
+from fastgradcheck.engines import open_engine, refuse_unknown
+from fastgradcheck.engines.blas import one_blas_thread
+from fastgradcheck.evidence import of_ladders
+from fastgradcheck.ladder import climb
+from fastgradcheck.parameters import describe
+from fastgradcheck.problem import Objective
+from fastgradcheck.stream import Stream
+
+
+@dataclass(frozen=True, eq=False)
+class NumericalGradient:
+    """A numerical gradient and how far it can be trusted.
+
+    Attributes
+    ----------
+    value : of theta's structure
+        The derivative; on a kink the mean of the one-sided slopes.
+    error : of theta's structure
+        Error bars: |value - truth| stays below, for at least 999 of 1,000 components.
+    evaluations : int
+        How often J was evaluated.
+    """
+
+    value: Any
+    error: Any
+    evaluations: int
+
+
+def numerical_gradient(
+    cost: Callable[..., Any],
+    theta: Any,
+    *,
+    args: tuple[Any, ...] = (),
+    layout: Mapping[str, Any] | None = None,
+    bounds: Any = None,
+    engine: str = "auto",
+    n_jobs: int | None = None,
+    seed: int = 0,
+) -> NumericalGradient:
+    """Differentiate `cost` numerically, every component with an error bar of its own.
+
+    Each component is measured on a ladder of at least nine steps (18 evaluations of J): slower
+    than a plain difference, but right without tuning, and it says how right.
+
+    Parameters
+    ----------
+    cost, theta, args, layout, bounds, engine, n_jobs
+        As in `gradcheck`.
+    seed : int
+        Of the direction along which the noise of J is measured.
+
+    Returns
+    -------
+    NumericalGradient
+
+    Raises
+    ------
+    GradcheckInputError, CostEvaluationError
+        As in `gradcheck`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgradcheck import numerical_gradient
+    >>> numeric = numerical_gradient(lambda t: np.exp(t).sum(), np.array([0.0, 1.0]))
+    >>> bool((abs(numeric.value - np.exp([0.0, 1.0])) <= numeric.error).all())
+    True
+    """
+    refuse_unknown(engine)
+    parameters = describe(theta, layout)
+    flat = parameters.flatten(theta)
+    limits = steps.flat_bounds(bounds, flat, parameters)
+    with one_blas_thread():
+        objective, _ = guards.in_double(Objective(cost, tuple(args), parameters, flat))
+        inspected = guards.inspect(objective)
+        running = open_engine(objective, engine, n_jobs, serial=inspected.serial)
+        try:
+            stream = Stream(running)
+            stream.evaluations = inspected.evaluations
+            level = noise.measure(stream, inspected.value, seed).level
+            every = np.arange(parameters.size)
+            largest = steps.FIRST_RUNG * steps.scales(objective.theta, parameters)
+            settled = climb(stream, every, largest, inspected.value, level, limits, "gradient")
+        finally:
+            running.close()
+    measured = of_ladders(settled, np.full(parameters.size, np.nan))
+    middle: NDArray[np.float64] = (measured.lower + measured.upper) / 2
+    reach = measured.error + (measured.upper - measured.lower) / 2
+    return NumericalGradient(
+        parameters.unflatten(middle), parameters.unflatten(reach), stream.evaluations
+    )

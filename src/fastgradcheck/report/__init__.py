@@ -1,0 +1,1 @@
+"""Render a result as text, JSON, HTML or pictures; compute nothing."""

@@ -1,0 +1,277 @@
+"""What a report says, whatever the medium: the sentences, rows and orders that all share."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.report.numbers import count, percent, plural, seconds, short
+from fastgradcheck.result import BlockResult, GradcheckResult, Verdict
+
+_RANK = {Verdict.WRONG: 0, Verdict.UNDECIDED: 1, Verdict.AGREES: 2, Verdict.SKIPPED: 3}
+_VERDICTS = tuple(Verdict)
+_PLACE = re.compile(r"(?:\[(\d+(?:, \d+)*)\])?")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured component, ready to be shown.
+
+    Attributes
+    ----------
+    address : str
+    analytic, numeric, bar : float
+    verdict : Verdict
+    """
+
+    address: str
+    analytic: float
+    numeric: float
+    bar: float
+    verdict: Verdict
+
+    @property
+    def ratio(self) -> float | None:
+        """The factor analytic / numeric; None if the numeric side cannot be told from zero."""
+        if not abs(self.numeric) > self.bar:
+            return None
+        return self.analytic / self.numeric
+
+    @property
+    def relative_error(self) -> float:
+        """|analytic - numeric| / max(|analytic|, |numeric|); 0 where both are exactly zero."""
+        if self.analytic == self.numeric:
+            return 0.0
+        scale = max(abs(self.analytic), abs(self.numeric))
+        return abs(self.analytic - self.numeric) / scale if math.isfinite(scale) else math.nan
+
+
+def measured(block: BlockResult) -> bool:
+    """Whether anything at all is known about the block."""
+    return bool(block.checked or block.directions)
+
+
+def blocks_worst_first(result: GradcheckResult) -> tuple[BlockResult, ...]:
+    """The blocks: wrong before undecided before agreeing, then by relative difference."""
+
+    def badness(block: BlockResult) -> tuple[int, bool, float]:
+        difference = block.relative_difference
+        # NaN is worse than any number; a block never measured comes last of its kind.
+        known = -math.inf if math.isnan(difference) else -difference
+        return _RANK[block.verdict], not measured(block), known
+
+    return tuple(sorted(result.blocks, key=badness))
+
+
+def address(blocks: Sequence[BlockResult], index: int) -> str:
+    """The address of a flat index, such as ``W1[3, 5]``."""
+    start = 0
+    for block in blocks:
+        if index < start + block.size:
+            if not block.shape:
+                return block.name
+            place = np.unravel_index(index - start, block.shape)
+            return f"{block.name}[{', '.join(str(int(i)) for i in place)}]"
+        start += block.size
+    return f"theta[{index}]"
+
+
+def index(blocks: Sequence[BlockResult], address: str) -> int | None:
+    """The flat index of a component's address; None for a region, a block or a stranger."""
+    start = 0
+    for block in blocks:
+        if address.startswith(block.name):
+            place = _PLACE.fullmatch(address[len(block.name) :])
+            axes = tuple(int(i) for i in (place[1] or "").split(",") if i) if place else None
+            if axes is not None and len(axes) == len(block.shape):
+                return start + int(np.ravel_multi_index(axes, block.shape)) if axes else start
+        start += block.size
+    return None
+
+
+def worst_rows(result: GradcheckResult, limit: int) -> tuple[Row, ...]:
+    """The worst measured components, at most `limit`: those named wrong first, in their order."""
+    return tuple(
+        Row(
+            address(result.blocks, int(record["index"])),
+            float(record["analytic"]),
+            float(record["numeric"]),
+            float(record["error"]),
+            _VERDICTS[int(record["verdict"])],
+        )
+        for record in result.components[_worst(result, limit)]
+    )
+
+
+def _worst(result: GradcheckResult, limit: int) -> list[int]:
+    """Positions in `components`: the named, then by verdict and absolute difference."""
+    components = result.components
+    with np.errstate(invalid="ignore", over="ignore"):
+        distance = np.abs(components["analytic"] - components["numeric"])
+    distance[np.isnan(distance)] = np.inf
+    ranks = np.array([_RANK[verdict] for verdict in _VERDICTS])[components["verdict"]]
+    order = _named(result, limit)
+    for rank in range(len(_VERDICTS)):
+        if len(order) < 2 * limit:
+            order += _largest(np.flatnonzero(ranks == rank), distance, limit)
+    return list(dict.fromkeys(order))[:limit]
+
+
+def _named(result: GradcheckResult, limit: int) -> list[int]:
+    """Positions in `components` of the first entries that the result calls wrong."""
+    indices = result.components["index"]
+    wanted = [index(result.blocks, name) for name in result.wrong[:limit]]
+    return [
+        int(position)
+        for i in wanted
+        if i is not None
+        for position in np.flatnonzero(indices == i)[:1]
+    ]
+
+
+def _largest(among: NDArray[np.int64], distance: NDArray[np.float64], limit: int) -> list[int]:
+    if len(among) > limit:
+        among = among[np.argpartition(-distance[among], limit)[:limit]]
+    return [int(i) for i in among[np.argsort(-distance[among], kind="stable")]]
+
+
+def headline(result: GradcheckResult) -> str:
+    """The verdict's sentence and its `details`."""
+    return f"{result.verdict.sentence} {details(result)}".strip()
+
+
+def details(result: GradcheckResult) -> str:
+    """The numbers behind the verdict, and what they were held against."""
+    if result.verdict is Verdict.SKIPPED:
+        return ""
+    return f"{_difference(result)} {_why(result)}".strip()
+
+
+def _difference(result: GradcheckResult) -> str:
+    if not result.blocks or not any(map(measured, result.blocks)):
+        return "Nothing was measured."
+    if result.relative_difference == result.limit == 0.0:
+        return "Relative difference exactly 0."
+    return (
+        f"Relative difference {short(result.relative_difference)}, at most {short(result.limit)} "
+        f"with the error bars; threshold {short(result.threshold)}."
+    )
+
+
+def _why(result: GradcheckResult) -> str:
+    if result.verdict is Verdict.AGREES:
+        return _seen(result)
+    if result.verdict is Verdict.WRONG and result.limit <= result.threshold:
+        return (
+            "The difference as a whole is below the threshold, but single components are off by "
+            f"more than rtol = {short(result.rtol)}."
+        )
+    return ""
+
+
+def _seen(result: GradcheckResult) -> str:
+    resolution = result.resolution
+    if not math.isfinite(resolution.size):
+        return ""
+    relative = (
+        f" ({short(resolution.relative)} of the median entry)"
+        if math.isfinite(resolution.relative)
+        else ""
+    )
+    return (
+        f"A single component wrong by more than {short(resolution.size)}{relative} would have "
+        f"been seen with probability {percent(resolution.probability)}."
+    )
+
+
+def wrong_line(result: GradcheckResult, limit: int, shown: Sequence[Row] = ()) -> str:
+    """Which components are wrong, the first `limit` by name; empty if `shown` says it all."""
+    if {row.address for row in shown}.issuperset(result.wrong):
+        return ""
+    more = len(result.wrong) - limit
+    listed = ", ".join(result.wrong[:limit])
+    return f"{listed}, and {count(more)} more" if more > 0 else listed
+
+
+def cost_line(result: GradcheckResult) -> str:
+    """What the check took, and what repeats it."""
+    time = seconds(result.seconds.total)
+    if result.seconds.compiling > 0.0:
+        time += f" ({seconds(result.seconds.compiling)} of it compiling)"
+    return (
+        f"{plural(result.evaluations, 'evaluation')} of J in {time}; "
+        f"engine {result.engine}, n_jobs={result.n_jobs}, scheme {result.scheme}, "
+        f"strategy {result.strategy}, seed={result.seed}"
+    )
+
+
+def next_steps(result: GradcheckResult, limit: int) -> tuple[str, ...]:
+    """What to do now; for an undecided check a line per undecided block, at most `limit`."""
+    return _NEXT[result.verdict](result, limit)
+
+
+def _after_wrong(result: GradcheckResult, limit: int) -> tuple[str, ...]:
+    wrong = [block for block in result.blocks if block.verdict is Verdict.WRONG]
+    where = result.wrong[0] if result.wrong else ""
+    if len(wrong) > 1:
+        first = (
+            f"Look at {wrong[-1].name} first: it is the last wrong block, and back-propagation "
+            "may carry its error to the blocks before it. Mend it and check again."
+        )
+    elif wrong:
+        name = wrong[0].name
+        first = f"Look at the lines that compute the gradient of {name}"
+        first += f", beginning with {where}." if where not in ("", name) else "."
+    else:
+        first = f"Look at the lines that compute the gradient at {where or 'the worst component'}."
+    return (first, *_go_on(result))
+
+
+def _after_undecided(result: GradcheckResult, limit: int) -> tuple[str, ...]:
+    undecided = [b for b in blocks_worst_first(result) if b.verdict is Verdict.UNDECIDED]
+    lines = [f"{block.name}: {block.reason}" for block in undecided if block.reason]
+    if len(lines) > limit:
+        more = plural(len(lines) - limit, "more undecided block")
+        lines = [*lines[:limit], f"{more}: see the verbose report."]
+    if not lines and not result.interrupted:
+        lines = ["Check at another point, or in float64, or with a larger threshold."]
+    return (*lines, *_go_on(result))
+
+
+def _after_agrees(result: GradcheckResult, limit: int) -> tuple[str, ...]:
+    steps = [
+        "Check again after some training: some bugs do not show at the initial parameters.",
+        *_go_on(result),
+    ]
+    checked = sum(block.checked for block in result.blocks)
+    if checked < result.size and not result.interrupted:
+        covered = all(block.directions for block in result.blocks)
+        what = "To measure every component by itself" if covered else "To check everything"
+        steps.append(f'{what}: strategy="components" and no sample.')
+    return tuple(steps)
+
+
+def _after_skipped(result: GradcheckResult, limit: int) -> tuple[str, ...]:
+    return ("Unset the environment variable FASTGRADCHECK to check again.",)
+
+
+def _go_on(result: GradcheckResult) -> tuple[str, ...]:
+    if not result.interrupted:
+        return ()
+    return (
+        "The check was stopped before it was through: a larger budget covers more, and "
+        "checkpoint=path continues from where it stopped.",
+    )
+
+
+_NEXT = {
+    Verdict.WRONG: _after_wrong,
+    Verdict.UNDECIDED: _after_undecided,
+    Verdict.AGREES: _after_agrees,
+    Verdict.SKIPPED: _after_skipped,
+}

@@ -1,0 +1,309 @@
+"""Pictures of the evidence with matplotlib (extra ``plot``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.problem import Problem
+from fastgradcheck.report import content, pictures
+from fastgradcheck.report.numbers import bar, count, short
+from fastgradcheck.result import GradcheckResult, Sweep, Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+KINDS = ("scatter", "heatmap", "steps", "secant")
+_POINTS, _SIDE = 20_000, 256
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
+
+
+def plot(result: GradcheckResult, kind: str | None = None) -> Figure:
+    """Pictures of a result.
+
+    Parameters
+    ----------
+    result : GradcheckResult
+    kind : {"scatter", "heatmap", "steps", "secant"}, optional
+        Analytic against numeric; the relative error in the blocks' own shapes; the V-curve of
+        error against step; the two-sided against the one-sided secant. By default all four.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    GradcheckInputError
+        If there is no such picture, or nothing to draw in it.
+    """
+    if kind is not None and kind not in KINDS:
+        raise GradcheckInputError(
+            f"kind={kind!r} is not a picture; use one of {', '.join(map(repr, KINDS))}, "
+            "or None for all four."
+        )
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError(
+            "Pictures need matplotlib, which is not installed: "
+            "pip install 'fastgradcheck[plot]'. The text report and to_json() work without."
+        ) from error
+    if kind == "heatmap":
+        return _heat_figure(result, pyplot.figure(figsize=(9.0, 6.0), layout="constrained"))
+    if kind is not None:
+        figure = pyplot.figure(figsize=(7.0, 5.0), layout="constrained")
+        _PANELS[kind](result, figure.add_subplot())
+        return figure
+    figure = pyplot.figure(figsize=(13.0, 9.5), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.05, hspace=0.06)  # type: ignore[union-attr, call-arg]
+    figure.suptitle(f"{result.verdict.value}: {result.verdict.sentence}", fontsize="large")
+    for axes, name in zip(figure.subplots(2, 2).flat, KINDS, strict=True):
+        try:
+            _PANELS[name](result, axes)
+        except GradcheckInputError as error:
+            _excuse(axes, str(error))
+    return figure
+
+
+def _excuse(axes: Axes, reason: str) -> None:
+    axes.clear()
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, reason, ha="center", va="center", wrap=True, color=_GREY)
+
+
+def _nothing(what: str) -> GradcheckInputError:
+    return GradcheckInputError(
+        f"No {what} to draw: the check measured no component by itself. "
+        'Check with sample=100 or strategy="components".'
+    )
+
+
+# -- analytic against numeric ----------------------------------------------------------------
+
+
+def _scatter(result: GradcheckResult, axes: Axes) -> None:
+    points = pictures.points(result, _POINTS)
+    if not len(points.numeric):
+        raise _nothing("components")
+    largest = np.abs(np.concatenate([points.analytic, points.numeric])).max() or 1.0
+    reach = 1.08 * largest
+    axes.axline((0.0, 0.0), slope=1.0, color=_GREY, lw=1.0, zorder=1, label="analytic = numeric")
+    if points.factor is not None:
+        axes.axline(
+            (0.0, 0.0),
+            slope=points.factor,
+            color=_ORANGE,
+            lw=1.0,
+            ls="--",
+            zorder=1,
+            label=f"slope {points.factor:.4g}: the factor",
+        )
+    for verdict, marker in ((Verdict.AGREES, "o"), (Verdict.UNDECIDED, "s"), (Verdict.WRONG, "x")):
+        mine = points.verdict == verdict.code
+        if mine.any():
+            axes.plot(
+                points.numeric[mine],
+                points.analytic[mine],
+                marker,
+                ms=5.0,
+                color=pictures.COLORS[verdict],
+                alpha=0.8,
+                label=f"{verdict.value.lower()} ({count(int(mine.sum()))})",
+            )
+    spread = 1.08 * (np.abs(points.numeric).max() or largest)
+    if reach <= 3.0 * spread:
+        spread = reach
+        axes.set_aspect("equal")
+    axes.set_xlim(-spread, spread)
+    axes.set_ylim(-reach, reach)
+    axes.set(xlabel="numeric derivative", ylabel="analytic derivative")
+    axes.set_title("Analytic against numeric")
+    axes.grid(alpha=0.25)
+    axes.legend(loc="best", fontsize="small")
+
+
+# -- heat maps -------------------------------------------------------------------------------
+
+
+def _heat_figure(result: GradcheckResult, figure: Figure) -> Figure:
+    maps = pictures.heat_maps(result, 6, _SIDE)
+    if not maps:
+        raise _nothing("heat map")
+    columns = min(len(maps), 3) if len(maps) != 4 else 2
+    grid = figure.subplots(-(-len(maps) // columns), columns, squeeze=False)
+    for axes in grid.flat[len(maps) :]:
+        axes.set_axis_off()
+    for axes, heat in zip(grid.flat, maps, strict=False):
+        image = _draw_heat(axes, heat)
+    figure.colorbar(image, ax=grid, shrink=0.8, label="log10 of the relative error")
+    figure.suptitle("Relative error where it was measured (grey: not measured)")
+    return figure
+
+
+def _heat_panel(result: GradcheckResult, axes: Axes) -> None:
+    maps = pictures.heat_maps(result, 1, _SIDE)
+    if not maps:
+        raise _nothing("heat map")
+    image = _draw_heat(axes, maps[0])
+    label = "log10 of the relative error"
+    axes.figure.colorbar(image, ax=axes, label=label)
+    axes.set_title(f"Relative error of {maps[0].block.name} (grey: not measured)")
+
+
+def _draw_heat(axes: Axes, heat: pictures.Heat) -> Any:
+    image = axes.imshow(
+        np.ma.masked_invalid(heat.cells),
+        cmap="viridis",
+        vmin=-pictures.DECADES,
+        vmax=0.0,
+        aspect="auto",
+        interpolation="nearest",
+        extent=(-0.5, heat.columns - 0.5, heat.rows - 0.5, -0.5),
+    )
+    axes.set_facecolor("#C8C8C8")
+    axes.locator_params(integer=True)
+    if heat.rows == 1:
+        axes.set_yticks([])
+    axes.set_title(f"{heat.block.name} {heat.block.shape}", fontsize="medium")
+    axes.set_xlabel("column" if heat.rows > 1 else "entry")
+    axes.set_ylabel("row" if heat.rows > 1 else "")
+    return image
+
+
+# -- the V-curve -----------------------------------------------------------------------------
+
+
+def _steps(result: GradcheckResult, axes: Axes) -> None:
+    sweep = result.sweeps[0] if result.sweeps else _measured_sweep(result)
+    curve = pictures.curve(result, sweep, content.index(result.blocks, sweep.address))
+    axes.loglog(
+        sweep.steps, curve.errors, "o-", color=_BLUE, ms=4.0, lw=1.2, label="central difference"
+    )
+    axes.loglog(
+        sweep.steps[curve.chosen],
+        curve.errors[curve.chosen],
+        "D",
+        ms=9.0,
+        mfc="none",
+        mew=2.0,
+        color=_ORANGE,
+        label=f"chosen step {short(float(sweep.steps[curve.chosen]))}",
+    )
+    if sweep.error > 0.0:
+        axes.axhline(sweep.error, color=_GREEN, ls="--", lw=1.2, label=f"bar {bar(sweep.error)}")
+    if curve.analytic:
+        axes.axhline(
+            curve.analytic,
+            color=_ORANGE,
+            ls=":",
+            lw=1.8,
+            label=f"analytic is {short(curve.analytic)} away",
+        )
+    axes.set(xlabel="step epsilon", ylabel="|difference - value|")
+    axes.set_title(f"Error against step for {sweep.address}")
+    axes.grid(alpha=0.25)
+    axes.legend(loc="best", fontsize="small")
+
+
+def _worst_component(result: GradcheckResult) -> content.Row:
+    rows = content.worst_rows(result, 1)
+    if not rows:
+        raise _nothing("component")
+    return rows[0]
+
+
+def _along(result: GradcheckResult, row: content.Row) -> tuple[Problem, int]:
+    if result.problem is None:
+        raise GradcheckInputError(
+            "This picture evaluates the cost, and a result that was read back from JSON no "
+            "longer holds it. Check again and plot that result."
+        )
+    index = content.index(result.blocks, row.address)
+    if index is None:
+        raise _nothing("component")
+    return result.problem, index
+
+
+def _values(problem: Problem, index: int, offsets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """J where one component is displaced by the offsets."""
+    theta = np.array(problem.theta)
+    start = theta[index]
+    values = np.empty(len(offsets))
+    for k, offset in enumerate(offsets):
+        theta[index] = start + offset
+        values[k] = float(problem.objective(theta))
+    return values
+
+
+def _measured_sweep(result: GradcheckResult) -> Sweep:
+    """A ladder of steps for the worst component; its value is that of the check."""
+    row = _worst_component(result)
+    problem, index = _along(result, row)
+    start = float(problem.theta[index])
+    steps = max(1.0, abs(start)) * 10.0 ** np.arange(-1.0, -13.0, -0.5)
+    # The displacement that arithmetic takes, not the nominal one.
+    up, down = (start + steps) - start, (start - steps) - start
+    keep = up > down
+    up, down = up[keep], down[keep]
+    rise = _values(problem, index, up) - _values(problem, index, down)
+    return Sweep(row.address, steps[keep], rise / (up - down), row.numeric, row.bar)
+
+
+# -- secants ---------------------------------------------------------------------------------
+
+
+def _secant(result: GradcheckResult, axes: Axes) -> None:
+    row = _worst_component(result)
+    problem, index = _along(result, row)
+    epsilon = 0.5 * max(1.0, abs(float(problem.theta[index])))
+    offsets = np.linspace(-1.6, 1.6, 65) * epsilon
+    values = _values(problem, index, offsets)
+    low, middle, high = values[12], values[32], values[52]  # at -1, 0 and 1 epsilon
+    if not np.isfinite([low, middle, high]).all():
+        raise GradcheckInputError(
+            f"J is not finite within {short(epsilon)} of {row.address}: no secants to draw."
+        )
+    two, one = (high - low) / (2.0 * epsilon), (high - middle) / epsilon
+    axes.plot(offsets, values, color="black", lw=1.8, label="J")
+    axes.plot(
+        offsets,
+        0.5 * (low + high) + two * offsets,
+        color=_BLUE,
+        label=f"two-sided secant: {two:.4g}",
+    )
+    axes.plot(
+        offsets, middle + one * offsets, "--", color=_ORANGE, label=f"one-sided secant: {one:.4g}"
+    )
+    axes.plot(
+        offsets,
+        middle + row.analytic * offsets,
+        ":",
+        lw=2.2,
+        color=_GREEN,
+        label=f"analytic gradient: {row.analytic:.4g}",
+    )
+    axes.plot([-epsilon, 0.0, epsilon], [low, middle, high], "o", color="black", ms=6.0)
+    _frame(axes, values, low, high)
+    axes.set_xticks([-epsilon, 0.0, epsilon], ["theta-", row.address, "theta+"])
+    axes.set(xlabel=f"theta- and theta+ are {short(epsilon)} away", ylabel="J")
+    axes.set_title(f"Two-sided against one-sided slope at {row.address}")
+    axes.grid(alpha=0.25)
+    axes.legend(loc="best", fontsize="small")
+
+
+def _frame(axes: Axes, values: NDArray[np.float64], low: float, high: float) -> None:
+    """Keep a steep wrong slope from squeezing the curve flat."""
+    finite = values[np.isfinite(values)]
+    bottom, top = float(finite.min()), float(finite.max())
+    margin = 0.6 * (top - bottom) or max(abs(low), abs(high), 1.0) * 1e-3
+    axes.set_ylim(bottom - margin, top + margin)
+
+
+_PANELS = {"scatter": _scatter, "heatmap": _heat_panel, "steps": _steps, "secant": _secant}

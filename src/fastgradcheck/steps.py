@@ -1,0 +1,335 @@
+"""The step of every component, and what its differences can be trusted to.
+
+A few components per block are measured on ladders of their own; where their error leaves the
+noise, its growth with h gives the truncation, and the step is where truncation and noise balance.
+The bar that follows is provisional for all other components: two evaluations say nothing about
+their own truncation. It is enough to agree, never to accuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.ladder import NOISE_SIGMAS, Settled, climb
+from fastgradcheck.parameters import Parameters
+from fastgradcheck.plans import Stencils
+from fastgradcheck.schemes import CENTRAL, Scheme
+from fastgradcheck.stream import Stream
+
+FIRST_RUNG = 2.0**-5
+"""The largest step of a calibration ladder, relative to the component's scale."""
+TRUNCATION_SPREAD = 10.0
+"""Other components of a block may truncate this much more than the calibrated ones."""
+COMPLEX_STEP = 1e-20
+"""Relative; its square is lost beside one, so that truncation is exactly zero in float64."""
+
+Bounds = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """Steps and provisional bars.
+
+    Attributes
+    ----------
+    scale : float64 array, shape (n,)
+        The scale of each component: |theta_i|, but at least its block's typical size.
+    relative : float64 array, shape (blocks,)
+        The step of each block, relative to `scale`; nan where `absolute` applies.
+    absolute : float64 array, shape (blocks,)
+        The user's epsilon of each block; nan where it was left to us.
+    truncation : float64 array, shape (blocks,)
+        Bound of the truncation error for a relative step of one; it grows as
+        ``relative ** order``.
+    noise : float
+        Standard deviation of J's noise.
+    scheme : Scheme
+    calibrated : tuple of Settled
+        The ladders, which own their bars.
+    """
+
+    scale: NDArray[np.float64]
+    relative: NDArray[np.float64]
+    absolute: NDArray[np.float64]
+    truncation: NDArray[np.float64]
+    noise: float
+    scheme: Scheme
+    calibrated: tuple[Settled, ...]
+
+    def of(self, index: NDArray[np.int64], block: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The step of each component, in theta's units."""
+        auto = self.relative[block] * self.scale[index]
+        return np.where(np.isnan(self.absolute[block]), auto, self.absolute[block])
+
+    def bars(
+        self,
+        index: NDArray[np.int64],
+        block: NDArray[np.int64],
+        derivative: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """The provisional bar of each component's derivative."""
+        scheme = self.scheme
+        rounding = 4 * np.finfo(np.float64).eps * np.abs(derivative)
+        if scheme.imaginary:
+            # Exact to the rounding of J's own operations, of which there may be thousands.
+            return 256 * rounding
+        step = self.of(index, block)
+        truncation = self.truncation[block] * (step / self.scale[index]) ** scheme.order
+        bars: NDArray[np.float64] = (
+            truncation + NOISE_SIGMAS * scheme.noise_gain * self.noise / step + rounding
+        )
+        return bars
+
+
+def scales(theta: NDArray[Any], parameters: Parameters) -> NDArray[np.float64]:
+    """The scale of each component: |theta_i|, but at least the median size of its block.
+
+    A block of zeros (biases at initialisation) takes the scale of all of theta, or one.
+    """
+    size = np.abs(theta).astype(np.float64)
+    overall = float(np.median(size[size > 0])) if size.any() else 1.0
+    for block in parameters.blocks:
+        part = size[block.slice]
+        typical = float(np.median(part[part > 0])) if part.any() else overall
+        np.maximum(part, typical, out=part)
+    return size
+
+
+def user_epsilon(epsilon: Any, parameters: Parameters) -> NDArray[np.float64]:
+    """One absolute step per block from the argument ``epsilon``; nan for ``"auto"``.
+
+    Raises
+    ------
+    GradcheckInputError
+        If it is not positive and finite, or names an unknown block.
+    """
+    names = parameters.names
+    steps = np.full(len(names), np.nan)
+    if isinstance(epsilon, Mapping):
+        unknown = [name for name in epsilon if name not in names]
+        if unknown:
+            raise GradcheckInputError(
+                f"epsilon names the block {unknown[0]!r}, which theta does not have; "
+                f"its blocks are {', '.join(names)}."
+            )
+        for name, value in epsilon.items():
+            steps[names.index(name)] = _one_epsilon(value, f"epsilon[{name!r}]")
+    else:
+        steps[:] = _one_epsilon(epsilon, "epsilon")
+    return steps
+
+
+def _one_epsilon(value: Any, where: str) -> float:
+    if isinstance(value, str) and value == "auto":
+        return np.nan
+    number = (
+        float(value)
+        if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+        else np.nan
+    )
+    if not (np.isfinite(number) and number > 0):
+        raise GradcheckInputError(
+            f'{where}={value!r} is not a step: use "auto", or a positive number in '
+            "theta's units such as 1e-6."
+        )
+    return number
+
+
+def refuse_vanishing(
+    theta: NDArray[Any], absolute: NDArray[np.float64], parameters: Parameters
+) -> None:
+    """Refuse a user's epsilon that is lost beside some theta_i in floating point.
+
+    Raises
+    ------
+    GradcheckInputError
+        Naming the first such component.
+    """
+    for block, epsilon in zip(parameters.blocks, absolute, strict=True):
+        if np.isnan(epsilon):
+            continue
+        part = theta[block.slice]
+        step = theta.dtype.type(epsilon)
+        lost = np.flatnonzero((part + step == part) | (part - step == part))
+        if len(lost):
+            where = parameters.address(block.start + int(lost[0]))
+            value = float(part[lost[0]])
+            raise GradcheckInputError(
+                f"epsilon={epsilon:g} is too small for {where} = {value:g}: theta + epsilon is "
+                f"theta in {theta.dtype}. Use epsilon >= "
+                f"{abs(value) * float(np.finfo(theta.dtype).eps) ** (1 / 3):.1g}, or "
+                'epsilon="auto".'
+            )
+
+
+def choose(
+    gradient: NDArray[np.float64], parameters: Parameters, wanted: NDArray[np.int64], seed: int
+) -> NDArray[np.int64]:
+    """The components that calibrate: of each block the largest |gradient| and a few at random.
+
+    Parameters
+    ----------
+    gradient : float64 array, shape (n,)
+    parameters : Parameters
+    wanted : int64 array
+        Sorted components that will be measured; only they are chosen from.
+    seed : int
+
+    Returns
+    -------
+    int64 array, sorted
+    """
+    rng = np.random.default_rng([seed, 1])
+    chosen = []
+    for block in parameters.blocks:
+        low, high = np.searchsorted(wanted, [block.start, block.stop])
+        part = wanted[low:high]
+        if not len(part):
+            continue
+        largest = part[np.argmax(np.nan_to_num(np.abs(gradient[part])))]
+        count = min(len(part) - 1, 1 + len(part) // 500, 5)
+        others = rng.choice(part[part != largest], count, replace=False)
+        chosen.append(np.append(others, largest))
+    return np.sort(np.concatenate([np.zeros(0, np.int64), *chosen]))
+
+
+def calibrate(
+    stream: Stream,
+    parameters: Parameters,
+    index: NDArray[np.int64],
+    scheme: Scheme,
+    absolute: NDArray[np.float64],
+    value: float,
+    noise: float,
+    bounds: Bounds | None,
+    scale: NDArray[np.float64],
+) -> Steps:
+    """Measure the components `index` on ladders and choose the step of every block.
+
+    Blocks without a component in `index` get the most careful step of the others.
+    """
+    theta = stream.theta
+    blocks = len(parameters.blocks)
+    if scheme.imaginary:
+        relative = np.full(blocks, COMPLEX_STEP)
+        return Steps(scale, relative, absolute, np.zeros(blocks), noise, scheme, ())
+    settled = climb(
+        stream, index, FIRST_RUNG * scale[index], value, noise, bounds, "calibrating"
+    )  # fmt: skip
+    coefficients = np.full(blocks, np.nan)
+    quotients = _quotients(stream, settled, scheme, value)
+    for s, slopes in zip(settled, quotients, strict=True):
+        b = parameters.block_index(s.index)
+        own = _truncation(s, slopes, scheme.order, noise, float(scale[s.index]))
+        coefficients[b] = np.fmax(coefficients[b], own)
+    measured = ~np.isnan(coefficients)
+    coefficients[~measured] = np.max(coefficients[measured], initial=0.0)
+    truncation = TRUNCATION_SPREAD * coefficients
+    relative = np.array(
+        [
+            _balance(truncation[b], noise, scheme, float(np.median(scale[block.slice])))
+            for b, block in enumerate(parameters.blocks)
+        ]
+    )
+    eps = float(np.finfo(theta.dtype).eps)
+    relative = np.clip(relative, 64 * eps, FIRST_RUNG)
+    return Steps(scale, relative, absolute, truncation, noise, scheme, tuple(settled))
+
+
+def _balance(truncation: float, noise: float, scheme: Scheme, scale: float) -> float:
+    """The relative step at which ``truncation * h^p`` grows as fast as the noise falls."""
+    if truncation <= 0:
+        return FIRST_RUNG
+    loss = NOISE_SIGMAS * scheme.noise_gain * noise / scale
+    return float((loss / (scheme.order * truncation)) ** (1 / (scheme.order + 1)))
+
+
+def _quotients(
+    stream: Stream, settled: list[Settled], scheme: Scheme, value: float
+) -> list[NDArray[np.float64]]:
+    """The scheme's own difference quotients at the ladders' steps."""
+    if scheme == CENTRAL:
+        return [s.derivatives for s in settled]
+    index = np.concatenate([np.full(len(s.steps), s.index) for s in settled])
+    steps = np.concatenate([s.steps for s in settled])
+    here = stream.theta[index]
+    points = scheme.points(here, steps)
+    values = stream.values(Stencils(index, points), "calibrating")
+    taken = points.astype(np.float64) - here.astype(np.float64)[:, np.newaxis]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        quotients = scheme.derivative(values, taken, value)
+    return np.split(quotients, np.cumsum([len(s.steps) for s in settled])[:-1])
+
+
+def _truncation(
+    settled: Settled, quotients: NDArray[np.float64], order: int, noise: float, scale: float
+) -> float:
+    """The largest ``error / h^p`` where the error leaves the noise, for h relative to scale.
+
+    Only the rungs from the optimum to 4^3 above count: beyond them the series has not begun.
+    """
+    error = np.abs(quotients - settled.value)
+    visible = error > settled.error + NOISE_SIGMAS * noise / settled.steps
+    visible &= np.isfinite(error)
+    rungs = np.flatnonzero(visible)
+    if not len(rungs):
+        return 0.0
+    near = rungs[-4:]
+    return float(np.max(error[near] / (settled.steps[near] / scale) ** order))
+
+
+def flat_bounds(bounds: Any, theta: NDArray[Any], parameters: Parameters) -> Bounds | None:
+    """The argument ``bounds`` as two flat arrays.
+
+    Raises
+    ------
+    GradcheckInputError
+        If it is no pair, or theta lies outside.
+    """
+    if bounds is None:
+        return None
+    pair = (bounds.lb, bounds.ub) if hasattr(bounds, "lb") else bounds
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise GradcheckInputError(
+            "bounds must be a pair (low, high), each a number or of theta's structure, or a "
+            "scipy.optimize.Bounds."
+        )
+    low, high = (_one_bound(bound, parameters) for bound in pair)
+    outside = np.flatnonzero(~((low <= theta) & (theta <= high)))
+    if len(outside):
+        where = int(outside[0])
+        raise GradcheckInputError(
+            f"{parameters.address(where)} = {theta[where]:g} lies outside its bounds "
+            f"[{low[where]:g}, {high[where]:g}]; check at a point inside."
+        )
+    return low, high
+
+
+def _one_bound(bound: Any, parameters: Parameters) -> NDArray[np.float64]:
+    if np.ndim(bound) == 0 and not isinstance(bound, (dict, list, tuple)):
+        return np.full(parameters.size, float(bound))
+    return parameters.match(bound)
+
+
+MOVABLE = 1e-4
+"""Entries with less room than this, relative to their scale, stay out of directions."""
+
+
+def movable(
+    bounds: Bounds | None, theta: NDArray[Any], scale: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """Multipliers that keep directions inside the bounds: 0 for entries at a bound, 1 inside.
+
+    None if there are no bounds.
+    """
+    if bounds is None:
+        return None
+    room = np.minimum(theta - bounds[0], bounds[1] - theta)
+    inside: NDArray[np.float64] = (room > MOVABLE * scale).astype(np.float64)
+    return inside

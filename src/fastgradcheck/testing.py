@@ -1,0 +1,74 @@
+"""Gradient checks as assertions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastgradcheck.errors import GradcheckError
+from fastgradcheck.result import GradcheckResult, Verdict
+
+
+def assert_gradcheck(
+    cost: Any, grad: Any, theta: Any, *, allow_undecided: bool = False, **options: Any
+) -> GradcheckResult:
+    """Check a gradient and raise unless it agrees.
+
+    Parameters
+    ----------
+    cost, grad, theta
+        As for `gradcheck`.
+    allow_undecided : bool
+        Whether a check that could not decide passes; its result still says ``UNDECIDED``.
+    **options
+        Every other argument of `gradcheck`: ``args``, ``sample``, ``seed``, ...
+
+    Returns
+    -------
+    GradcheckResult
+        ``AGREES``; ``UNDECIDED`` only if allowed; ``SKIPPED`` under ``FASTGRADCHECK=off``.
+
+    Raises
+    ------
+    GradcheckError
+        The gradient is wrong or undecided. An `AssertionError` whose message is the report, with
+        the result as its attribute ``result``.
+    GradcheckInputError
+        The check cannot start.
+    KeyboardInterrupt
+        Ctrl-C was pressed. `gradcheck` returns what it has then; an assertion stops the run.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def cost(theta):
+    ...     return float(theta @ theta)
+    >>> def grad(theta):
+    ...     return 2.0 * theta
+    >>> assert_gradcheck(cost, grad, np.array([1.0, -2.0])).verdict.name
+    'AGREES'
+    """
+    __tracebackhide__ = True  # pytest then shows the line of the test, not this one
+    from fastgradcheck.check import gradcheck
+
+    result = gradcheck(cost, grad, theta, **options)
+    require(result, allow_undecided=allow_undecided)
+    return result
+
+
+def require(result: GradcheckResult, *, allow_undecided: bool = False) -> None:
+    """Raise `GradcheckError` unless the result lets an assertion pass; see `assert_gradcheck`.
+
+    A skipped check never fails: ``FASTGRADCHECK=off`` switches checks off, it does not break a
+    build.
+    """
+    __tracebackhide__ = True
+    if stopped_by_hand(result):
+        raise KeyboardInterrupt("during a gradient check")
+    undecided = result.verdict is Verdict.UNDECIDED and not allow_undecided
+    if result.verdict is Verdict.WRONG or undecided:
+        raise GradcheckError(result)
+
+
+def stopped_by_hand(result: GradcheckResult) -> bool:
+    """Whether Ctrl-C ended the check, and not its budget."""
+    return any(finding.kind == "interrupted" for finding in result.findings)

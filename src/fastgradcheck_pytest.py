@@ -1,0 +1,200 @@
+"""The pytest plugin: a fixture ``gradcheck`` that asserts, and a line that sums up.
+
+It lies outside the package, and imports it only when a test asks for the fixture, so that a test
+run that checks no gradient does not pay for NumPy and Numba.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import zlib
+from argparse import ArgumentTypeError
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from fastgradcheck.result import GradcheckResult
+
+_PROPERTY = "gradcheck"
+_SEED = pytest.StashKey[int]()
+_MARGIN = 12  # pytest puts "E" and the indentation of the failing line before every line
+_VERDICTS = {"AGREES": "agree", "WRONG": "wrong", "UNDECIDED": "undecided", "SKIPPED": "skipped"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--gradcheck-sample``, ``--gradcheck-seed`` and ``--gradcheck-html``."""
+    group = parser.getgroup("gradcheck", "gradient checks (fastgradcheck)")
+    group.addoption(
+        "--gradcheck-sample",
+        type=_fraction,
+        metavar="FRACTION",
+        help="check this fraction of the components, 0 < FRACTION <= 1, wherever a test does not "
+        "say itself what it samples; 1 checks every component",
+    )
+    group.addoption(
+        "--gradcheck-seed",
+        type=_seed,
+        metavar="SEED",
+        help="seed of the random choices of every check that sets none; the summary names the one "
+        "that was used",
+    )
+    group.addoption(
+        "--gradcheck-html",
+        type=Path,
+        metavar="DIR",
+        help="write the report of every check into this folder, as one HTML file each",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Settle the seed of the run and create the folder of the reports."""
+    seed = config.getoption("--gradcheck-seed")
+    if seed is None:
+        # Not from random: that would move the state that the user's tests may rely on.
+        seed = int.from_bytes(os.urandom(4), "little")
+    config.stash[_SEED] = getattr(config, "workerinput", {}).get("gradcheck_seed", seed)
+    folder = config.getoption("--gradcheck-html")
+    if folder is not None:
+        if importlib.util.find_spec("jinja2") is None:
+            raise pytest.UsageError(
+                "--gradcheck-html needs jinja2, which is not installed: "
+                "pip install 'fastgradcheck[plot]'."
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise pytest.UsageError(f"--gradcheck-html={folder}: {error}") from error
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Hand the seed to a worker of pytest-xdist, so that the summary's is everybody's."""
+    node.workerinput["gradcheck_seed"] = node.config.stash[_SEED]
+
+
+@pytest.fixture
+def gradcheck(request: pytest.FixtureRequest) -> Gradcheck:
+    """Check a gradient: ``gradcheck(cost, grad, theta, ...)`` fails the test unless it agrees.
+
+    Takes what ``fastgradcheck.gradcheck`` takes, and ``allow_undecided=True``; returns the result.
+    """
+    return Gradcheck(request)
+
+
+class Gradcheck:
+    """What the fixture ``gradcheck`` gives to a test."""
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._node = request.node
+        self._config = request.config
+
+    def __call__(
+        self, cost: Any, grad: Any, theta: Any, *, allow_undecided: bool = False, **options: Any
+    ) -> GradcheckResult:
+        """Check, and raise ``fastgradcheck.GradcheckError`` unless the gradient agrees."""
+        __tracebackhide__ = True
+        from fastgradcheck.check import gradcheck
+        from fastgradcheck.errors import GradcheckError
+        from fastgradcheck.report.text import render
+        from fastgradcheck.testing import require
+        from fastgradcheck.tracebacks import user_frames
+
+        try:
+            result = gradcheck(cost, grad, theta, **{**self._defaults(), **options})
+        except Exception as error:
+            for link in _chain(error):
+                link.__traceback__ = user_frames(link.__traceback__)
+            raise
+        self._record(result)
+        try:
+            require(result, allow_undecided=allow_undecided)
+        except GradcheckError as error:
+            error.args = (render(result, width=self._width()),)
+            raise
+        return result
+
+    def _defaults(self) -> dict[str, Any]:
+        defaults: dict[str, Any] = {"seed": self._config.stash[_SEED]}
+        sample = self._config.getoption("--gradcheck-sample")
+        if sample is not None:
+            defaults["sample"] = sample
+        if hasattr(self._config, "workerinput"):
+            # The workers of pytest-xdist already fill the cores.
+            defaults["n_jobs"] = 1
+        return defaults
+
+    def _width(self) -> int:
+        """Room for a report: stdout is captured, so only the reporter knows the terminal."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        columns = 80 if reporter is None else self._config.get_terminal_writer().fullwidth
+        return max(60, min(columns, 120) - _MARGIN)
+
+    def _record(self, result: GradcheckResult) -> None:
+        properties = self._node.user_properties
+        summary = {"verdict": result.verdict.name, "evaluations": int(result.evaluations)}
+        properties.append((_PROPERTY, {**summary, "seed": int(result.seed)}))
+        folder = self._config.getoption("--gradcheck-html")
+        if folder is not None:
+            count = sum(name == _PROPERTY for name, _ in properties)
+            path = folder / _file_name(self._node.nodeid, count)
+            result.to_html(path)
+            self._node.add_report_section("call", "gradcheck", f"report written to {path}")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Sum up all checks in one line."""
+    checks = list(_checks(terminalreporter.stats))
+    if not checks:
+        return
+    verdicts = Counter(check["verdict"] for check in checks)
+    told = [f"{verdicts[v]} {word}" for v, word in _VERDICTS.items() if verdicts[v]]
+    evaluations = sum(check["evaluations"] for check in checks)
+    seed = terminalreporter.config.stash[_SEED]
+    failed = verdicts["WRONG"] + verdicts["UNDECIDED"]
+    terminalreporter.write_line(
+        f"gradcheck: {len(checks):,} {'check' if len(checks) == 1 else 'checks'}, "
+        f"{', '.join(told)}, {evaluations:,} evaluations, seed {seed}",
+        **{"red" if failed else "green": True},
+    )
+
+
+def _checks(stats: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    """What tests recorded, each once: the teardown's report comes last and holds everything."""
+    for reports in stats.values():
+        for report in reports:
+            if getattr(report, "when", None) == "teardown":
+                yield from (value for name, value in report.user_properties if name == _PROPERTY)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _file_name(nodeid: str, count: int) -> str:
+    """A legal name; the checksum keeps apart what differs only in illegal characters."""
+    legal = re.sub(r"[^\w.-]+", "-", nodeid)[:120]
+    return f"{legal}-{zlib.crc32(nodeid.encode()):08x}-{count}.html"
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value <= 1:
+        raise ArgumentTypeError(f"{text!r} is not a fraction: write a number in (0, 1], e.g. 0.1")
+    return value
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"{text!r} is not a seed: write a whole number, 0 or more")
+    return int(text)
