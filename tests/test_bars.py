@@ -19,6 +19,7 @@ from fastgradcheck import Verdict
 
 SCALES = ((1.0, 1.0), (1e-9, 1.0), (1e9, 1.0), (1.0, 1e-9), (1.0, 1e9), (1e9, 1e-9))
 """(a, s) of ``a * f(theta / s)``."""
+EXTREMES = (SCALES[0], SCALES[-1])
 MODES = ("float64", "float32", "float32 only", "float32 inside")
 """The dtype of theta; a cost that is "float32 only" refuses to be evaluated in float64, and one
 that is "float32 inside" converts whatever it gets."""
@@ -66,7 +67,7 @@ def confirmed(mode: str, scheme: str) -> np.ndarray:
     """The same of the components that a check of a doubled gradient confirms as wrong."""
     rows = []
     for k, case in enumerate(CASES):
-        for a, s in ((1.0, 1.0), (1e9, 1e-9)):
+        for a, s in EXTREMES:
             p = posed(case, mode, a, s)
             result = fgc.gradcheck(
                 p.cost, (2 * p.exact).astype(p.theta.dtype), p.theta, scheme=scheme, seed=k
@@ -139,7 +140,7 @@ def test_exact_gradients_are_never_wrong_and_doubled_ones_always_are(
     for case in CASES:
         if scheme == "complex" and case.name in NOT_ANALYTIC:
             continue
-        for a, s in SCALES:
+        for a, s in SCALES if scheme == "central" else EXTREMES:
             p = posed(case, mode, a, s)
             for factor, wanted in ((1, Verdict.AGREES), (2, Verdict.WRONG)):
                 gradient = (factor * p.exact).astype(p.theta.dtype)

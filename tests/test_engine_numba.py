@@ -317,29 +317,52 @@ def frozen(array: Any) -> Any:
 doubled = numba.njit(lambda x: 2 * x)
 
 
+def of_scalars_and_text(t, a, b, c, d, e, f, g, h):
+    return (t[0] * a + b) * len(c) + (1 if d else 0) + (2 if e is None else 0) + f + g + h.imag
+
+
+def of_arrays(t, fortran, strided, readonly, ints, bools, records):
+    return (
+        t[0] * fortran[1, 0] * strided[1] * readonly[1]
+        + (ints[1] if bools[1] else 0)
+        + records[1].x
+    )
+
+
+def of_nests(t, nest, weights, empty, function):
+    return t[0] * nest[0][1] * nest[1][0][0] * weights.W[0] * function(weights.b[1]) + len(empty)
+
+
+RECORDS = np.array([(1.0,), (5.0,)], [("x", "f8")])
+
+
 @pytest.mark.parametrize(
     ("cost", "args", "wanted"),
     [
-        (lambda t, a, b, c, d: t[0] * a * b + d, (3, 2.0, "text", True), 7.0),
-        (lambda t, a: t[0] if a is None else 0.0, (None,), 1.0),
-        (lambda t, a, b: t[0] * a + b, (np.float32(2), np.int8(3)), 5.0),
-        (lambda t, a: t[0] * a.imag, (2j,), 2.0),
-        (lambda t, a: t[0] * a[1, 0], (np.asfortranarray(filled(2, 3)),), filled(2, 3)[1, 0]),
-        (lambda t, a: t[0] * a[1], (filled(6)[::3],), filled(6)[3]),
-        (lambda t, a: t[0] * a[1], (frozen(filled(3)),), filled(3)[1]),
-        (lambda t, a: t[0] * a[1], (np.arange(3, dtype=np.int16),), 1.0),
-        (lambda t, a: t[0] * a[1], (np.array([False, True]),), 1.0),
-        (lambda t, a: t[0] * a[1].x, (np.array([(1.0,), (5.0,)], [("x", "f8")]),), 5.0),
+        (of_scalars_and_text, (3, 2.0, "text", True, None, np.float32(2), np.int8(3), 2j), 30.0),
         (
-            lambda t, a: t[0] * a[0][1] * a[1][0][0],
-            ((filled(2), (filled(3), 1)),),
-            filled(2)[1] * filled(1)[0],
+            of_arrays,
+            (
+                np.asfortranarray([[1.0, 2.0], [3.0, 4.0]]),
+                np.arange(6.0)[::3],
+                frozen(np.array([5.0, 7.0])),
+                np.arange(3, dtype=np.int16),
+                np.array([False, True]),
+                RECORDS,
+            ),
+            3.0 * 3.0 * 7.0 + 1.0 + 5.0,
         ),
-        (lambda t, a: t[0] * a.W[0] * a.b[1], (Weights(filled(1), (1, 2.0)),), filled(1)[0] * 2),
-        (lambda t, a: t[0] * len(a), ((),), 0.0),
-        (lambda t, f, a: t[0] * f(a), (doubled, 4.0), 8.0),
-        (lambda t, a: t[0] * a[1], (List([1.0, 6.0]),), 6.0),
-        (lambda t, a: t[0] * a.factor, (Scaler(9.0),), 9.0),
+        (
+            of_nests,
+            (
+                (np.array([1.0, 2.0]), (np.array([3.0]), 1)),
+                Weights(np.ones(1), (1, 4.0)),
+                (),
+                doubled,
+            ),
+            48.0,
+        ),
+        (lambda t, a, b: t[0] * a[1] + b.factor, (List([1.0, 6.0]), Scaler(9.0)), 15.0),
     ],
 )
 def test_args_of_many_kinds(cost, args, wanted):
@@ -504,12 +527,30 @@ def test_an_exception_surfaces_with_its_address_on_every_thread(component, n_job
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_an_exception_along_a_direction_names_the_block_and_leaves_no_trace(n_jobs):
     engine = NumbaEngine(objective(bounded, (2.0,)), n_jobs)
-    plan = directions(THETA)
-    good = gathered(engine, plan)
+    plan, elsewhere = directions(THETA), stencils(THETA)
+    good = gathered(engine, elsewhere)
     spoiled = Directions(plan.regions, plan.keys, plan.offsets * [[1], [1e3]])
     with pytest.raises(CostEvaluationError, match=r"ValueError at theta [+-] \d+ \* \(a random"):
         gathered(engine, spoiled)
-    np.testing.assert_array_equal(gathered(engine, plan), good)
+    np.testing.assert_array_equal(gathered(engine, elsewhere), good)
+
+
+@numba.njit
+def bounded_from_the_end(theta, limits):
+    for i in range(theta.size - 1, -1, -1):
+        if theta[i] > limits[i]:
+            raise ValueError("above its limit", i)
+    return theta.sum()
+
+
+@needs_threads
+def test_what_one_thread_left_behind_does_not_reach_another_components_evaluation():
+    limits = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0])  # 3 and 4: one on each thread
+    engine = NumbaEngine(objective(bounded_from_the_end, (limits,), np.zeros(8)), 2)
+    with pytest.raises(CostEvaluationError) as caught:
+        gathered(engine, stencils(np.zeros(8), 0.5))
+    assert caught.value.address == "theta[3]"
+    assert caught.value.__cause__.args == ("above its limit", 3)
 
 
 def test_an_exception_at_theta_is_told():

@@ -140,9 +140,9 @@ def test_every_kind_of_result_renders(result: object) -> None:
 def test_a_million_parameters_stay_small_and_quick() -> None:
     result = make_large()
     to_html(make_result())  # compiles the template, once per process
-    start = time.perf_counter()
+    start = time.process_time()  # other processes on the machine do not count
     page = to_html(result)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     assert len(page.encode()) < 2_000_000
 
 

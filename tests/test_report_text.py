@@ -51,12 +51,13 @@ def test_blocks_come_worst_first_and_nan_before_every_number() -> None:
         make_block("fine", (2,)),
         make_block("bad", (2,), verdict=WRONG, relative_difference=0.1),
         make_block("unsure", (2,), verdict=UNDECIDED, relative_difference=0.9),
+        make_block("unreached", (2,), verdict=UNDECIDED, checked=0, relative_difference=math.nan),
         make_block("unseen", (2,), verdict=SKIPPED, checked=0, relative_difference=math.nan),
         make_block("broken", (2,), verdict=WRONG, relative_difference=math.nan, limit=math.nan),
     )
     result = make_result(verdict=WRONG, blocks=blocks, components=make_components([], []))
     ordered = [block.name for block in content.blocks_worst_first(result)]
-    assert ordered == ["broken", "bad", "unsure", "fine", "unseen"]
+    assert ordered == ["broken", "bad", "unsure", "unreached", "fine", "unseen"]
     lines = render(result, width=100).splitlines()
     assert [
         line.split()[0] for line in lines if line.split()[:1] and line.split()[0] in ordered
@@ -223,7 +224,18 @@ def test_print_of_a_result_is_the_report() -> None:
 
 def test_a_million_components_render_in_under_a_second() -> None:
     result = make_large()
-    start = time.perf_counter()
+    start = time.process_time()  # other processes on the machine do not count
     text = render(result, width=100)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     assert "1,000,000 of 1,000,000" in text
+
+
+def test_nan_and_infinity_are_the_worst_components() -> None:
+    analytic = np.concatenate([np.full(100, 5.0), [math.nan, math.inf]])
+    numeric = np.concatenate([np.zeros(100), [1.0, math.inf]])
+    components = make_components(analytic, numeric, verdict=WRONG.code)
+    result = make_result(
+        verdict=WRONG, blocks=(make_block("w", (102,), verdict=WRONG),), components=components
+    )
+    shown = {row.address for row in content.worst_rows(result, 5)}
+    assert {"w[100]", "w[101]"} <= shown

@@ -111,7 +111,7 @@ def test_only_a_budget_leaves_an_interrupted_result_to_the_verdict():
     part = gradcheck(interrupting(30), grad, np.ones(500))
     assert part.interrupted
     assert stopped_by_hand(part)
-    over = dataclasses.replace(part, findings=(*part.findings, Finding("budget", "10 s are over.")))
+    over = dataclasses.replace(part, findings=(Finding("budget", "10 s are over."),))
     assert not stopped_by_hand(over)
     with pytest.raises(GradcheckError, match=r"^UNDECIDED"):
         require(over)

@@ -22,6 +22,7 @@ from fastgradcheck.diagnose import diagnose
 from fastgradcheck.engines import is_jitted, open_engine, refuse_unknown
 from fastgradcheck.engines.base import Engine
 from fastgradcheck.engines.blas import one_blas_thread
+from fastgradcheck.engines.choice import faster
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.evidence import EMPTY, Components, of_differences, of_glances
 from fastgradcheck.judge import BlockEvidence, Tolerances
@@ -212,9 +213,7 @@ def gradcheck(
     flat = parameters.flatten(theta)
     flat.setflags(write=False)
     limited = limit is not UNLIMITED
-    options = _options(
-        parameters, flat, sample, strategy, scheme, epsilon, bounds, seed, limited
-    )
+    options = _options(parameters, flat, sample, strategy, scheme, epsilon, bounds, seed, limited)
     refuse_unknown(engine)
     cost, grad = _callables(cost, grad)
     with one_blas_thread(), showing(progress) as listen:
@@ -226,10 +225,16 @@ def gradcheck(
                 running.close()
                 running = open_engine(objective, engine, n_jobs, serial=True)
             claimed, eps, notes = guards.evaluate_gradient(grad, theta, args, parameters)
+            work = len(options.sample.index) * len(options.scheme.offsets)
+            if engine == "auto" and memory is None and not inspected.serial:
+                # With a checkpoint it is not asked: a resumed run must take the same engine.
+                running, choice = faster(
+                    running, inspected.value, inspected.seconds, work, n_jobs
+                )
+                notes += choice
             problem = Problem(running.objective, claimed, eps, inspected.value)
             tolerance = judge.tolerances(problem, threshold, rtol)
             _refuse_scheme(options.scheme, running)
-            work = len(options.sample.index) * len(options.scheme.offsets)
             found += inspected.findings + notes + guards.uninformative(problem)
             found += guards.slow(inspected.seconds, work, max(1, running.n_jobs))
             if memory is not None:
@@ -322,19 +327,23 @@ def _measure(
         scale,
     )
     into.steps = chosen
-    into.keep(list(chosen.calibrated), gradient)
+    own = [s for s in chosen.calibrated if not chosen.by_user(parameters.block_index(s.index))]
+    into.keep(own, gradient)
     _loop(problem, options, tolerance, stream, chosen, into)
     measure = _ladders(problem, options, stream, scale, into.noise.level)
+
+    def keep(settled: list[Settled]) -> None:
+        into.keep(settled, gradient)
+
     stream.wrong = 0
     for b, evidence in enumerate(_evidence(problem, into)):
         if evidence.throughout:
             continue
-        confirmed, settled = confirm(evidence, measure, gradient, tolerance)
+        confirmed = confirm(evidence, measure, gradient, tolerance, keep)
         stream.wrong += int(judge.wrong_components(confirmed, tolerance).sum())
-        into.keep(settled, gradient)
         if confirmed.throughout:
             into.throughout.add(b)
-    _refine(problem, tolerance, measure, into)
+    _refine(problem, tolerance, chosen, measure, into)
 
 
 def _screen(
@@ -468,17 +477,22 @@ def _ladders(
 
 
 def _refine(
-    problem: Problem, tolerance: Tolerances, measure: Measure, into: Measured
+    problem: Problem, tolerance: Tolerances, chosen: Steps, measure: Measure, into: Measured
 ) -> None:
-    """Ladders for the widest bars, where only bars stand between a block and agreement."""
+    """Ladders for the widest bars, where only bars stand between a block and agreement.
+
+    Not where the user chose the step: that is honoured, and the verdict says what it can see.
+    """
     evidence = _evidence(problem, into)
     verdict, overall, blocks = judge.judge(evidence, tolerance)
     if verdict is not Verdict.UNDECIDED:
         return
-    for e, block in zip(evidence, blocks, strict=True):
+    for b, (e, block) in enumerate(zip(evidence, blocks, strict=True)):
         if block.verdict is Verdict.SKIPPED:
             continue
         if block.verdict is Verdict.AGREES and overall.limit <= tolerance.threshold:
+            continue
+        if chosen.by_user(b):
             continue
         c = e.components
         rows = np.flatnonzero(~c.owned)
@@ -502,9 +516,32 @@ def _evidence(problem: Problem, measured: Measured) -> list[BlockEvidence]:
             float(step[b]),
             b in measured.throughout,
             sum(rows_of(r) * columns_of(r) for r in measured.regions.get(b, ())),
+            _advice(problem, measured, b),
         )
         for b, block in enumerate(problem.parameters.blocks)
     ]
+
+
+def _advice(problem: Problem, measured: Measured, b: int) -> str:
+    """What limits the numeric side in a block, and what to change."""
+    chosen, level = measured.steps, measured.noise
+    if chosen is not None and chosen.by_user(b):
+        return (
+            f"Your epsilon={chosen.absolute[b]:g} is what limits them: smaller has less "
+            'truncation, larger less noise; epsilon="auto" finds the balance.'
+        )
+    relative = level.level / abs(problem.value) if problem.value else level.level
+    if problem.theta.dtype == np.float32 or level.kind == "float32":
+        return "J is computed in float32: let the cost compute in float64."
+    if level.kind == "solver":
+        return (
+            f"J carries noise of {relative:.1g} of its value, far above rounding: tighten the "
+            "tolerance of the iteration inside it."
+        )
+    return (
+        "The gradient of this block is small against the noise of J: check at another theta, "
+        "such as a random one, where it is larger."
+    )
 
 
 def _block_steps(parameters: Parameters, chosen: Steps) -> NDArray[np.float64]:
@@ -529,6 +566,8 @@ def _result(
     wrong = _wrong(evidence, measured.regions, tolerance)
     parameters = problem.parameters
     coverage, probability = _coverage(problem, options, blocks, measured)
+    found += _undecided(verdict, overall.limit, blocks, tolerance)
+    found += _lost(evidence)
     if verdict is Verdict.WRONG:
         found += diagnose(problem, components, blocks)
         found += _unlocated(parameters, measured)
@@ -558,6 +597,7 @@ def _result(
         interrupted=stream.stopped is not None or stream.cut,
         sweeps=_sweeps(parameters, components, measured.ladders),
         problem=problem,
+        measurements=(evidence, tolerance),
     )
 
 
@@ -628,6 +668,60 @@ def _wrong(
     return tuple(address for _, address in sorted(found, key=lambda pair: pair[0]))
 
 
+def _undecided(
+    verdict: Verdict, limit: float, blocks: tuple[BlockResult, ...], tolerance: Tolerances
+) -> tuple[Finding, ...]:
+    """What would settle an undecided check, where one number does."""
+    settled = all(b.verdict is not Verdict.UNDECIDED for b in blocks)
+    if verdict is not Verdict.UNDECIDED or not settled or not 0 < limit < 1e-2:
+        return ()
+    return (
+        Finding(
+            "resolution",
+            f"The numeric side resolves {limit:.1g}, not the threshold {tolerance.threshold:g}; "
+            f"threshold={_above(limit):g} would accept.",
+        ),
+    )
+
+
+def _above(limit: float) -> float:
+    """The next number of one digit."""
+    unit = 10.0 ** np.floor(np.log10(limit))
+    return float(f"{np.ceil(limit / unit) * unit:.0e}")
+
+
+def _lost(evidence: list[BlockEvidence]) -> tuple[Finding, ...]:
+    """Findings about blocks of which this theta tells little: dead, or lost in noise."""
+    dead, lost = [], []
+    for e in evidence:
+        c = e.components
+        if len(e.block.shape) >= 2 and len(c) == e.block.size > 1:
+            zero = ((c.analytic == 0) & (c.numeric == 0)).reshape(e.block.rows, -1)
+            if zero.all(axis=0).any() or zero.all(axis=1).any():
+                dead.append(e.block.name)
+        if len(c) and judge.norm(c.error) > judge.norm(c.numeric) > 0:
+            lost.append(e.block.name)
+    findings = []
+    if dead:
+        findings.append(
+            Finding(
+                "dead",
+                f"Whole rows or columns of {', '.join(dead)} are exactly zero on both sides: dead "
+                "units or unused inputs. What the gradient would be when they are active was not "
+                "checked; try other data or another theta.",
+            )
+        )
+    if lost:
+        findings.append(
+            Finding(
+                "lost",
+                f"The gradient of {', '.join(lost)} is lost in the noise of J: theta is near an "
+                "optimum, or J does not depend on it. Check at a random theta too.",
+            )
+        )
+    return tuple(findings)
+
+
 def _unlocated(parameters: Parameters, measured: Measured) -> tuple[Finding, ...]:
     names = [parameters.blocks[b].name for b in sorted(measured.incomplete)]
     if not names:
@@ -675,8 +769,7 @@ def _sweeps(
     worst = rows[np.argsort(-np.nan_to_num(off, nan=np.inf), kind="stable")][:most]
     chosen = [last[int(i)] for i in components["index"][worst]]
     return tuple(
-        Sweep(parameters.address(s.index), s.steps, s.derivatives, s.value, s.error)
-        for s in chosen
+        Sweep(parameters.address(s.index), s.steps, s.derivatives, s.value, s.error) for s in chosen
     )
 
 

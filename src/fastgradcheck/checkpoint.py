@@ -327,7 +327,8 @@ def _read(
         If they are not there, or not whole.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # A file of its own, since NumPy leaves it open where the content is damaged.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             header = json.loads(file["header"].tobytes())
             if header["format"] != FORMAT:
                 raise ValueError(f"its format is {header['format']!r}, not {FORMAT!r}")

@@ -29,7 +29,8 @@ def confirm(
     measure: Measure,
     gradient: NDArray[np.float64],
     tolerance: Tolerances,
-) -> tuple[BlockEvidence, list[Settled]]:
+    keep: Callable[[list[Settled]], None],
+) -> BlockEvidence:
     """Put the suspicious components of a block on ladders, worst first, in growing rounds.
 
     A block in which `CAP` components are confirmed wrong, with suspects left, is wrong
@@ -42,25 +43,25 @@ def confirm(
     measure : callable
     gradient : float64 array, shape (n,)
     tolerance : Tolerances
+    keep : callable
+        Takes the ladders of every round as soon as it is over, so that a stop loses one round.
 
     Returns
     -------
     BlockEvidence
         With the ladders' values in place of the loop's.
-    list of Settled
     """
-    ladders: list[Settled] = []
     size = FIRST_ROUND
     while True:
         suspects = _suspects(evidence, tolerance)
         if not len(suspects):
-            return evidence, ladders
+            return evidence
         wrong = int(wrong_components(evidence, tolerance).sum())
         if wrong >= CAP:
-            return replace(evidence, throughout=True), ladders
+            return replace(evidence, throughout=True)
         settled = measure(suspects[: min(size, max(CAP - wrong, FIRST_ROUND))], 1.0)
         settled = second_opinion(settled, measure, gradient, evidence, tolerance)
-        ladders += settled
+        keep(settled)
         components = evidence.components.with_ladders(settled, gradient)
         evidence = replace(evidence, components=components)
         size *= 2

@@ -160,9 +160,9 @@ def _svml() -> Fact:
     return Fact(
         "SVML",
         "not in use",
-        "tanh, exp and log in njit costs run one at a time, so a vectorised NumPy cost that is "
-        "full of them can be the faster one; engine='auto' takes that into account. Wheels from "
-        "PyPI are built without it; with conda:  conda install numba intel-cmplr-lib-rt",
+        "tanh, exp and log in njit costs run one at a time, so that a vectorised NumPy cost full "
+        "of them can be the faster one: try both. Wheels from PyPI are built without SVML; with "
+        "conda:  conda install numba intel-cmplr-lib-rt",
         good=platform.machine().lower() not in ("x86_64", "amd64"),
     )
 

@@ -51,6 +51,23 @@ class Inspected:
     evaluations: int
 
 
+def refuse_uncallable(cost: Any, args: Any) -> None:
+    """Refuse what cannot be called as ``cost(theta, *args)``.
+
+    Raises
+    ------
+    GradcheckTypeError
+    """
+    if not callable(cost):
+        raise GradcheckTypeError(
+            f"cost is a {type(cost).__name__}, which cannot be called; pass the function J."
+        )
+    if not isinstance(args, tuple):
+        raise GradcheckTypeError(
+            f"args is a {type(args).__name__}; pass a tuple, e.g. args=(X, y) or args=(X,)."
+        )
+
+
 def arrays_in(value: Any, path: str = "args") -> Iterator[tuple[str, NDArray[Any]]]:
     """The arrays in a nest of tuples, lists, dicts and dataclasses, with their paths."""
     if isinstance(value, np.ndarray):
@@ -93,16 +110,16 @@ def real_value(value: Any, where: str = "at theta") -> float:
             f"cost returned None {where}: does it end with a return statement? "
             "It must return one real number."
         )
+    if isinstance(value, tuple):
+        raise GradcheckTypeError(
+            f"cost returned a tuple of {len(value)} {where}. It must return one real number; "
+            "if it returns (J, gradient), pass grad=True."
+        )
     array = np.asarray(value)
     if array.dtype.kind == "c":
         raise GradcheckTypeError(
             f"cost returned the complex number {array!s} {where}. It must return one real number: "
             "take the real part or the squared modulus, whichever is your J."
-        )
-    if isinstance(value, tuple):
-        raise GradcheckTypeError(
-            f"cost returned a tuple of {len(value)} {where}. It must return one real number; "
-            "if it returns (J, gradient), pass grad=True."
         )
     if array.ndim != 0:
         raise GradcheckTypeError(
@@ -120,6 +137,22 @@ def real_value(value: Any, where: str = "at theta") -> float:
             "overflow in exp is the usual cause; check at a point where J is finite."
         )
     return number
+
+
+def pair(returned: Any) -> tuple[Any, Any]:
+    """J and the gradient, as a cost returns them under ``grad=True``.
+
+    Raises
+    ------
+    GradcheckTypeError
+        If it returned anything else.
+    """
+    if not isinstance(returned, tuple | list) or len(returned) != 2:
+        raise GradcheckTypeError(
+            f"grad=True means that cost returns (J, gradient), but it returned a "
+            f"{type(returned).__name__}: return both, or pass the gradient itself as grad."
+        )
+    return returned[0], returned[1]
 
 
 def evaluate_gradient(
@@ -153,9 +186,7 @@ def evaluate_gradient(
     gradient = parameters.match(returned)
     findings = []
     if any(
-        np.shares_memory(part, own)
-        for _, part in arrays_in(returned)
-        for _, own in arrays_in(mine)
+        np.shares_memory(part, own) for _, part in arrays_in(returned) for _, own in arrays_in(mine)
     ):
         findings.append(
             Finding(
@@ -210,12 +241,16 @@ def in_double(objective: Objective) -> tuple[Objective, tuple[Finding, ...]]:
     )
 
 
-def inspect(objective: Objective) -> Inspected:
+def inspect(
+    objective: Objective, bounds: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+) -> Inspected:
     """Evaluate J a few times at theta and once elsewhere, and see what that changes.
 
     Parameters
     ----------
     objective : Objective
+    bounds : pair of float64 arrays, shape (n,), optional
+        "Elsewhere" lies between them.
 
     Raises
     ------
@@ -231,7 +266,7 @@ def inspect(objective: Objective) -> Inspected:
     second, seconds = _evaluate(objective, theta)
     again = real_value(second)
     _refuse_random(value, again, changed)
-    _evaluate_elsewhere(objective, theta)
+    _evaluate_elsewhere(objective, theta, bounds)
     third, more = _evaluate(objective, theta)
     _refuse_state(value, real_value(third, "at theta, after an evaluation elsewhere"), changed)
     changed = changed or _changed(before, fingerprints(objective.args))
@@ -263,14 +298,21 @@ def _evaluate(objective: Objective, theta: NDArray[Any]) -> tuple[Any, float]:
     return value, seconds
 
 
-def _evaluate_elsewhere(objective: Objective, theta: NDArray[Any]) -> tuple[Any, float]:
+def _evaluate_elsewhere(
+    objective: Objective,
+    theta: NDArray[Any],
+    bounds: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+) -> None:
     scale = np.maximum(np.abs(theta), float(np.abs(theta).max()) or 1.0)
+    elsewhere = theta + ELSEWHERE * scale
+    if bounds is not None:
+        elsewhere = np.clip(elsewhere, *bounds)
     try:
-        return _evaluate(objective, (theta + ELSEWHERE * scale).astype(theta.dtype))
+        _evaluate(objective, elsewhere.astype(theta.dtype))
     except GradcheckInputError:
         raise
     except Exception:  # the edge of the domain: the loop meets it again, and says where
-        return np.nan, 0.0
+        return
 
 
 def _refuse_random(value: float, again: float, changed: str) -> None:

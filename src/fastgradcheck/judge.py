@@ -57,9 +57,7 @@ class Tolerances:
     eps: float
     block_limit: float = BLOCK_LIMIT
 
-    def of_components(
-        self, components: Components, largest: float
-    ) -> NDArray[np.float64]:
+    def of_components(self, components: Components, largest: float) -> NDArray[np.float64]:
         """The discrepancy that each component of one block is allowed."""
         size = np.fmax(np.abs(components.analytic), np.abs(components.numeric))
         allowed: NDArray[np.float64] = self.rtol * size + ROUNDING_UNITS * self.eps * largest
@@ -72,9 +70,7 @@ DOUBLE, SINGLE_GRADIENT, SINGLE = (1e-7, 1e-5), (1e-6, 1e-3), (1e-3, 1e-2)
 relative error of eps^(2/3) = 2.4e-5 of J and the gradient may be a tenth of J."""
 
 
-def tolerances(
-    problem: Problem, threshold: float | None, rtol: float | None
-) -> Tolerances:
+def tolerances(problem: Problem, threshold: float | None, rtol: float | None) -> Tolerances:
     """The tolerances of a check, the user's own or those that the dtypes can reach.
 
     Raises
@@ -132,6 +128,8 @@ class BlockEvidence:
         True if locating gave up because too many entries are wrong.
     lines : int
         Entries in rows or columns that are wrong as a whole.
+    advice : str
+        What limits the numeric side, and what to change, should the block be undecided.
     """
 
     block: Block
@@ -141,6 +139,7 @@ class BlockEvidence:
     step: float
     throughout: bool = False
     lines: int = 0
+    advice: str = ""
 
     @property
     def largest(self) -> float:
@@ -170,7 +169,10 @@ class Norms:
         if self.upper == 0:
             return 0.0
         least = self.grad + max(self.gradapprox - (self.upper - self.difference), 0.0)
-        return self.upper / least if least > 0 and np.isfinite(self.upper) else np.inf
+        if np.isnan(least):
+            return np.nan
+        # By the triangle inequality R never exceeds one, which is what not knowing means.
+        return min(self.upper / least, 1.0) if least > 0 else 1.0
 
     @property
     def proven(self) -> float:
@@ -230,9 +232,7 @@ def suspicious(evidence: BlockEvidence, tolerance: Tolerances) -> NDArray[np.boo
     return ~(agrees & np.isfinite(c.error) & np.isfinite(c.analytic))
 
 
-def component_verdicts(
-    evidence: BlockEvidence, tolerance: Tolerances
-) -> NDArray[np.uint8]:
+def component_verdicts(evidence: BlockEvidence, tolerance: Tolerances) -> NDArray[np.uint8]:
     """`Verdict.code` of every component."""
     c = evidence.components
     codes = np.full(len(c), Verdict.AGREES.code, np.uint8)
@@ -268,7 +268,12 @@ def judge_block(evidence: BlockEvidence, tolerance: Tolerances) -> BlockResult:
     codes = component_verdicts(evidence, tolerance)
     if not len(c) and not directions:
         verdict = Verdict.SKIPPED
-    elif wrong.any() or evidence.throughout or evidence.lines or measured.proven > tolerance.threshold:
+    elif (
+        wrong.any()
+        or evidence.throughout
+        or evidence.lines
+        or measured.proven > tolerance.threshold
+    ):
         verdict = Verdict.WRONG
     elif measured.limit <= tolerance.block_limit and not (codes == Verdict.UNDECIDED.code).any():
         verdict = Verdict.AGREES
@@ -294,7 +299,7 @@ def judge_block(evidence: BlockEvidence, tolerance: Tolerances) -> BlockResult:
         wrong=count,
         worst=_worst(evidence, wrong),
         step=evidence.step,
-        reason=_reason(measured, codes) if verdict is Verdict.UNDECIDED else "",
+        reason=_reason(evidence, measured, codes) if verdict is Verdict.UNDECIDED else "",
     )
 
 
@@ -309,16 +314,17 @@ def _worst(evidence: BlockEvidence, wrong: NDArray[np.bool_]) -> str:
     return evidence.block.address(int(c.index[np.argmax(excess)]) - evidence.block.start)
 
 
-def _reason(measured: Norms, codes: NDArray[np.uint8]) -> str:
+def _reason(evidence: BlockEvidence, measured: Norms, codes: NDArray[np.uint8]) -> str:
     undecided = int((codes == Verdict.UNDECIDED.code).sum())
     if undecided:
         return (
-            f"{undecided:,} of {len(codes):,} components gave no usable difference "
-            "(a non-finite J, or steps that do not agree with each other)"
+            f"{undecided:,} of {len(codes):,} components gave no usable difference (a non-finite "
+            "J, or steps that do not agree with each other). Check at a theta away from the edge "
+            "of the domain and from kinks, or pass bounds=."
         )
     return (
-        f"the error bars allow a relative difference of up to {measured.limit:.1g}: "
-        "the gradient of this block is small against the noise of J"
+        f"the error bars allow a relative difference of up to {measured.limit:.1g}. "
+        f"{evidence.advice}"
     )
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.plans import Stencils
-from fastgradcheck.stream import Stream
+from fastgradcheck.stream import Stopped, Stream
 
 RATIO = 4.0
 RUNGS = 9
@@ -34,6 +34,7 @@ NOISE_SIGMAS = 3.0
 """Bars hold errors of J of three standard deviations, added in the worst signs."""
 ROUNDING = 2 * float(np.finfo(np.float64).eps)
 """Relative rounding of the few operations from two values of J to a slope."""
+SINGLE = float(np.finfo(np.float32).eps)
 KINK_GAP = 2.0
 """The slopes of the two sides differ if they do so by twice their bars."""
 
@@ -167,7 +168,11 @@ def climb(
                     for r in rows
                 ]
             )
-            new = _evaluate(stream, index[more], start, EXTENSION, bounds, stage)
+            try:
+                new = _evaluate(stream, index[more], start, EXTENSION, bounds, stage)
+            except Stopped:
+                # No time for more steps: what the first ones say, with their bars, stands.
+                return settled
             for position, r in enumerate(rows):
                 ladders[r] = ladders[r].joined(new.row(position), np.array([0]), after)
                 settled[r] = settle(ladders[r], value, noise)
@@ -227,7 +232,8 @@ def settle(rungs: Rungs, value: float, noise: float) -> Settled:
         backward = (value - rungs.minus[0]) / left
         central = (rungs.plus[0] - rungs.minus[0]) / (right + left)
         noise = max(noise, _noise_of_ladder(rungs.plus[0], rungs.minus[0], value))
-        rounding = ROUNDING * np.fmax(np.abs(rungs.plus[0]), np.abs(rungs.minus[0]))
+        size = np.fmax(np.abs(rungs.plus[0]), np.abs(rungs.minus[0]))
+        rounding = max(ROUNDING, NOISE_SIGMAS * _single(noise, value)) * size
         bar = np.fmax(NOISE_SIGMAS * noise, rounding)
         relative = ROUNDING * np.abs(central)
         two_sided = _plateau(central, bar / np.fmin(right, left) + relative, order=2)
@@ -330,9 +336,7 @@ def _three_point(slopes: NDArray[np.float64]) -> NDArray[np.float64]:
     return (RATIO * slopes[1:] - slopes[:-1]) / (RATIO - 1)
 
 
-def _noise_of_ladder(
-    plus: NDArray[np.float64], minus: NDArray[np.float64], here: float
-) -> float:
+def _noise_of_ladder(plus: NDArray[np.float64], minus: NDArray[np.float64], here: float) -> float:
     """The noise of J that the small steps themselves show, as a standard deviation.
 
     Each side is extrapolated back to theta from three steps, and from the next three: where noise
@@ -353,6 +357,12 @@ def _noise_of_ladder(
             return 0.0
         sides.append(float(np.max(scatter[scatter <= 8 * scatter[1]])))
     return min(sides) / 2.4
+
+
+def _single(noise: float, value: float) -> float:
+    """J's relative noise if that is the rounding of float32, which grows with J; else 0."""
+    relative = noise / abs(value) if value else 0.0
+    return relative if SINGLE / 8 <= relative <= SINGLE * 8 else 0.0
 
 
 def _extrapolated(values: NDArray[np.float64]) -> NDArray[np.float64]:

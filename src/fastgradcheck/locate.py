@@ -76,10 +76,12 @@ class Suspect:
 
 
 def rows_of(region: Region) -> int:
+    """How many rows a region has."""
     return int(region[3] - region[2])
 
 
 def columns_of(region: Region) -> int:
+    """How many columns a region has."""
     return int(region[5] - region[4])
 
 
@@ -262,7 +264,7 @@ class _Search:
 
 
 def _parts(parent: Suspect, y: float, error: float) -> list[tuple[float, float]]:
-    """y and bar of the first half, as measured, and of the second, by difference."""
+    """Y and bar of the first half, as measured, and of the second, by difference."""
     return [(y, error), (float(parent.y[0]) - y, float(parent.error[0]) + error)]
 
 

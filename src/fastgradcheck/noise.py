@@ -22,6 +22,8 @@ ORDERS = range(1, POINTS - 1)
 SPACINGS = tuple(4 * 8.0**k for k in range(11))
 """Spacings tried, in ulps of theta: from 4 up to 4.3e9, which is 1e-6 in float64: enough to move
 a J that was computed in float32."""
+WIDEST = 1e-2
+"""No spacing is wider than this, relative to theta: in float32, 16,384 ulps are already 2e-3."""
 
 SINGLE = float(np.finfo(np.float32).eps)
 
@@ -101,7 +103,12 @@ def ecnoise(values: NDArray[np.float64]) -> float | None:
     return None
 
 
-def measure(stream: Stream, value: float, seed: int) -> Noise:
+def measure(
+    stream: Stream,
+    value: float,
+    seed: int,
+    bounds: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+) -> Noise:
     """The noise of J over all of theta, along one direction relative to |theta|.
 
     The spacing starts at a few ulps of theta, where even a ReLU network has no structure, and is
@@ -113,6 +120,8 @@ def measure(stream: Stream, value: float, seed: int) -> Noise:
     value : float
         J(theta).
     seed : int
+    bounds : pair of float64 arrays, shape (n,), optional
+        Components that have no room between them stay where they are.
     """
     theta = stream.theta
     eps = float(np.finfo(theta.dtype).eps)
@@ -120,8 +129,13 @@ def measure(stream: Stream, value: float, seed: int) -> Noise:
     typical = _rms(size) or 1.0
     scale = np.maximum(size, 1e-3 * typical)
     rounding = 0.5 * float(np.finfo(np.float64).eps) * abs(value)
-    for attempt, spacing in enumerate(SPACINGS):
-        values = _along(stream, scale, spacing * eps, seed, attempt)
+    room = np.inf if bounds is None else np.minimum(bounds[1] - theta, theta - bounds[0])
+    spacings = [spacing * eps for spacing in SPACINGS if spacing * eps <= WIDEST]
+    for attempt, spacing in enumerate(spacings):
+        farthest = 1.5 * spacing * (POINTS - 1) / 2
+        values = _along(
+            stream, np.where(farthest * scale < room, scale, 0.0), spacing, seed, attempt
+        )
         finite = values[np.isfinite(values)]
         if len(finite) < POINTS or len(np.unique(finite)) <= POINTS // 2:
             continue
@@ -130,8 +144,8 @@ def measure(stream: Stream, value: float, seed: int) -> Noise:
             # A trend: the highest difference bounds what is left of it.
             level = float(difference_table(values)[-1])
         level = max(level, rounding, _grid(values, value) / np.sqrt(12))
-        return Noise(level, spacing * eps, _kind(values, level, value))
-    return _still(values, value, SPACINGS[-1] * eps)
+        return Noise(level, spacing, _kind(values, level, value))
+    return _still(values, value, spacings[-1])
 
 
 def _along(

@@ -79,17 +79,18 @@ def numerical_gradient(
     True
     """
     refuse_unknown(engine)
+    guards.refuse_uncallable(cost, args)
     parameters = describe(theta, layout)
     flat = parameters.flatten(theta)
     limits = steps.flat_bounds(bounds, flat, parameters)
     with one_blas_thread():
-        objective, _ = guards.in_double(Objective(cost, tuple(args), parameters, flat))
-        inspected = guards.inspect(objective)
+        objective, _ = guards.in_double(Objective(cost, args, parameters, flat))
+        inspected = guards.inspect(objective, limits)
         running = open_engine(objective, engine, n_jobs, serial=inspected.serial)
         try:
             stream = Stream(running)
             stream.evaluations = inspected.evaluations
-            level = noise.measure(stream, inspected.value, seed).level
+            level = noise.measure(stream, inspected.value, seed, limits).level
             every = np.arange(parameters.size)
             largest = steps.FIRST_RUNG * steps.scales(objective.theta, parameters)
             settled = climb(stream, every, largest, inspected.value, level, limits, "gradient")

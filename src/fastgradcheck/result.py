@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,9 @@ from fastgradcheck.problem import Finding, Problem
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from fastgradcheck.judge import BlockEvidence, Tolerances
+    from fastgradcheck.selftest import SelfTest
 
 
 class Verdict(enum.Enum):
@@ -233,7 +236,7 @@ class GradcheckResult:
     interrupted: bool
     sweeps: tuple[Sweep, ...] = ()
     problem: Problem | None = field(default=None, repr=False)
-    rejudge: Callable[..., Any] | None = field(default=None, repr=False)
+    measurements: tuple[list[BlockEvidence], Tolerances] | None = field(default=None, repr=False)
 
     def __bool__(self) -> bool:
         return self.verdict is Verdict.AGREES
@@ -297,7 +300,7 @@ class GradcheckResult:
 
         return plot(self, kind)
 
-    def self_test(self) -> Any:
+    def self_test(self) -> SelfTest:
         """Would this check have caught a fault? Plants faults in copies of the gradient.
 
         Returns

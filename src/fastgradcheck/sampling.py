@@ -161,9 +161,7 @@ def _indices(index: NDArray[Any], size: int, where: str) -> NDArray[np.int64]:
     return index.astype(np.int64)
 
 
-def _allocate(
-    count: int, sizes: NDArray[np.int64], rng: np.random.Generator
-) -> NDArray[np.int64]:
+def _allocate(count: int, sizes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
     """Deal `count` components to blocks in proportion, but at least one each while they last."""
     blocks = len(sizes)
     if count < blocks:

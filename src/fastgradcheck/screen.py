@@ -52,7 +52,7 @@ SHORTER = (4.0, 16.0)
 """Divisors of the step for directions that must be kept though they cross a kink."""
 BLOCK_WANTED = 5e-3
 """Half of what a block's limit may be at most (`fastgradcheck.judge`)."""
-HIDDEN_BELOW = 1.5 * np.sqrt(2 * np.log(2 / 1e-9))
+HIDDEN_BELOW = float(1.5 * np.sqrt(2 * np.log(2 / 1e-9)))
 """|y| exceeds this many ||r|| with probability 1e-9 only (Hoeffding, entries below 3/2)."""
 SECOND_MOMENT = 13 / 12
 """E v_i^2 for U[1/2, 3/2)."""
@@ -94,7 +94,7 @@ class Screened:
     @property
     def upper(self) -> float:
         """Upper limit of ||r||."""
-        return float(np.max(np.abs(self.y) + self.error)) / self.hidden
+        return float(np.max(np.abs(self.y) + self.error) / self.hidden)
 
     @property
     def reach(self) -> float:
@@ -104,7 +104,7 @@ class Screened:
     @property
     def lower(self) -> float:
         """Lower limit of ||r||, with probability 1 - 1e-9."""
-        return max(0.0, float(np.max(np.abs(self.y) - self.error)) / HIDDEN_BELOW)
+        return max(0.0, float(np.max(np.abs(self.y) - self.error) / HIDDEN_BELOW))
 
     @property
     def estimate(self) -> float:
@@ -166,7 +166,7 @@ class Prober:
         steps: NDArray[np.float64],
         stage: str = "directions",
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """y and its bar for k directions, each measured at the offsets ``OFFSETS * step``."""
+        """Y and its bar for k directions, each measured at the offsets ``OFFSETS * step``."""
         offsets = steps[:, np.newaxis] * OFFSETS
         return five_point(self.signal(regions, keys, offsets, stage), steps, self.noise)
 
@@ -177,7 +177,7 @@ class Prober:
         steps: NDArray[np.float64],
         expected: float,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """y and bars, measured again with shorter steps where a bar is larger than expected."""
+        """Y and bars, measured again with shorter steps where a bar is larger than expected."""
         y, error = self(regions, keys, steps, "locating")
         for shorter in SHORTER:
             rows = np.flatnonzero(error > 2 * expected)
@@ -231,7 +231,7 @@ def five_point(
 
 
 def project(problem: Problem, plan: Directions, threads: int) -> NDArray[np.float64]:
-    """grad . (theta' - theta) for every point theta' of a plan, displacements as really taken."""
+    """Grad . (theta' - theta) for every point theta' of a plan, displacements as really taken."""
     gradient = np.nan_to_num(problem.gradient, nan=0.0, posinf=0.0, neginf=0.0)
     sizes = (plan.regions[:, 3] - plan.regions[:, 2]) * (plan.regions[:, 5] - plan.regions[:, 4])
     if sizes.max() > LARGE_REGION:
@@ -361,14 +361,17 @@ class Draws:
     ) -> Draws:
         """New measurements in the place of these rows, where their bars are smaller."""
         better = error < self.error[rows]
-        columns = []
-        for old, new in zip(
-            (self.keys, self.steps, self.y, self.error), (keys, steps, y, error), strict=True
-        ):
-            column = old.copy()
-            column[rows[better]] = new[better]
-            columns.append(column)
-        return Draws(self.which, *columns)
+        merged = replace(
+            self,
+            keys=self.keys.copy(),
+            steps=self.steps.copy(),
+            y=self.y.copy(),
+            error=self.error.copy(),
+        )
+        where = rows[better]
+        merged.keys[where], merged.steps[where] = keys[better], steps[better]
+        merged.y[where], merged.error[where] = y[better], error[better]
+        return merged
 
     def screened(self, blocks: Sequence[int], failure: float) -> dict[int, Screened]:
         return {
@@ -424,9 +427,7 @@ def _central(
     return central
 
 
-def _best(
-    y: NDArray[np.float64], steps: NDArray[np.float64], noise: float
-) -> NDArray[np.int64]:
+def _best(y: NDArray[np.float64], steps: NDArray[np.float64], noise: float) -> NDArray[np.int64]:
     """The rung with the smallest bar to expect at h and 2h.
 
     The truncation T h^2 of a smooth J shows as 15 T h^2 against the rung above and as 15/16 T h^2
@@ -436,12 +437,11 @@ def _best(
     below = np.hstack([change[:, 1:], np.zeros((len(y), 1))])
     bars = np.fmax(change / 5, 3 * below) + NOISE_GAIN * NOISE_SIGMAS * noise / steps[:, 1:]
     bars = np.where(np.isfinite(bars), bars, np.inf)
-    return np.argmin(bars, axis=1) + 1
+    best: NDArray[np.int64] = np.argmin(bars, axis=1) + 1
+    return best
 
 
-def without(
-    screened: Screened, index: NDArray[np.int64], error: NDArray[np.float64]
-) -> Screened:
+def without(screened: Screened, index: NDArray[np.int64], error: NDArray[np.float64]) -> Screened:
     """What is left of y when errors that were located are taken out."""
     v = np.array([hashing.direction(key, index) for key in screened.keys])
     return replace(screened, y=screened.y - v @ error)

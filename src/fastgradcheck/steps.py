@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError
-from fastgradcheck.ladder import NOISE_SIGMAS, Settled, climb
+from fastgradcheck.ladder import NOISE_SIGMAS, SMOOTH, Settled, climb
 from fastgradcheck.parameters import Parameters
 from fastgradcheck.plans import Stencils
 from fastgradcheck.schemes import CENTRAL, Scheme
@@ -62,10 +62,17 @@ class Steps:
     scheme: Scheme
     calibrated: tuple[Settled, ...]
 
+    def by_user(self, block: int) -> bool:
+        """Whether the user chose the step of a block."""
+        return not np.isnan(self.absolute[block])
+
     def of(self, index: NDArray[np.int64], block: NDArray[np.int64]) -> NDArray[np.float64]:
         """The step of each component, in theta's units."""
         auto = self.relative[block] * self.scale[index]
-        return np.where(np.isnan(self.absolute[block]), auto, self.absolute[block])
+        step: NDArray[np.float64] = np.where(
+            np.isnan(self.absolute[block]), auto, self.absolute[block]
+        )
+        return step
 
     def bars(
         self,
@@ -222,12 +229,16 @@ def calibrate(
     settled = climb(
         stream, index, FIRST_RUNG * scale[index], value, noise, bounds, "calibrating"
     )  # fmt: skip
-    coefficients = np.full(blocks, np.nan)
     quotients = _quotients(stream, settled, scheme, value)
-    for s, slopes in zip(settled, quotients, strict=True):
-        b = parameters.block_index(s.index)
-        own = _truncation(s, slopes, scheme.order, noise, float(scale[s.index]))
-        coefficients[b] = np.fmax(coefficients[b], own)
+    coefficients = np.full(blocks, np.nan)
+    # At a kink no step is small enough: it says nothing about the step of the others, and counts
+    # only where there is nothing else.
+    smooth = [s.kind == SMOOTH for s in settled]
+    for s, slopes, counts in zip(settled, quotients, smooth, strict=True):
+        if counts or not any(smooth):
+            b = parameters.block_index(s.index)
+            own = _truncation(s, slopes, scheme.order, noise, float(scale[s.index]))
+            coefficients[b] = np.fmax(coefficients[b], own)
     measured = ~np.isnan(coefficients)
     coefficients[~measured] = np.max(coefficients[measured], initial=0.0)
     truncation = TRUNCATION_SPREAD * coefficients
@@ -272,15 +283,15 @@ def _truncation(
 ) -> float:
     """The largest ``error / h^p`` where the error leaves the noise, for h relative to scale.
 
-    Only the rungs from the optimum to 4^3 above count: beyond them the series has not begun.
+    Only the four rungs above the first one (from the largest) that is lost in noise count: far
+    above it the series has not begun, and below it noise itself may look like an error.
     """
     error = np.abs(quotients - settled.value)
     visible = error > settled.error + NOISE_SIGMAS * noise / settled.steps
     visible &= np.isfinite(error)
-    rungs = np.flatnonzero(visible)
-    if not len(rungs):
+    near = np.arange(len(visible))[: int(np.argmin(np.append(visible, False)))][-4:]
+    if not len(near):
         return 0.0
-    near = rungs[-4:]
     return float(np.max(error[near] / (settled.steps[near] / scale) ** order))
 
 

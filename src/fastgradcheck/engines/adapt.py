@@ -200,10 +200,10 @@ def _takes_as_it_is(dispatcher: Any, signature: tuple[types.Type, ...]) -> bool:
 
 def _type_of(leaf: Any, path: str) -> Any:
     advice = "pass arrays, scalars, strings, or tuples and NamedTuples of them"
+    name = type(leaf).__name__
     if isinstance(leaf, list | set):
-        kind = type(leaf).__name__
         raise GradcheckTypeError(
-            f"{path} is a {kind}, which Numba copies at every call: {advice} (or numba.typed.List)."
+            f"{path} is a {name}, which Numba copies at every call: {advice} (or numba.typed.List)."
         )
     kind: Any
     try:
@@ -212,7 +212,6 @@ def _type_of(leaf: Any, path: str) -> Any:
         kind = None
     # The last two have a type, but there is no code for them.
     if kind is None or getattr(kind, "dtype", kind) in (types.float16, types.pyobject):
-        name = type(leaf).__name__
         what = f"an array of {leaf.dtype}" if isinstance(leaf, np.ndarray) else f"a {name}"
         raise GradcheckTypeError(
             f"{path} is {what}, which Numba cannot type: {advice}, or use "

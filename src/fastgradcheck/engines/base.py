@@ -34,5 +34,8 @@ class Engine(Protocol):
         values like any other. Raises `CostEvaluationError` where the cost raises.
         """
 
+    def supports_complex(self) -> str | None:
+        """Why the cost cannot be differentiated by complex steps; None if it can."""
+
     def close(self) -> None:
         """Release workers, if there are any."""

@@ -28,7 +28,7 @@ FORMAT = 1
 """Version of the layout; raised when an older reader could misread a newer result."""
 
 _COMPONENTS_BY_DEFAULT = 10_000
-_LEFT_OUT = ("components", "problem", "rejudge")
+_LEFT_OUT = ("components", "problem", "measurements")
 
 
 def to_dict(result: GradcheckResult, *, components: bool | None = None) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def to_dict(result: GradcheckResult, *, components: bool | None = None) -> dict[
     Returns
     -------
     dict
-        Every field but `problem` and `rejudge`, and ``"format"``. Non-finite floats are the
+        Every field but `problem` and `measurements`, and ``"format"``. Non-finite floats are the
         strings ``"nan"``, ``"inf"`` and ``"-inf"``: strict JSON has no word for them.
     """
     if components is None:

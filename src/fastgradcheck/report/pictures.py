@@ -33,21 +33,20 @@ class Points:
     numeric: Array
     verdict: NDArray[np.uint8]
     factor: float | None
-    """analytic / numeric of the wrong entries if it is the same for all of them."""
+    """analytic / numeric of the wrong entries among them, if it is the same for all."""
 
 
 def points(result: GradcheckResult, limit: int) -> Points:
     """The finite components; of too many, wrong ones first and a random part of the others."""
     components = result.components
     finite = np.isfinite(components["analytic"]) & np.isfinite(components["numeric"])
-    components = components[finite]
-    factor = _constant_factor(components)
-    if len(components) > limit:
-        order = np.random.default_rng(_SAMPLE).permutation(len(components))
-        wrong = components["verdict"][order] == Verdict.WRONG.code
-        wrong_first = np.concatenate([order[wrong][: limit // 2], order[~wrong]])
-        components = components[np.sort(wrong_first[:limit])]
-    return Points(components["analytic"], components["numeric"], components["verdict"], factor)
+    chosen = np.flatnonzero(finite)
+    if len(chosen) > limit:
+        chosen = np.random.default_rng(_SAMPLE).permutation(chosen)
+        wrong = components["verdict"][chosen] == Verdict.WRONG.code
+        chosen = np.sort(np.concatenate([chosen[wrong][: limit // 2], chosen[~wrong]])[:limit])
+    drawn = components[chosen]
+    return Points(drawn["analytic"], drawn["numeric"], drawn["verdict"], _constant_factor(drawn))
 
 
 def _constant_factor(components: NDArray[np.void]) -> float | None:
@@ -113,8 +112,8 @@ def _starts(blocks: Sequence[BlockResult]) -> list[tuple[str, int]]:
 def _heat(result: GradcheckResult, block: BlockResult, start: int, side: int) -> Heat:
     rows = block.shape[0] if len(block.shape) > 1 else 1
     columns = block.size // rows
-    indices = result.components["index"]
-    mine = result.components[(indices >= start) & (indices < start + block.size)]
+    first, last = np.searchsorted(result.components["index"], (start, start + block.size))
+    mine = result.components[first:last]
     row, column = np.divmod(mine["index"] - start, columns)
     height, width = min(rows, side), min(columns, side)
     cells = np.full((height, width), -np.inf)
