@@ -43,7 +43,10 @@ def calibrated(
     every = np.arange(parameters.size)
     index = steps.choose(np.ones(parameters.size), parameters, every, 0)
     absolute = steps.user_epsilon(epsilon, parameters)
-    chosen = steps.calibrate(stream, parameters, index, scheme, absolute, value, level, None)
+    scale = steps.scales(flat, parameters)
+    chosen = steps.calibrate(
+        stream, parameters, index, scheme, absolute, value, level, None, scale
+    )
     return chosen, stream, parameters, value
 
 
@@ -182,3 +185,10 @@ def test_bounds_of_a_nest() -> None:
     assert steps.flat_bounds(None, flat, parameters) is None
     with pytest.raises(GradcheckInputError, match=r"W\[0, 0\] = .* lies outside its bounds"):
         steps.flat_bounds((-np.inf, low), flat, parameters)
+    for bad, message in [
+        (({"W": low["W"]}, 0.0), r"in bounds, theta lacks 'b'"),
+        ((0.0, "high"), r"in bounds, theta is of type str"),
+        ((-9.0, low["W"]), r"in bounds, theta is one array of shape \(6, 5\)"),
+    ]:
+        with pytest.raises(GradcheckInputError, match=message):
+            steps.flat_bounds(bad, flat, parameters)

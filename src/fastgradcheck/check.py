@@ -27,7 +27,7 @@ from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.evidence import EMPTY, Components, of_differences, of_glances
 from fastgradcheck.judge import BlockEvidence, Tolerances
 from fastgradcheck.ladder import KINK_HERE, KINK_LEFT, KINK_RIGHT, Settled, climb
-from fastgradcheck.locate import Region, columns_of, entries_of, locate, named, rows_of
+from fastgradcheck.locate import WITNESSES, Region, columns_of, entries_of, locate, named, rows_of
 from fastgradcheck.parameters import Parameters, describe
 from fastgradcheck.plans import Stencils
 from fastgradcheck.problem import Finding, Objective, Problem
@@ -43,7 +43,15 @@ from fastgradcheck.result import (
 )
 from fastgradcheck.sampling import Sample
 from fastgradcheck.schemes import Scheme, scheme_named
-from fastgradcheck.screen import CONFIDENCE, DIRECTIONS, Prober, Screened, region_of, screen
+from fastgradcheck.screen import (
+    CONFIDENCE,
+    DIRECTIONS,
+    Prober,
+    Screened,
+    extended,
+    region_of,
+    screen,
+)
 from fastgradcheck.steps import FIRST_RUNG, Bounds, Steps
 from fastgradcheck.stream import Stopped, Stream
 
@@ -61,8 +69,14 @@ GLANCE = 2.0**-13
 """Relative step of the five-point differences that a search looks at entries with: near the
 optimum eps^(1/3) of central differences, which their bars are made of, but above it, where
 smooth functions still lose nothing."""
+EXTENSIONS = 2
+IMPRECISION = 4.0
+"""How far above the imprecision that some entries show the others' may lie."""
+TINY = float(np.finfo(np.float64).tiny)
 PATTERN = 5
 """More entries looked at in a block that is wrong throughout, to tell the pattern."""
+MANY = 100
+"""Evaluations that there must be time for, to try out other engines with a dozen."""
 REFINED = 256
 """Components remeasured on ladders where only their bars stand between a block and agreement."""
 
@@ -226,11 +240,10 @@ def gradcheck(
                 running = open_engine(objective, engine, n_jobs, serial=True)
             claimed, eps, notes = guards.evaluate_gradient(grad, theta, args, parameters)
             work = len(options.sample.index) * len(options.scheme.offsets)
-            if engine == "auto" and memory is None and not inspected.serial:
+            reach = int(min(work, max(limit.left(), 0.0) / max(inspected.seconds, 1e-9)))
+            if engine == "auto" and memory is None and not inspected.serial and reach >= MANY:
                 # With a checkpoint it is not asked: a resumed run must take the same engine.
-                running, choice = faster(
-                    running, inspected.value, inspected.seconds, work, n_jobs
-                )
+                running, choice = faster(running, inspected.value, inspected.seconds, reach, n_jobs)
                 notes += choice
             problem = Problem(running.objective, claimed, eps, inspected.value)
             tolerance = judge.tolerances(problem, threshold, rtol)
@@ -368,12 +381,38 @@ def _screen(
             into.throughout |= {b} if len(broken) > CAP else set()
     for b, screened in into.screened.items():
         if screened.fails and b not in into.throughout:
-            _locate(problem, options, prober, measure, scale, b, into)
+            _locate(problem, options, tolerance, prober, measure, scale, b, into)
+    for _ in range(EXTENSIONS):
+        if not _extend(problem, options, tolerance, prober, into):
+            break
+
+
+def _extend(
+    problem: Problem, options: Options, tolerance: Tolerances, prober: Prober, into: Measured
+) -> bool:
+    """More directions where nothing is wrong, but the limit is too far above what was seen.
+
+    That is so when the gradient is right but rounded, to float32 say.
+    """
+    evidence = _evidence(problem, into)
+    verdict, overall, _ = judge.judge(evidence, tolerance)
+    if verdict is not Verdict.UNDECIDED or overall.difference > overall.upper / 2:
+        return False
+    share = overall.upper / np.sqrt(len(evidence))
+    coarse = [
+        b
+        for b, screened in into.screened.items()
+        if screened.upper >= share and screened.reach < screened.upper / 2
+    ]
+    for b in coarse:
+        into.screened[b] = extended(prober, into.screened[b], b, options.seed)
+    return bool(coarse)
 
 
 def _locate(
     problem: Problem,
     options: Options,
+    tolerance: Tolerances,
     prober: Prober,
     measure: Measure,
     scale: NDArray[np.float64],
@@ -387,31 +426,56 @@ def _locate(
     """
     block, screened = problem.parameters.blocks[b], into.screened[b]
     whole, step = region_of(block), float(np.median(screened.steps))
+    level = screened.rounding / norm if (norm := judge.norm(problem.gradient[block.slice])) else 0.0
 
     def probe(
         regions: NDArray[np.int64], keys: NDArray[np.uint64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return prober.sharpened(regions, keys, np.full(len(keys), step), screened.error.max())
+        y, error = prober.sharpened(regions, keys, np.full(len(keys), step), screened.error.max())
+        return y, error + prober.rounding(regions, level)
+
+    def glance(index: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which entries visibly differ, and which by more than is tolerated."""
+        y, error = prober.entries(index, GLANCE * scale[index])
+        seen = of_glances(index, problem.gradient, y, error)
+        into.components = into.components.joined(seen)
+        largest = float(np.max(np.nan_to_num(np.abs(problem.gradient[block.slice]))))
+        allowed = tolerance.of_components(seen, largest)
+        return seen.discrepancy > seen.error, seen.discrepancy - seen.error > allowed
 
     def look(index: NDArray[np.int64]) -> NDArray[np.bool_]:
-        y, error = prober.entries(index, GLANCE * scale[index])
-        into.components = into.components.joined(of_glances(index, problem.gradient, y, error))
-        wrong: NDArray[np.bool_] = np.abs(y) > error
+        order = np.argsort(index)
+        wrong = np.empty(len(index), bool)
+        wrong[order] = glance(index[order])[1]
         return wrong
 
-    found = locate(whole, screened.keys, screened.y, screened.error, probe, look, options.seed)
+    rng = np.random.default_rng([options.seed, 4, b])
+    witnesses = np.sort(rng.choice(block.size, min(WITNESSES, block.size), replace=False))
+    visible, wrong = glance(block.start + witnesses)
+    if wrong.all():
+        into.throughout.add(b)
+        more = rng.choice(block.size, min(PATTERN, block.size), replace=False)
+        glance(block.start + np.sort(more))
+        return
+    if visible.all():
+        # Everything is a little off, within the tolerance: what stands out from that is wrong.
+        c = into.components.between(block.start, block.stop)
+        level = IMPRECISION * judge.norm(c.discrepancy) / max(judge.norm(c.analytic), TINY)
+        screened = replace(screened, rounding=level * norm)
+        into.screened[b] = screened
+        if not screened.fails:
+            return
+    doubt = screened.error + screened.rounding
+    found = locate(whole, screened.keys, screened.y, doubt, probe, look, options.seed)
     entries = np.array(found.entries, np.int64)
     c = into.components
     doubtful = entries[~np.isin(entries, c.index[c.owned])]
     into.keep(measure(doubtful, 1.0), problem.gradient)
     if not found.complete:
         into.incomplete.add(b)
-    if any(np.array_equal(region, whole) for region in found.regions):
-        into.throughout.add(b)
-        rng = np.random.default_rng([options.seed, 4, b])
-        sample = rng.choice(block.size, min(PATTERN, block.size), replace=False)
-        look(block.start + np.sort(sample))
-    elif len(found.entries) + len(found.regions) >= CAP and not found.complete:
+    if any(np.array_equal(region, whole) for region in found.regions) or (
+        len(found.entries) + len(found.regions) >= CAP and not found.complete
+    ):
         into.throughout.add(b)
     else:
         into.regions[b] = list(found.regions)

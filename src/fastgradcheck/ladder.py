@@ -34,6 +34,9 @@ NOISE_SIGMAS = 3.0
 """Bars hold errors of J of three standard deviations, added in the worst signs."""
 ROUNDING = 2 * float(np.finfo(np.float64).eps)
 """Relative rounding of the few operations from two values of J to a slope."""
+RESTLESS = 30.0
+"""A ladder that scatters this much more than J's noise at theta is continued to smaller steps: an
+oscillation comes to rest there, noise does not."""
 SINGLE = float(np.finfo(np.float32).eps)
 KINK_GAP = 2.0
 """The slopes of the two sides differ if they do so by twice their bars."""
@@ -101,6 +104,9 @@ class Settled:
         Of the kink from theta, in theta's units; 0 for KINK_HERE, nan if there is none.
     best : int
         The rung (from the largest) at which the value was read.
+    restless : bool
+        True if J scatters from step to step far more than its noise at theta: there is structure
+        between the steps, or noise of this component's own.
     steps, derivatives : float64 arrays, shape (K,)
         The ladder itself.
     """
@@ -113,6 +119,7 @@ class Settled:
     upper: float
     distance: float
     best: int
+    restless: bool
     steps: NDArray[np.float64]
     derivatives: NDArray[np.float64]
 
@@ -185,10 +192,12 @@ def _wants_more(settled: Settled, theta: NDArray[Any], after: bool) -> bool:
     if after:
         size = max(abs(float(theta[settled.index])), float(np.finfo(theta.dtype).tiny))
         room = settled.steps[-1] > 64 * np.finfo(theta.dtype).eps * size
-        return bool(room and (settled.best >= count - 2 or settled.kind == UNSETTLED))
+        unfinished = settled.best >= count - 2 or settled.kind == UNSETTLED or settled.restless
+        return bool(room and unfinished)
     sharp = settled.error <= 1e-9 * abs(settled.value)
     moves = bool(settled.derivatives.any())
-    return settled.best <= 1 and settled.kind == SMOOTH and not sharp and moves
+    calm = settled.kind == SMOOTH and not settled.restless
+    return settled.best <= 1 and calm and not sharp and moves
 
 
 def _evaluate(
@@ -231,7 +240,9 @@ def settle(rungs: Rungs, value: float, noise: float) -> Settled:
         forward = (rungs.plus[0] - value) / right
         backward = (value - rungs.minus[0]) / left
         central = (rungs.plus[0] - rungs.minus[0]) / (right + left)
-        noise = max(noise, _noise_of_ladder(rungs.plus[0], rungs.minus[0], value))
+        shown = _noise_of_ladder(rungs.plus[0], rungs.minus[0], value)
+        restless = shown > RESTLESS * noise
+        noise = max(noise, shown)
         size = np.fmax(np.abs(rungs.plus[0]), np.abs(rungs.minus[0]))
         rounding = max(ROUNDING, NOISE_SIGMAS * _single(noise, value)) * size
         bar = np.fmax(NOISE_SIGMAS * noise, rounding)
@@ -245,7 +256,9 @@ def settle(rungs: Rungs, value: float, noise: float) -> Settled:
     def made(value: float, error: float, kind: int, best: int, *rest: float) -> Settled:
         lower, upper, distance = rest or (value, value, np.nan)
         index, steps = int(rungs.index[0]), rungs.steps[0]
-        return Settled(index, value, error, kind, lower, upper, distance, best, steps, central)
+        return Settled(
+            index, value, error, kind, lower, upper, distance, best, restless, steps, central
+        )
 
     candidates = [c for c in (two_sided, from_right, from_left) if np.isfinite(c.error)]
     if not candidates:
@@ -353,10 +366,12 @@ def _noise_of_ladder(plus: NDArray[np.float64], minus: NDArray[np.float64], here
         scatter = np.abs(np.diff(_extrapolated(values)))
         moved = np.array([np.any(values[k : k + 4] != here) for k in range(len(scatter))])
         scatter = np.sort(scatter[np.isfinite(scatter) & moved])
-        if len(scatter) < 3 or (scatter[1] > 8 * scatter[0] and scatter[2] > 8 * scatter[1]):
+        if len(scatter) < 3:
+            continue
+        if scatter[1] > 8 * scatter[0] and scatter[2] > 8 * scatter[1]:
             return 0.0
         sides.append(float(np.max(scatter[scatter <= 8 * scatter[1]])))
-    return min(sides) / 2.4
+    return min(sides, default=0.0) / 2.4
 
 
 def _single(noise: float, value: float) -> float:

@@ -176,8 +176,11 @@ def _grid(values: NDArray[np.float64], value: float) -> float:
 
 
 def _still(values: NDArray[np.float64], value: float, spacing: float) -> Noise:
-    """The noise of a J that hardly moves: constant, or on a coarse grid."""
-    finite = np.append(values[np.isfinite(values)], value)
+    """The noise of a J that hardly moves (constant, or on a coarse grid), or is not finite.
+
+    At the edge of the domain nothing but rounding can be presumed; the ladders see the rest.
+    """
+    finite = np.append(values, value) if np.isfinite(values).all() else np.array([value])
     spread = float(np.ptp(finite)) / np.sqrt(12)
     if _is_float32(finite) and value != 0:
         # A grid of 24 bits: half an ulp, spread evenly.

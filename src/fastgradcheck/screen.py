@@ -50,6 +50,12 @@ ROUGH = 3.0
 WIDER = 8.0
 SHORTER = (4.0, 16.0)
 """Divisors of the step for directions that must be kept though they cross a kink."""
+ROUNDING_UNITS = 16.0
+"""In units of the eps of the gradient's dtype: y may be off by this much of ||grad|| when every
+entry is rounded. The entries' own last rounding is 0.3, sums within back-propagation a few more,
+and y exceeds four standard deviations once in 10,000."""
+NEGLIGIBLE = 1e-12
+"""Relative rounding that no difference quotient can see."""
 BLOCK_WANTED = 5e-3
 """Half of what a block's limit may be at most (`fastgradcheck.judge`)."""
 HIDDEN_BELOW = float(1.5 * np.sqrt(2 * np.log(2 / 1e-9)))
@@ -75,6 +81,8 @@ class Screened:
         grad . v - D_v J, and bars.
     failure : float
         The probability with which `upper` may be wrong.
+    rounding : float
+        What rounding of the gradient itself may contribute to y: no cause for a search.
     """
 
     keys: NDArray[np.uint64]
@@ -82,6 +90,7 @@ class Screened:
     y: NDArray[np.float64]
     error: NDArray[np.float64]
     failure: float
+    rounding: float = 0.0
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -118,12 +127,12 @@ class Screened:
         It contributes at least half of itself to every y, which the bar may hide once and the
         measurement once more.
         """
-        return float(4 * np.min(self.error))
+        return float(4 * np.min(self.error + self.rounding))
 
     @property
     def fails(self) -> bool:
-        """Whether some direction disagrees beyond its bar; NaN does."""
-        return not bool(np.all(np.abs(self.y) <= self.error))
+        """Whether some direction disagrees beyond its bar and rounding; NaN does."""
+        return not bool(np.all(np.abs(self.y) <= self.error + self.rounding))
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +178,17 @@ class Prober:
         """Y and its bar for k directions, each measured at the offsets ``OFFSETS * step``."""
         offsets = steps[:, np.newaxis] * OFFSETS
         return five_point(self.signal(regions, keys, offsets, stage), steps, self.noise)
+
+    def rounding(self, regions: NDArray[np.int64], level: float) -> NDArray[np.float64]:
+        """What relative errors of this size in every entry of the gradient add to y at most."""
+        if level < NEGLIGIBLE:
+            return np.zeros(len(regions))
+        return np.array([level * np.linalg.norm(self._part(region)) for region in regions])
+
+    def _part(self, region: NDArray[np.int64]) -> NDArray[np.float64]:
+        start, columns, row0, row1, column0, column1 = (int(x) for x in region)
+        rows = self.problem.gradient[start + row0 * columns : start + row1 * columns]
+        return np.nan_to_num(rows.reshape(-1, columns)[:, column0:column1])
 
     def sharpened(
         self,
@@ -303,7 +323,28 @@ def screen(
         if not coarse.any():
             break
         draws = _retried(prober, draws, regions, coarse, attempt)
-    return draws.screened(blocks, failure)
+    level = ROUNDING_UNITS * prober.problem.gradient_eps
+    allowed = prober.rounding(regions, level)
+    return {
+        b: replace(screened, rounding=float(allowed[k]))
+        for k, (b, screened) in enumerate(draws.screened(blocks, failure).items())
+    }
+
+
+def extended(prober: Prober, screened: Screened, block: int, seed: int) -> Screened:
+    """As many directions again: the limit comes closer to what it limits."""
+    region = region_of(prober.problem.parameters.blocks[block])
+    count = len(screened)
+    keys = np.array([hashing.key(seed, block, 1000 + count + d) for d in range(count)])
+    steps = np.full(count, float(np.median(screened.steps)))
+    y, error = prober(np.repeat(region[np.newaxis], count, axis=0), keys, steps)
+    return replace(
+        screened,
+        keys=np.append(screened.keys, keys),
+        steps=np.append(screened.steps, steps),
+        y=np.append(screened.y, y),
+        error=np.append(screened.error, error),
+    )
 
 
 def _too_coarse(

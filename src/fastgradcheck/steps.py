@@ -323,9 +323,16 @@ def flat_bounds(bounds: Any, theta: NDArray[Any], parameters: Parameters) -> Bou
 
 
 def _one_bound(bound: Any, parameters: Parameters) -> NDArray[np.float64]:
-    if np.ndim(bound) == 0 and not isinstance(bound, (dict, list, tuple)):
+    # scipy.optimize.Bounds makes arrays of shape (1,) of numbers.
+    if isinstance(bound, np.ndarray) and bound.shape in ((), (1,)):
+        bound = bound.item()
+    if isinstance(bound, int | float | np.number):
         return np.full(parameters.size, float(bound))
-    return parameters.match(bound)
+    try:
+        return parameters.match(bound)
+    except GradcheckInputError as error:
+        reason = str(error).removeprefix("the gradient of ")
+        raise type(error)(f"in bounds, {reason}") from error
 
 
 MOVABLE = 1e-4

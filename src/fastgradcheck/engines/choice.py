@@ -126,9 +126,7 @@ def _plain(
     return options
 
 
-def _parallel(
-    objective: Objective, seconds: float, evaluations: int, workers: int
-) -> list[Option]:
+def _parallel(objective: Objective, seconds: float, evaluations: int, workers: int) -> list[Option]:
     """Threads where NumPy releases the lock, and processes where the cost can be sent to them."""
     if workers == 1:
         return []

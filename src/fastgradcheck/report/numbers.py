@@ -19,19 +19,19 @@ def short(x: float) -> str:
     return f"{x:.3g}"
 
 
-def compared(x: float) -> str:
-    """Ten significant digits without the zeros that say nothing.
+def compared(x: float, digits: int = _COMPARED) -> str:
+    """So many significant digits, without the zeros that say nothing.
 
     Examples
     --------
     >>> compared(1.0), compared(2 / 3)
     ('1', '0.6666666667')
     """
-    return f"{x:.{_COMPARED}g}"
+    return f"{x:.{digits}g}"
 
 
-def measured(x: float, bar: float) -> str:
-    """A measured value, to one digit beyond its error bar.
+def measured(x: float, bar: float, most: int = _COMPARED) -> str:
+    """A measured value, to one digit beyond its error bar, and `most` digits in all.
 
     Examples
     --------
@@ -43,11 +43,11 @@ def measured(x: float, bar: float) -> str:
     'nan'
     """
     if not (math.isfinite(x) and math.isfinite(bar)) or x == 0.0:
-        return compared(x)
+        return compared(x, most)
     if bar <= 0.0:
-        return compared(x)
+        return compared(x, most)
     digits = math.floor(math.log10(abs(x))) - math.floor(math.log10(bar)) + 2
-    return f"{x:.{min(max(digits, 3), _COMPARED)}g}"
+    return f"{x:.{min(max(digits, 3), most)}g}"
 
 
 def bar(x: float) -> str:

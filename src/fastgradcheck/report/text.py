@@ -21,6 +21,9 @@ _STYLES = {
     Verdict.SKIPPED: "dim",
 }
 _MIN_WIDTH, _MAX_WIDTH = 60, 120
+# A narrow page gets shorter numbers, since a number that is folded is misread.
+_ROOMY, _NARROW = 100, 80
+_DIGITS_ROOMY, _DIGITS, _DIGITS_NARROW = 10, 7, 5
 # A screenful: these add up to about 40 lines of 100 characters.
 _BLOCKS, _COMPONENTS, _FINDINGS, _REASONS = 8, 5, 3, 3
 _ALL = 10**9
@@ -64,17 +67,17 @@ def render(
         legacy_windows=False,
     )
     with console.capture() as capture:
-        console.print(document(result, verbose=verbose))
+        console.print(document(result, width, verbose=verbose))
     return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
 
 
 def show(result: GradcheckResult, console: Console, *, verbose: bool = False) -> None:
     """Print the report on a rich console: coloured if that is a terminal."""
-    console.print(document(result, verbose=verbose))
+    console.print(document(result, console.width, verbose=verbose))
 
 
-def document(result: GradcheckResult, *, verbose: bool = False) -> Group:
-    """The report as a rich renderable."""
+def document(result: GradcheckResult, width: int, *, verbose: bool = False) -> Group:
+    """The report as a rich renderable for a page of that width."""
     from rich.console import Group
     from rich.text import Text
 
@@ -84,10 +87,10 @@ def document(result: GradcheckResult, *, verbose: bool = False) -> Group:
     )
     parts: list[RenderableType] = [verdict]
     if result.blocks:
-        parts += [Text(), _block_table(result, _ALL if verbose else _BLOCKS)]
+        parts += [Text(), _block_table(result, width, _ALL if verbose else _BLOCKS)]
         parts += _left_out(len(result.blocks), _BLOCKS, "block", verbose)
     if rows:
-        parts += [Text(), _component_table(rows)]
+        parts += [Text(), _component_table(rows, width)]
     return Group(*parts, Text(), _notes(result, rows, verbose))
 
 
@@ -98,31 +101,35 @@ def _left_out(total: int, limit: int, noun: str, verbose: bool) -> list[Renderab
     return [Text(f"and {plural(more, noun)} more, none worse", style="dim")] if more > 0 else []
 
 
-def _table(columns: dict[str, str]) -> Table:
-    """A table without lines: column title -> "left" or "right"."""
+def _table(columns: dict[str, bool], width: int) -> Table:
+    """A table without lines: column title -> whether it holds numbers, which are never folded."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title, justify in columns.items():
-        left = justify == "left"
-        table.add_column(title, justify="left" if left else "right", overflow="fold")
+    for title, numbers in columns.items():
+        table.add_column(
+            title if width >= _ROOMY else title.replace("relative ", "relative\n"),
+            justify="right" if numbers or title == "covered" else "left",
+            no_wrap=numbers or title == "verdict",
+            overflow="fold",
+        )
     return table
 
 
-def _block_table(result: GradcheckResult, limit: int) -> Table:
+def _block_table(result: GradcheckResult, width: int, limit: int) -> Table:
     from rich.text import Text
 
-    left, right = "left", "right"
     table = _table(
         {
-            "block": left,
-            "shape": left,
-            "covered": right,
-            "relative difference": right,
-            "at most": right,
-            "wrong": right,
-            "verdict": left,
-        }
+            "block": False,
+            "shape": False,
+            "covered": False,
+            "relative difference": True,
+            "at most": True,
+            "wrong": True,
+            "verdict": False,
+        },
+        width,
     )
     for block in content.blocks_worst_first(result)[:limit]:
         known = content.measured(block)
@@ -151,31 +158,26 @@ def covered(block: BlockResult) -> str:
     return f"all + {count(block.checked)}" if block.checked else "all"
 
 
-def _component_table(rows: tuple[content.Row, ...]) -> Table:
+def _component_table(rows: tuple[content.Row, ...], width: int) -> Table:
     from rich.text import Text
 
-    left, right = "left", "right"
-    table = _table(
-        {
-            "component": left,
-            "analytic": right,
-            "numeric": right,
-            "+-": right,
-            "ratio": right,
-            "relative error": right,
-            "verdict": left,
-        }
-    )
+    narrow = width < _NARROW
+    digits = _DIGITS_ROOMY if width >= _ROOMY else _DIGITS_NARROW if narrow else _DIGITS
+    columns = {"component": False, "analytic": True, "numeric": True, "+-": True, "ratio": True}
+    # The ratio says the same, and a page that narrow has no room for both.
+    columns |= {} if narrow else {"relative error": True}
+    table = _table({**columns, "verdict": False}, width)
     for row in rows:
-        table.add_row(
-            Text(row.address),
-            Text(compared(row.analytic)),
-            Text(measured(row.numeric, row.bar)),
-            Text(bar(row.bar)),
-            Text("-" if row.ratio is None else f"{row.ratio:.6g}"),
-            Text(short(row.relative_error)),
-            Text(row.verdict.value, _STYLES[row.verdict]),
-        )
+        ratio = "-" if row.ratio is None else f"{row.ratio:.{min(digits, 6)}g}"
+        cells = [
+            compared(row.analytic, digits),
+            measured(row.numeric, row.bar, digits),
+            bar(row.bar),
+            ratio,
+        ]
+        cells += [] if narrow else [short(row.relative_error)]
+        verdict = Text(row.verdict.value, _STYLES[row.verdict])
+        table.add_row(Text(row.address), *map(Text, cells), verdict)
     return table
 
 
