@@ -314,7 +314,9 @@ def test_a_python_cost_that_does_not_compile() -> None:
 
 
 def test_grad_true_needs_a_pair() -> None:
-    refused(r"grad=True means that cost returns \(J, gradient\), but it returned a float: ", grad=True)
+    refused(
+        r"grad=True means that cost returns \(J, gradient\), but it returned a float: ", grad=True
+    )
 
 
 def test_the_complex_step_needs_a_complex_cost() -> None:

@@ -67,7 +67,7 @@ def test_dropout_is_refused_and_told_how_to_freeze() -> None:
 def test_a_random_draw_in_compiled_code_is_refused() -> None:
     @numba.njit
     def noisy(theta):
-        return (theta**2).sum() + 1e-6 * np.random.random()
+        return (theta**2).sum() + 1e-6 * np.random.random()  # noqa: NPY002
 
     np.random.seed(0)  # noqa: NPY002 -- seeding outside does not reach compiled code
     refused(r"not repeatable.*np\.random\.seed must be called inside the compiled", noisy)
@@ -153,7 +153,11 @@ def test_a_gradient_that_modifies_theta_is_refused() -> None:
         theta *= 2
         return theta
 
-    refused(r"grad modifies theta: .*look for an in-place update such as `theta -= \.\.\.`", square, grad)
+    refused(
+        r"grad modifies theta: .*look for an in-place update such as `theta -= \.\.\.`",
+        square,
+        grad,
+    )
 
 
 def test_a_gradient_that_modifies_args_is_refused() -> None:

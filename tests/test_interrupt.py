@@ -53,7 +53,10 @@ if __name__ == "__main__":
         {cost}, lambda t: 2 * t, np.linspace(1.0, 2.0, {n}), seed=1, strategy="components",
         progress=tell, {options}
     )
+    # The clock is the same for all processes of a machine.
+    returned = time.monotonic()
     print(json.dumps({{
+        "returned": returned,
         "interrupted": result.interrupted,
         "kinds": [f.kind for f in result.findings],
         "checked": len(result.components),
@@ -96,13 +99,9 @@ class Run:
         os.killpg(self.process.pid, signal.SIGINT)
         self.pressed = time.monotonic()
 
-    def finish(self) -> tuple[str, str, float]:
-        out, err = self.process.communicate(timeout=20)
-        return out, err, time.monotonic() - self.pressed
+    def finish(self) -> tuple[str, str]:
+        return self.process.communicate(timeout=20)
 
-
-# Leaving Python, with its workers, takes a moment after the result is there.
-LEAVING = 0.5
 
 CASES = [
     pytest.param("busy", "", id="python"),
@@ -119,13 +118,13 @@ def test_ctrl_c_stops_within_a_second_and_returns_what_there_is(
     run = Run(script + CHECK.format(cost=cost, n=20_000, options=options), tmp_path)
     time.sleep(0.3)
     run.press()
-    out, err, seconds = run.finish()
+    out, err = run.finish()
     told = json.loads(out)
     assert told["interrupted"], err
     assert told["kinds"].count("interrupted") == 1
     assert 0 < told["checked"] < 20_000
     assert f"{told['checked']:,} of 20,000 components" in told["coverage"]
-    assert seconds < 1.0 + LEAVING
+    assert told["returned"] - run.pressed < 1.0
     assert "Traceback" not in err
 
 
@@ -135,12 +134,12 @@ def test_ctrl_c_does_not_wait_for_a_slow_evaluation(options: str, tmp_path: Path
     run = Run(script, tmp_path)
     time.sleep(0.3)
     run.press()
-    out, err, seconds = run.finish()
+    out, err = run.finish()
     told = json.loads(out)
     assert told["interrupted"], err
     assert 5 < told["evaluations"] < 12
     assert "No component was checked" in told["coverage"]
-    assert seconds < 1.0 + LEAVING
+    assert told["returned"] - run.pressed < 1.0
 
 
 def test_the_second_ctrl_c_raises(tmp_path: Path) -> None:
@@ -160,10 +159,10 @@ def test_the_second_ctrl_c_raises(tmp_path: Path) -> None:
     assert run.process.stdout is not None
     assert run.process.stdout.readline() == "judging\n"
     run.press()
-    out, err, seconds = run.finish()
+    out, err = run.finish()
     assert "KeyboardInterrupt" in err
     assert out == ""
-    assert seconds < 1.0 + LEAVING
+    assert time.monotonic() - run.pressed < 5.0
 
 
 def press() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -34,7 +35,9 @@ def test_no_sample_is_every_component() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(sizes=shapes, data=st.data(), seed=st.integers(0, 2**32))
-def test_a_count_is_honoured_and_dealt_in_proportion(sizes: list[int], data: Any, seed: int) -> None:
+def test_a_count_is_honoured_and_dealt_in_proportion(
+    sizes: list[int], data: Any, seed: int
+) -> None:
     parameters = blocks_of(sizes)
     total = sum(sizes)
     count = data.draw(st.integers(1, total))
@@ -122,13 +125,21 @@ def test_a_dict_samples_by_block() -> None:
 
 
 def exact_limit(checked: int, size: int) -> int:
-    """The largest number of wrong ones that a clean sample leaves possible at 95 %."""
-    possible = [
-        wrong
-        for wrong in range(size - checked + 1)
-        if hypergeom(size, wrong, checked).pmf(0) >= 0.05
-    ]
-    return max(possible)
+    """The largest number of wrong ones that a clean sample leaves possible at 95 %.
+
+    Exactly: C(size - wrong, checked) / C(size, checked) >= 1/20, in whole numbers.
+    """
+    wrong = size - checked
+    while 20 * math.comb(size - wrong, checked) < math.comb(size, checked):
+        wrong -= 1
+    return wrong
+
+
+@pytest.mark.parametrize(("checked", "size"), [(1, 7), (10, 100), (59, 500), (300, 2000)])
+def test_the_exact_limit_is_scipys(checked: int, size: int) -> None:
+    wrong = np.arange(size - checked + 1)
+    possible = wrong[hypergeom.pmf(0, size, wrong, checked) >= 0.05]
+    assert exact_limit(checked, size) == limit(checked, size) == possible.max()
 
 
 @settings(max_examples=60, deadline=None)

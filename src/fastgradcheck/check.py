@@ -73,8 +73,8 @@ EXTENSIONS = 2
 IMPRECISION = 4.0
 """How far above the imprecision that some entries show the others' may lie."""
 TINY = float(np.finfo(np.float64).tiny)
-PATTERN = 5
-"""More entries looked at in a block that is wrong throughout, to tell the pattern."""
+STILL = 100
+"""Entries at their bounds, which take no part in directions, that are measured one by one."""
 MANY = 100
 """Evaluations that there must be time for, to try out other engines with a dozen."""
 REFINED = 256
@@ -106,6 +106,7 @@ class Measured:
     regions: dict[int, list[Region]] = field(default_factory=dict)
     throughout: set[int] = field(default_factory=set)
     incomplete: set[int] = field(default_factory=set)
+    still: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def keep(self, settled: list[Settled], gradient: NDArray[np.float64]) -> None:
         self.ladders += settled
@@ -324,7 +325,7 @@ def _measure(
 ) -> None:
     """Noise, steps, the loop over components, confirmation: in this order, into `into`."""
     gradient, parameters = problem.gradient, problem.parameters
-    into.noise = noise.measure(stream, problem.value, options.seed)
+    into.noise = noise.measure(stream, problem.value, options.seed, options.bounds)
     scale = steps.scales(problem.theta, parameters)
     if options.screens:
         _screen(problem, options, tolerance, stream, scale, into)
@@ -369,11 +370,17 @@ def _screen(
 ) -> None:
     """Directions over every block of more than one entry, and the search where they disagree."""
     blocks = problem.parameters.blocks
-    movable = steps.movable(options.bounds, stream.theta, scale)
-    prober = Prober(problem, stream, into.noise.level, movable)
-    wide = [b for b, block in enumerate(blocks) if block.size > 1]
+    prober = _prober(problem, options, stream, scale, into.noise.level)
+    wide = [
+        b
+        for b, block in enumerate(blocks)
+        if block.size > 1 and (prober.scale is None or prober.scale[block.slice].any())
+    ]
     into.screened = screen(prober, wide, scale, options.seed, SHARE * tolerance.threshold)
     measure = _ladders(problem, options, stream, scale, into.noise.level)
+    if prober.scale is not None:
+        into.still = np.flatnonzero(prober.scale == 0)
+        into.keep(measure(into.still[:STILL], 1.0), problem.gradient)
     for b in range(len(blocks)):
         broken = blocks[b].start + np.flatnonzero(~np.isfinite(problem.gradient[blocks[b].slice]))
         if len(broken):
@@ -385,6 +392,23 @@ def _screen(
     for _ in range(EXTENSIONS):
         if not _extend(problem, options, tolerance, prober, into):
             break
+
+
+def _prober(
+    problem: Problem,
+    options: Options,
+    stream: Stream,
+    scale: NDArray[np.float64],
+    level: float,
+) -> Prober:
+    """What measures directions: inside the bounds, or by complex steps, which leave none."""
+    if options.scheme.imaginary:
+        return Prober(problem, stream, level, imaginary=True)
+    if options.bounds is None:
+        return Prober(problem, stream, level)
+    low, high = options.bounds
+    room = np.minimum(stream.theta - low, high - stream.theta)
+    return Prober(problem, stream, level, steps.movable(options.bounds, stream.theta, scale), room)
 
 
 def _extend(
@@ -426,6 +450,7 @@ def _locate(
     """
     block, screened = problem.parameters.blocks[b], into.screened[b]
     whole, step = region_of(block), float(np.median(screened.steps))
+    largest = float(np.max(np.abs(prober.gradient[block.slice])))
     level = screened.rounding / norm if (norm := judge.norm(problem.gradient[block.slice])) else 0.0
 
     def probe(
@@ -434,30 +459,25 @@ def _locate(
         y, error = prober.sharpened(regions, keys, np.full(len(keys), step), screened.error.max())
         return y, error + prober.rounding(regions, level)
 
-    def glance(index: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Which entries visibly differ, and which by more than is tolerated."""
+    def look(
+        index: NDArray[np.int64],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+        """The errors of entries, their bars, and which are beyond what is tolerated."""
         y, error = prober.entries(index, GLANCE * scale[index])
         seen = of_glances(index, problem.gradient, y, error)
         into.components = into.components.joined(seen)
-        largest = float(np.max(np.nan_to_num(np.abs(problem.gradient[block.slice]))))
         allowed = tolerance.of_components(seen, largest)
-        return seen.discrepancy > seen.error, seen.discrepancy - seen.error > allowed
-
-    def look(index: NDArray[np.int64]) -> NDArray[np.bool_]:
-        order = np.argsort(index)
-        wrong = np.empty(len(index), bool)
-        wrong[order] = glance(index[order])[1]
-        return wrong
+        return y, error, np.abs(y) - error > allowed[np.searchsorted(seen.index, index)]
 
     rng = np.random.default_rng([options.seed, 4, b])
-    witnesses = np.sort(rng.choice(block.size, min(WITNESSES, block.size), replace=False))
-    visible, wrong = glance(block.start + witnesses)
-    if wrong.all():
+    witnesses = block.start + rng.choice(block.size, min(WITNESSES, block.size), replace=False)
+    y, error, wrong = look(witnesses[:1])
+    if np.abs(y) > error:
+        y, error, wrong = look(witnesses)
+    if wrong.all() and len(wrong) == len(witnesses):
         into.throughout.add(b)
-        more = rng.choice(block.size, min(PATTERN, block.size), replace=False)
-        glance(block.start + np.sort(more))
         return
-    if visible.all():
+    if (np.abs(y) > error).all():
         # Everything is a little off, within the tolerance: what stands out from that is wrong.
         c = into.components.between(block.start, block.stop)
         level = IMPRECISION * judge.norm(c.discrepancy) / max(judge.norm(c.analytic), TINY)
@@ -634,7 +654,7 @@ def _result(
     found += _lost(evidence)
     if verdict is Verdict.WRONG:
         found += diagnose(problem, components, blocks)
-        found += _unlocated(parameters, measured)
+    found += _unlocated(parameters, measured, verdict)
     found += _kinks(parameters, measured.ladders) + stream.engine.findings
     return GradcheckResult(
         verdict=verdict,
@@ -692,13 +712,20 @@ def _coverage(
     size = problem.parameters.size
     resolution = judge.overall_resolution(blocks, problem.gradient, CONFIDENCE)
     hidden = int(np.sum(np.abs(problem.gradient) < resolution.size))
+    still = len(measured.still)
+    covered = f"{size - still:,} of {size:,}" if still else f"All {size:,}"
     text = (
-        f"All {size:,} parameters were covered by {DIRECTIONS} directions per block: an isolated "
+        f"{covered} parameters were covered by {DIRECTIONS} directions per block: an isolated "
         f"error above {resolution.size:.1g} ({resolution.relative:.1g} of the median entry) would "
         "have been seen"
     )
     if hidden:
         text += f"; {hidden:,} entries are themselves smaller and are not individually covered"
+    if still:
+        text += (
+            f"; the other {still:,} are at their bounds, of which {min(still, STILL):,} were "
+            "measured one by one"
+        )
     if len(options.sample.index):
         spot = sampling.coverage(counts, options.sample.random)[0]
         text += f". {spot.rstrip('.')}"
@@ -786,17 +813,21 @@ def _lost(evidence: list[BlockEvidence]) -> tuple[Finding, ...]:
     return tuple(findings)
 
 
-def _unlocated(parameters: Parameters, measured: Measured) -> tuple[Finding, ...]:
-    names = [parameters.blocks[b].name for b in sorted(measured.incomplete)]
+def _unlocated(parameters: Parameters, measured: Measured, verdict: Verdict) -> tuple[Finding, ...]:
+    """What the directions see in blocks, beyond what was located there."""
+    names = ", ".join(parameters.blocks[b].name for b in sorted(measured.incomplete))
     if not names:
         return ()
-    return (
-        Finding(
-            "unlocated",
-            f"More is wrong in {', '.join(names)} than could be located. Mend what is named and "
-            'check again, or measure every component with strategy="components".',
-        ),
-    )
+    if verdict is Verdict.WRONG:
+        message = f"More is wrong in {names} than could be located. Mend what is named and check "
+        message += 'again, or measure every component with strategy="components".'
+    else:
+        message = (
+            f"The directions of {names} disagree by more than their error bars, but no component "
+            "was found that is off by more than its tolerance. Measure every component with "
+            'strategy="components".'
+        )
+    return (Finding("unlocated", message),)
 
 
 def _kinks(parameters: Parameters, ladders: list[Settled]) -> tuple[Finding, ...]:

@@ -183,7 +183,7 @@ class Norms:
     @classmethod
     def together(cls, parts: Sequence[Norms]) -> Norms:
         """Norms of several blocks as of one vector."""
-        return cls(*(float(np.sqrt(sum(getattr(p, name) ** 2 for p in parts))) for name in _NORMS))
+        return cls(*(norm(np.array([getattr(p, name) for p in parts])) for name in _NORMS))
 
 
 _NORMS = ("grad", "gradapprox", "difference", "upper", "lower")

@@ -4,7 +4,8 @@ Nothing here knows of derivatives. A probe measures y = r . v for the unknown er
 restricted to any region of the block, along given random directions v, with bars. A single wrong
 entry is decoded from the measurements already taken: y is then a multiple of one column of V
 (matched filter). What no single entry explains is halved, by rows and by columns, with the same
-v: the other half's y is the parent's minus this one's.
+v: the other half's y is the parent's minus this one's. What was found is then taken out of y, and
+whatever it leaves unexplained is searched again: a large error hides small ones while it is in.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from fastgradcheck.parameters import Block
 
 CAP = 32
 """Wrong entries followed per block; beyond it, the block is wrong throughout."""
+ROUNDS = 3
 CHUNK = 1 << 16
 """Entries decoded at a time."""
 CANDIDATES = 6
 """So few are told apart by looking at each; more need another direction first ..."""
 EXTRA_DIRECTIONS = 3
 """... of which this many are tried."""
-WITNESSES = 3
-"""A region is wrong throughout if all of so many entries drawn from it are."""
+WITNESSES = 8
+"""A region is wrong throughout if all of so many entries drawn from it are; up to twice as many,
+all of it is looked at. So eight wrong entries never pass for a line of more than sixteen, but for
+one draw in C(17, 8) = 24,310."""
 
 Region = NDArray[np.int64]
 """start, columns, row0, row1, column0, column1: see `fastgradcheck.plans.Directions`."""
@@ -35,8 +39,10 @@ Probe = Callable[
     [NDArray[np.int64], NDArray[np.uint64]], tuple[NDArray[np.float64], NDArray[np.float64]]
 ]
 """(regions, keys) to (y, bars), one per row."""
-Look = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
-"""Entries to whether each is wrong, by its own difference."""
+Look = Callable[
+    [NDArray[np.int64]], tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]
+]
+"""Entries to their own errors, the bars of these, and whether each is wrong."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +56,7 @@ class Located:
     regions : tuple of Region
         Rows, columns or other regions that are wrong throughout.
     complete : bool
-        False if there is more than could be followed.
+        True if nothing of y is left beyond its bars when these are taken out.
     """
 
     entries: tuple[int, ...]
@@ -129,6 +135,24 @@ def halves(region: Region, axis: int) -> tuple[Region, Region]:
     return first, second
 
 
+def overlap(regions: NDArray[np.int64], other: Region) -> NDArray[np.int64]:
+    """What each of several regions of a block has in common with another; may be empty."""
+    common = regions.copy()
+    common[:, [2, 4]] = np.maximum(regions[:, [2, 4]], other[[2, 4]])
+    common[:, [3, 5]] = np.minimum(regions[:, [3, 5]], other[[3, 5]])
+    return common
+
+
+def inside(regions: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which entries lie in which of several regions of a block; shape (regions, entries)."""
+    start, columns, row0, row1, column0, column1 = regions.T[:, :, np.newaxis]
+    row, column = (index - start) // columns, (index - start) % columns
+    held: NDArray[np.bool_] = (
+        (row0 <= row) & (row < row1) & (column0 <= column) & (column < column1)
+    )
+    return held
+
+
 def decode(
     suspect: Suspect, keys: NDArray[np.uint64], most: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -138,8 +162,9 @@ def decode(
     residual exceeds its bar. At most `most` + 1 are returned.
     """
     y, error = suspect.y, suspect.error
-    weight = 1 / np.maximum(error, np.finfo(float).tiny) ** 2
-    weight /= weight.max()
+    coarsest = float(np.max(error[np.isfinite(error)], initial=0.0)) or 1.0
+    # A bar of zero must not drown the others in rounding.
+    weight = (coarsest / np.maximum(error, 1e-6 * coarsest)) ** 2
     indices, errors, count = [], [], 0
     for index in entries_of(suspect.region):
         v = np.stack([hashing.direction(key, index) for key in keys])
@@ -158,63 +183,123 @@ class _Search:
     probe: Probe
     look: Look
     keys: NDArray[np.uint64]
+    root: Suspect
     rng: np.random.Generator
-    entries: list[int] = field(default_factory=list)
-    regions: list[Region] = field(default_factory=list)
-    lost: bool = False
+    entries: dict[int, tuple[float, float]] = field(default_factory=dict)
+    regions: list[Suspect] = field(default_factory=list)
+
+    def round(self, cap: int) -> bool:
+        """Follow what is left of the root to the end; False if the cap was reached."""
+        queue = [self.rest()]
+        while queue:
+            if len(self.entries) + len(self.regions) + len(queue) > cap:
+                return False
+            queue.sort(key=lambda suspect: float(np.max(np.abs(suspect.y))))
+            queue += self.follow(queue.pop())
+        return True
+
+    def rest(self) -> Suspect:
+        """The root without what has been found."""
+        y, error = self.root.y.copy(), self.root.error.copy()
+        for found in self.regions:
+            y -= found.y
+            error += found.error
+        regions = np.repeat(self.root.region[np.newaxis], len(self.keys), axis=0)
+        return Suspect(self.root.region, *self.without_entries(regions, self.keys, y, error))
+
+    def turned(self) -> None:
+        """Let another direction lead: errors that cancel along one do not along the next."""
+        self.keys = np.roll(self.keys, -1)
+        self.root, *self.regions = [
+            Suspect(s.region, np.roll(s.y, -1), np.roll(s.error, -1))
+            for s in (self.root, *self.regions)
+        ]
+
+    def measure(
+        self, regions: NDArray[np.int64], keys: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Y and bars of regions, without what has been found in them."""
+        y, error = (np.array(part, np.float64) for part in self.probe(regions, keys))
+        for found in self.regions:
+            common = overlap(regions, found.region)
+            rows = np.flatnonzero((common[:, 3] > common[:, 2]) & (common[:, 5] > common[:, 4]))
+            if len(rows):
+                part, bar = self.probe(common[rows], keys[rows])
+                y[rows] -= part
+                error[rows] += bar
+        y, error = self.without_entries(regions, keys, y, error)
+        known = np.isfinite(y) & np.isfinite(error)
+        return np.where(known, y, 0.0), np.where(known, error, np.inf)
+
+    def without_entries(
+        self,
+        regions: NDArray[np.int64],
+        keys: NDArray[np.uint64],
+        y: NDArray[np.float64],
+        error: NDArray[np.float64],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Y and bars of regions when the single entries found in them are taken out."""
+        index = np.array(list(self.entries), np.int64)
+        sizes, bars = np.array(list(self.entries.values())).reshape(-1, 2).T
+        if len(index):
+            v = np.stack([hashing.direction(key, index) for key in keys])
+            v = np.where(inside(regions, index), v, 0.0)
+            y, error = y - v @ sizes, error + np.abs(v) @ bars
+        return y, error
 
     def follow(self, suspect: Suspect) -> list[Suspect]:
         """Settle a suspect, or return the smaller ones that it falls into."""
-        entry = self.single(suspect)
-        if entry is not None:
-            self.entries.append(entry)
-            return []
-        if suspect.size == 1:
-            # Its own difference does not confirm what the directions say.
-            self.lost = True
+        if self.single(suspect) or suspect.size == 1:
             return []
         if self.throughout(suspect.region):
-            self.regions.append(suspect.region)
+            self.regions.append(suspect)
             return []
         return self.split(suspect)
 
-    def single(self, suspect: Suspect) -> int | None:
-        """The one entry that explains a suspect and is confirmed, if there is one."""
+    def single(self, suspect: Suspect) -> bool:
+        """Whether one entry explains a suspect and is confirmed; it is then found."""
         keys = self.keys
         index, _ = decode(suspect, keys, 64 * CANDIDATES)
         for extra in range(EXTRA_DIRECTIONS):
             if len(index) <= CANDIDATES:
                 break
             key = np.array([hashing.key(int(keys[0]), 1000 + extra)])
-            y, error = self.probe(suspect.region[np.newaxis], key)
+            y, error = self.measure(suspect.region[np.newaxis], key)
             keys = np.append(keys, key)
             suspect = Suspect(
                 suspect.region, np.append(suspect.y, y), np.append(suspect.error, error)
             )
             index, _ = decode(suspect, keys, 64 * CANDIDATES)
         if not 0 < len(index) <= CANDIDATES:
-            return None
-        wrong = index[self.look(index)]
-        return int(wrong[0]) if len(wrong) == 1 else None
+            return False
+        error, bar, wrong = self.look(index)
+        if wrong.sum() != 1:
+            return False
+        (k,) = np.flatnonzero(wrong)
+        self.entries[int(index[k])] = float(error[k]), float(bar[k])
+        return True
 
     def throughout(self, region: Region) -> bool:
-        """Whether entries drawn at random are all wrong; only asked of blocks and of lines."""
-        rows, columns = rows_of(region), columns_of(region)
-        whole = columns == region[1] and region[2] == 0 and self.root is region
-        if not (whole or min(rows, columns) == 1) or rows * columns < 2:
-            return False
-        place = self.rng.choice(rows * columns, min(WITNESSES, rows * columns), replace=False)
-        row, column = region[2] + place // columns, region[4] + place % columns
-        return bool(self.look(region[0] + row * region[1] + column).all())
+        """Whether entries drawn at random are all wrong; only asked of blocks and of lines.
 
-    root: Region = field(default_factory=lambda: np.zeros(6, np.int64))
+        The first one is drawn alone: where few entries are wrong it says no for all of them.
+        """
+        rows, columns = rows_of(region), columns_of(region)
+        size = rows * columns
+        if region is not self.root.region and min(rows, columns) > 1:
+            return False
+        count = size if size <= 2 * WITNESSES else WITNESSES
+        place = self.rng.choice(size, count, replace=False)
+        row, column = region[2] + place // columns, region[4] + place % columns
+        drawn = np.split(region[0] + row * region[1] + column, [1, WITNESSES])
+        return all(bool(self.look(index)[2].all()) for index in drawn if len(index))
 
     def split(self, suspect: Suspect) -> list[Suspect]:
         """Look at the halves by rows and by columns, along one direction; keep what fails."""
         region = suspect.region
         axes = [axis for axis in (0, 1) if region[3 + 2 * axis] - region[2 + 2 * axis] > 1]
         firsts = [halves(region, axis)[0] for axis in axes]
-        y, error = self.probe(np.stack(firsts), np.repeat(self.keys[:1], len(axes)))
+        y, error = self.measure(np.stack(firsts), np.repeat(self.keys[:1], len(axes)))
         parts = {axis: _parts(suspect, float(y[k]), float(error[k])) for k, axis in enumerate(axes)}
         failing = {axis: [abs(p) > e for p, e in parts[axis]] for axis in axes}
         single = [axis for axis in axes if sum(failing[axis]) == 1]
@@ -232,7 +317,7 @@ class _Search:
         """The two halves, the first measured along the other directions too."""
         first, second = halves(suspect.region, axis)
         rest = len(self.keys) - 1
-        y, error = self.probe(np.repeat(first[np.newaxis], rest, axis=0), self.keys[1:])
+        y, error = self.measure(np.repeat(first[np.newaxis], rest, axis=0), self.keys[1:])
         y, error = np.append(y0, y), np.append(error0, error)
         pair = (
             Suspect(first, y, error),
@@ -248,7 +333,7 @@ class _Search:
         """
         while region[3 + 2 * axis] - region[2 + 2 * axis] > 1:
             pair = halves(region, axis)
-            (part,), (bar,) = self.probe(pair[0][np.newaxis], self.keys[:1])
+            (part,), (bar,) = self.measure(pair[0][np.newaxis], self.keys[:1])
             ys, errors = (float(part), y - float(part)), (float(bar), error + float(bar))
             fails = [abs(ys[k]) > errors[k] for k in (0, 1)]
             if sum(fails) != 1:
@@ -260,7 +345,7 @@ class _Search:
     def measured(self, region: Region) -> Suspect:
         """A region, measured along all directions."""
         regions = np.repeat(region[np.newaxis], len(self.keys), axis=0)
-        return Suspect(region, *self.probe(regions, self.keys))
+        return Suspect(region, *self.measure(regions, self.keys))
 
 
 def _parts(parent: Suspect, y: float, error: float) -> list[tuple[float, float]]:
@@ -290,7 +375,7 @@ def locate(
     probe : callable
         ``probe(regions, keys) -> (y, error)``.
     look : callable
-        ``look(indices) -> bool array``: whether each entry is wrong by its own difference.
+        ``look(indices) -> (error, bar, wrong)``, each entry by its own difference.
     seed : int
         Of the entries drawn as witnesses.
     cap : int
@@ -300,12 +385,18 @@ def locate(
     -------
     Located
     """
-    search = _Search(probe, look, keys, np.random.default_rng([seed, 3]))
-    search.root = region
-    queue = [Suspect(region, y, error)]
-    while queue:
-        if len(search.entries) + len(search.regions) + len(queue) > cap:
-            return Located(tuple(sorted(search.entries)), tuple(search.regions), False)
-        queue.sort(key=lambda suspect: float(np.max(np.abs(suspect.y))))
-        queue += search.follow(queue.pop())
-    return Located(tuple(sorted(search.entries)), tuple(search.regions), not search.lost)
+    seen = np.isfinite(y) & np.isfinite(error)
+    if not seen.any():
+        return Located((), (), False)
+    root = Suspect(region, y[seen], error[seen])
+    search = _Search(probe, look, keys[seen], root, np.random.default_rng([seed, 3]))
+    for _ in range(ROUNDS):
+        before = len(search.entries) + len(search.regions)
+        within = search.round(cap)
+        explained = within and not search.rest().fails
+        if explained or not within or len(search.entries) + len(search.regions) == before:
+            break
+        search.turned()
+    return Located(
+        tuple(sorted(search.entries)), tuple(found.region for found in search.regions), explained
+    )

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
@@ -175,15 +175,12 @@ class _Display:
     def _run(self) -> None:
         if self._ended.wait(self._first):
             return
-        try:
+        # A terminal that went away must not end a check.
+        with suppress(Exception), closing(self._face):
             while True:
                 self._face.draw(self._pace, time.monotonic() - self._began)
                 if self._ended.wait(self._face.every):
                     return
-        except Exception:  # a terminal that went away must not end a check
-            pass
-        finally:
-            self._face.close()
 
 
 def _face() -> Face:

@@ -206,9 +206,11 @@ def limit(checked: int, size: int, confidence: float = CONFIDENCE) -> int:
     0
     """
     low, high = 0, size - checked
+    # Ties count as possible, and rounding must not break them: gammaln is good to an ulp.
+    least = np.log1p(-confidence) - 8 * np.finfo(float).eps * gammaln(size + 2)
     while low < high:
         wrong = (low + high + 1) // 2
-        if _log_miss(checked, size, wrong) >= np.log1p(-confidence):
+        if _log_miss(checked, size, wrong) >= least:
             low = wrong
         else:
             high = wrong - 1

@@ -10,13 +10,16 @@ Israel J. Math. 216 (2016)). So m directions with bars e give
     ||r|| <= (max |y| + e) / t    with probability 1 - (sqrt(2) t)^m.
 
 Every direction is measured at +-h and +-2h and owns its bar, the difference of its two central
-differences: the truncation along one direction says nothing about that along another.
+differences: the truncation along one direction says nothing about that along another. Where J
+takes complex numbers, D_v J = Im J(theta + i h v) / h is exact to rounding after one evaluation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +30,7 @@ from fastgradcheck.ladder import NOISE_SIGMAS
 from fastgradcheck.parameters import Block
 from fastgradcheck.plans import Directions, Stencils
 from fastgradcheck.problem import Problem
+from fastgradcheck.steps import COMPLEX_STEP
 from fastgradcheck.stream import Stream
 
 CONFIDENCE = 0.99
@@ -62,6 +66,11 @@ HIDDEN_BELOW = float(1.5 * np.sqrt(2 * np.log(2 / 1e-9)))
 """|y| exceeds this many ||r|| with probability 1e-9 only (Hoeffding, entries below 3/2)."""
 SECOND_MOMENT = 13 / 12
 """E v_i^2 for U[1/2, 3/2)."""
+LARGEST = 1.5
+"""No |v_i| is larger."""
+COMPLEX_ROUNDING = 1024 * float(np.finfo(np.float64).eps)
+"""Of an imaginary part, relative to the slopes that it is made of: as for single components
+(`fastgradcheck.steps`), J being thousands of operations."""
 
 
 def region_of(block: Block) -> NDArray[np.int64]:
@@ -124,10 +133,10 @@ class Screened:
     def isolated(self) -> float:
         """The smallest error of a single entry that would have been seen.
 
-        It contributes at least half of itself to every y, which the bar may hide once and the
-        measurement once more.
+        It contributes at least half of itself to every y, which the bar, and what rounding is
+        granted, may hide once and the measurement once more.
         """
-        return float(4 * np.min(self.error + self.rounding))
+        return 4 * (float(np.min(self.error)) + self.rounding)
 
     @property
     def fails(self) -> bool:
@@ -146,13 +155,35 @@ class Prober:
     noise : float
         Standard deviation of J's noise.
     scale : float64 array, shape (n,), or None
-        Zero for entries that must not move (at their bounds).
+        Zero for entries that must not move (at their bounds), one for the others.
+    room : float64 array, shape (n,), or None
+        How far each entry may move to either side.
+    imaginary : bool
+        Whether directions are measured by complex steps.
     """
 
     problem: Problem
     stream: Stream
     noise: float
     scale: NDArray[np.float64] | None = None
+    room: NDArray[np.float64] | None = None
+    imaginary: bool = False
+
+    @cached_property
+    def gradient(self) -> NDArray[np.float64]:
+        """The claimed gradient, zero where it is no number."""
+        claimed = self.problem.gradient
+        if np.isfinite(claimed).all():
+            return claimed
+        return np.nan_to_num(claimed, nan=0.0, posinf=0.0, neginf=0.0)
+
+    def farthest(self, region: NDArray[np.int64]) -> float:
+        """The longest step of a region's directions that keeps within the bounds."""
+        if self.room is None or self.scale is None:
+            return np.inf
+        room = within(self.room, region)[within(self.scale, region) > 0]
+        # A hundredth is kept for rounding.
+        return 0.99 * float(np.min(room, initial=np.inf)) / (LARGEST * float(OFFSETS.max()))
 
     def signal(
         self,
@@ -164,9 +195,27 @@ class Prober:
         """What the gradient predicts for J minus what J does, at every point; shape (k, p)."""
         plan = Directions(regions, keys, offsets, self.scale)
         values = self.stream.values(plan, stage)
-        predicted = project(self.problem, plan, self.stream.engine.n_jobs)
+        predicted = project(self.gradient, self.problem.theta, plan, self.stream.engine.n_jobs)
         signal: NDArray[np.float64] = predicted - (values - self.problem.value)
         return signal
+
+    def exact(
+        self,
+        regions: NDArray[np.int64],
+        keys: NDArray[np.uint64],
+        steps: NDArray[np.float64],
+        stage: str,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Y and its bar by complex steps, one evaluation for each direction."""
+        plan = Directions(regions, keys, 1j * steps[:, np.newaxis], self.scale)
+        slope = self.stream.values(plan, stage)[:, 0].imag / steps
+        unit = replace(plan, offsets=np.ones((len(keys), 1)))
+        # From zero, so that the displacement is v itself.
+        origin = np.zeros(self.problem.theta.shape)
+        claimed = project(self.gradient, origin, unit, self.stream.engine.n_jobs)[:, 0]
+        sizes = [np.linalg.norm(within(self.gradient, region)) for region in regions]
+        bar = COMPLEX_ROUNDING * np.maximum(np.abs(slope), sizes)
+        return claimed - slope, np.where(np.isfinite(slope), bar, np.inf)
 
     def __call__(
         self,
@@ -176,6 +225,8 @@ class Prober:
         stage: str = "directions",
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Y and its bar for k directions, each measured at the offsets ``OFFSETS * step``."""
+        if self.imaginary:
+            return self.exact(regions, keys, steps, stage)
         offsets = steps[:, np.newaxis] * OFFSETS
         return five_point(self.signal(regions, keys, offsets, stage), steps, self.noise)
 
@@ -183,12 +234,7 @@ class Prober:
         """What relative errors of this size in every entry of the gradient add to y at most."""
         if level < NEGLIGIBLE:
             return np.zeros(len(regions))
-        return np.array([level * np.linalg.norm(self._part(region)) for region in regions])
-
-    def _part(self, region: NDArray[np.int64]) -> NDArray[np.float64]:
-        start, columns, row0, row1, column0, column1 = (int(x) for x in region)
-        rows = self.problem.gradient[start + row0 * columns : start + row1 * columns]
-        return np.nan_to_num(rows.reshape(-1, columns)[:, column0:column1])
+        return np.array([level * np.linalg.norm(within(self.gradient, r)) for r in regions])
 
     def sharpened(
         self,
@@ -211,15 +257,21 @@ class Prober:
     def entries(
         self, index: NDArray[np.int64], steps: NDArray[np.float64], stage: str = "locating"
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The same for single entries: grad - gradapprox, and its bar."""
+        """The same for single entries: grad - gradapprox, and its bar.
+
+        Steps are shortened where an entry has no room for them; one without any room has an
+        infinite bar.
+        """
         theta = self.stream.theta
+        if self.room is not None:
+            steps = np.minimum(steps, 0.99 * self.room[index] / OFFSETS.max())
         here = theta[index][:, np.newaxis]
         points = (here + steps[:, np.newaxis] * OFFSETS).astype(theta.dtype)
         values = self.stream.values(Stencils(index, points), stage)
         taken = points.astype(np.float64) - here.astype(np.float64)
-        gradient = np.nan_to_num(self.problem.gradient[index])[:, np.newaxis]
-        signal = gradient * taken - (values - self.problem.value)
-        return five_point(signal, steps, self.noise)
+        signal = self.gradient[index][:, np.newaxis] * taken - (values - self.problem.value)
+        y, error = five_point(signal, np.where(steps > 0, steps, 1.0), self.noise)
+        return y, np.where(steps > 0, error, np.inf)
 
 
 def five_point(
@@ -250,26 +302,34 @@ def five_point(
     return (4 * near - far) / 3, np.where(np.isfinite(bar), bar, np.inf)
 
 
-def project(problem: Problem, plan: Directions, threads: int) -> NDArray[np.float64]:
-    """Grad . (theta' - theta) for every point theta' of a plan, displacements as really taken."""
-    gradient = np.nan_to_num(problem.gradient, nan=0.0, posinf=0.0, neginf=0.0)
+def project(
+    covector: NDArray[np.float64], theta: NDArray[Any], plan: Directions, threads: int
+) -> NDArray[np.float64]:
+    """Covector . (theta' - theta) for every point theta' of a plan, displacements as taken."""
     sizes = (plan.regions[:, 3] - plan.regions[:, 2]) * (plan.regions[:, 5] - plan.regions[:, 4])
     if sizes.max() > LARGE_REGION:
         from fastgradcheck.engines import kernels
 
         arguments = (plan.regions, plan.keys, plan.offsets, plan.scale, threads)
-        return kernels.project(gradient, problem.theta, *arguments)
+        return kernels.project(covector, theta, *arguments)
     sums = np.empty(plan.offsets.shape)
     for row, region in enumerate(plan.regions):
         index = entries(region)
         v = hashing.direction(plan.keys[row], index)
         if plan.scale is not None:
             v = v * plan.scale[index]
-        here = problem.theta[index]
+        here = theta[index]
         for place, offset in enumerate(plan.offsets[row]):
             moved = (here + offset * v).astype(here.dtype).astype(np.float64)
-            sums[row, place] = gradient[index] @ (moved - here)
+            sums[row, place] = covector[index] @ (moved - here)
     return sums
+
+
+def within(array: NDArray[np.float64], region: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The entries of a region, as a view of shape (rows, columns)."""
+    start, columns, row0, row1, column0, column1 = (int(x) for x in region)
+    rows = array[start + row0 * columns : start + row1 * columns].reshape(-1, columns)
+    return rows[:, column0:column1]
 
 
 def entries(region: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -308,13 +368,17 @@ def screen(
         return {}
     every = prober.problem.parameters.blocks
     regions = np.array([region_of(every[b]) for b in blocks])
-    first = FIRST_RUNG * np.array([np.median(scale[every[b].slice]) for b in blocks])
-    steps = calibrate(prober, regions, first, blocks, seed)
+    typical = np.array([np.median(scale[every[b].slice]) for b in blocks])
+    if prober.imaginary:
+        steps = COMPLEX_STEP * typical
+    else:
+        first = np.fmin(FIRST_RUNG * typical, [prober.farthest(region) for region in regions])
+        steps = calibrate(prober, regions, first, blocks, seed)
     which = np.repeat(np.arange(len(blocks)), DIRECTIONS)
     keys = np.array([hashing.key(seed, b, d) for b in blocks for d in range(DIRECTIONS)])
     y, error = prober(regions[which], keys, steps[which])
     draws = Draws(which, keys, steps[which], y, error)
-    norms = np.array([np.linalg.norm(prober.problem.gradient[every[b].slice]) for b in blocks])
+    norms = np.array([np.linalg.norm(prober.gradient[every[b].slice]) for b in blocks])
     failure = (1 - CONFIDENCE) / len(blocks)
     for attempt in range(1, RETRIES + 1):
         screened = draws.screened(blocks, failure)
@@ -377,7 +441,8 @@ def _retried(
     fresh = np.array([hashing.key(int(key), attempt) for key in keys], np.uint64)
     # The second time a longer step is tried, the first one met a kink.
     keys = np.where(rough | (attempt > 1), fresh, keys)
-    steps = np.where(rough, steps, WIDER * steps)
+    farthest = np.array([prober.farthest(region) for region in regions])[draws.which[rows]]
+    steps = np.where(rough, steps, np.fmin(WIDER * steps, farthest))
     y, error = prober(regions[draws.which[rows]], keys, steps)
     return draws.improved(rows, keys, steps, y, error)
 
@@ -480,9 +545,3 @@ def _best(y: NDArray[np.float64], steps: NDArray[np.float64], noise: float) -> N
     bars = np.where(np.isfinite(bars), bars, np.inf)
     best: NDArray[np.int64] = np.argmin(bars, axis=1) + 1
     return best
-
-
-def without(screened: Screened, index: NDArray[np.int64], error: NDArray[np.float64]) -> Screened:
-    """What is left of y when errors that were located are taken out."""
-    v = np.array([hashing.direction(key, index) for key in screened.keys])
-    return replace(screened, y=screened.y - v @ error)
