@@ -487,3 +487,18 @@ class TestDoctor:
         fact = doctor._settings()
         assert not fact.good
         assert "a hundred times slower" in fact.meaning
+
+
+@pytest.mark.parametrize("at_fault", ["cost", "grad"])
+def test_an_exception_of_compiled_code_is_the_users(at_fault, capsys):
+    raising = {"cost": "theta[0] ** 2", "grad": "2 * theta"}
+    raising[at_fault] = "1 / (theta[0] - 3.0)"  # Numba raises as Python does, but has no frames
+    write(
+        "model.py",
+        "import numpy as np\nfrom numba import njit\ntheta = np.array([3.0])\n"
+        + "".join(f"@njit\ndef {name}(theta):\n    return {body}\n" for name, body in raising.items()),
+    )
+    assert main(["check", "model.py"]) == 2
+    error = capsys.readouterr().err
+    assert "your code raised ZeroDivisionError" in error
+    assert "compiled code leaves no traceback: NUMBA_DISABLE_JIT=1 shows the line." in error

@@ -140,6 +140,15 @@ def test_between_two_kinks(width: float, uneven: float, bend: float) -> None:
     assert s.error < 3e-16 / (uneven * width) * 100 + 1e-9
 
 
+@pytest.mark.parametrize("width", [3e-14, 1e-14])
+@pytest.mark.parametrize("bend", [0.0, 1.0], ids=["straight", "curved"])
+def test_between_two_kinks_nearer_than_any_step(width: float, bend: float) -> None:
+    # From the smallest step, J looks as if it jumped at theta: there is nothing to settle on.
+    s = one(lambda t: float(bend * np.exp(t[0]) + np.clip(t[0], 1 - width, 1 + width)), 1.0)
+    assert s.kind == UNSETTLED
+    assert np.isinf(s.error)
+
+
 def test_many_kinks_at_all_distances_are_never_a_false_alarm() -> None:
     rng = np.random.default_rng(0)
     missed, vague = 0, 0

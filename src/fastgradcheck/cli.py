@@ -162,6 +162,8 @@ def _refuse(error: Exception) -> int:
     trace = user_traceback(cause) if cause is not None else ""
     if trace:
         print(f"\n{trace}", file=sys.stderr)
+    elif not known:
+        _tell("compiled code leaves no traceback: NUMBA_DISABLE_JIT=1 shows the line.")
     return _BAD_INPUT
 
 

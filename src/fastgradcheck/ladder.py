@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.errors import CostEvaluationError
 from fastgradcheck.plans import Stencils
 from fastgradcheck.stream import Stopped, Stream
 
@@ -216,12 +217,38 @@ def _evaluate(
         low, high = bounds[0][index][:, np.newaxis], bounds[1][index][:, np.newaxis]
         points = np.where((points < low) | (points > high), here, points)
     points = points.astype(theta.dtype)
-    values = np.array(stream.values(Stencils(index, points), stage))
+    values = _defined(stream, Stencils(index, points), stage)
     moved = points.astype(np.float64) - here
     values[moved == 0] = np.nan
     moved[moved == 0] = np.nan
     right, left = moved[:, :count], -moved[:, count:]
     return Rungs(index, steps, right, left, values[:, :count], values[:, count:])
+
+
+def _defined(stream: Stream, plan: Stencils, stage: str) -> NDArray[np.float64]:
+    """J at the points of a plan, nan where the cost raises: large steps may leave its domain.
+
+    Raises
+    ------
+    CostEvaluationError
+        If it raises at the smallest steps of some component too, on both sides.
+    """
+    try:
+        return np.array(stream.values(plan, stage))
+    except CostEvaluationError:
+        values = np.full((len(plan), plan.width), np.nan)
+    for row in range(len(plan)):
+        failure: CostEvaluationError | None = None
+        for point in range(plan.width):
+            one = Stencils(plan.index[row : row + 1], plan.points[row : row + 1, [point]])
+            try:
+                values[row, point] = stream.values(one, stage)[0, 0]
+            except CostEvaluationError as error:
+                failure = error
+        smallest = [plan.width // 2 - 1, plan.width - 1]
+        if failure is not None and np.isnan(values[row, smallest]).all():
+            raise failure
+    return values
 
 
 def settle(rungs: Rungs, value: float, noise: float) -> Settled:
@@ -325,7 +352,8 @@ def _contradicted(
     apart = np.abs(slopes[np.newaxis, :] - slopes[:, np.newaxis])
     smaller = np.triu(np.ones(apart.shape, bool), 1)
     outside = smaller & (apart > errors[:, np.newaxis] + doubt)
-    return np.maximum(errors, np.max(np.where(outside, apart + doubt, 0.0), axis=1))
+    farthest: NDArray[np.float64] = np.max(np.where(outside, apart + doubt, 0.0), axis=1)
+    return np.maximum(errors, farthest)
 
 
 def _best(values: NDArray[np.float64], errors: NDArray[np.float64], first: int) -> _Plateau:

@@ -57,9 +57,10 @@ class Scheme:
     def points(self, theta: NDArray[Any], step: NDArray[np.float64]) -> NDArray[Any]:
         """Where J is needed for components at `theta`, shape (k,) each; shape (k, p)."""
         offsets = step[:, np.newaxis] * np.asarray(self.offsets)
-        if self.imaginary:
-            return theta[:, np.newaxis] + 1j * offsets
-        points: NDArray[Any] = (theta[:, np.newaxis] + offsets).astype(theta.dtype)
+        here = theta[:, np.newaxis]
+        points: NDArray[Any] = (
+            here + 1j * offsets if self.imaginary else (here + offsets).astype(theta.dtype)
+        )
         return points
 
     def derivative(

@@ -99,7 +99,7 @@ def scales(theta: NDArray[Any], parameters: Parameters) -> NDArray[np.float64]:
 
     A block of zeros (biases at initialisation) takes the scale of all of theta, or one.
     """
-    size = np.abs(theta).astype(np.float64)
+    size: NDArray[np.float64] = np.abs(theta).astype(np.float64)
     overall = float(np.median(size[size > 0])) if size.any() else 1.0
     for block in parameters.blocks:
         part = size[block.slice]

@@ -11,6 +11,10 @@ _BETWEEN = frozenset({"importlib", "_frozen_importlib", "_frozen_importlib_exter
     "numba",
 }
 """Packages through which we call the user's code; what Numba raises tells the user's line."""
+_CALLS = frozenset(
+    {("fastgradcheck.problem", "__call__"), ("fastgradcheck.guards", "evaluate_gradient")}
+)
+"""Where the user's cost and gradient are called: compiled ones leave no frame of their own."""
 
 
 def user_frames(trace: TracebackType | None) -> TracebackType | None:
@@ -50,7 +54,10 @@ def user_traceback(error: BaseException) -> str:
 def is_our_fault(error: BaseException) -> bool:
     """Whether a line of this package raised the error, and not what it called."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return not frames or _package(frames[-1]) in _OURS
+    if not frames:
+        return True
+    last = (frames[-1].f_globals.get("__name__"), frames[-1].f_code.co_name)
+    return _package(frames[-1]) in _OURS and last not in _CALLS
 
 
 def _package(frame: FrameType) -> str:

@@ -29,6 +29,15 @@ def is_jitted(function: Any) -> bool:
     return bool(is_jitted(function))
 
 
+def on_cluster() -> bool:
+    """Whether joblib was told to send work to a cluster, without importing it to find out."""
+    if "joblib" not in sys.modules:
+        return False
+    from fastgradcheck.engines import workers
+
+    return workers.on_cluster()
+
+
 def open_engine(
     objective: Objective, engine: str = "auto", n_jobs: int | None = None, *, serial: bool = False
 ) -> Engine:
@@ -45,6 +54,10 @@ def open_engine(
     if engine == "numba" or (engine == "auto" and is_jitted(objective.cost)):
         from fastgradcheck.engines.numba import NumbaEngine
 
+        if not serial and on_cluster():
+            from fastgradcheck.engines.cluster import ClusterEngine
+
+            return ClusterEngine(objective, n_jobs)
         return NumbaEngine(objective, n_jobs, serial=serial)
     from fastgradcheck.engines.python import PythonEngine
 

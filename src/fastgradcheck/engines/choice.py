@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.engines import is_jitted, open_engine
+from fastgradcheck.engines import is_jitted, on_cluster, open_engine
 from fastgradcheck.engines.base import Engine
 from fastgradcheck.problem import Finding, Objective
 
@@ -74,7 +74,7 @@ def faster(
     """
     objective = running.objective
     compiled = is_jitted(objective.cost)
-    if not compiled and (n_jobs is not None or running.n_jobs > 1):
+    if on_cluster() or (not compiled and (n_jobs is not None or running.n_jobs > 1)):
         return running, ()
     workers = (os.cpu_count() or 1) if n_jobs in (None, -1) else int(n_jobs or 1)
     present = workers if compiled else 1
@@ -110,7 +110,8 @@ def _plain(
     objective: Objective, value: float, seconds: float, evaluations: int, workers: int
 ) -> list[Option]:
     """The compiled cost's own Python function, if that is a vectorised NumPy program."""
-    plain = replace(objective, cost=objective.cost.py_func)
+    dispatcher: Any = objective.cost
+    plain = replace(objective, cost=dispatcher.py_func)
     took = _timed(plain, value, PATIENCE * seconds)
     if took is None:
         return []

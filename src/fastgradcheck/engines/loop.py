@@ -53,7 +53,8 @@ class Loop:
         """
         values: list[Any] = []
         try:
-            with one_blas_thread():
+            # Large steps may leave the cost's domain on purpose: log(-1) there is no news.
+            with one_blas_thread(), np.errstate(all="ignore"):
                 if isinstance(plan, Stencils):
                     self._stencils(plan, values)
                 else:

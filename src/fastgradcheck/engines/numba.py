@@ -51,6 +51,8 @@ class NumbaEngine:
         See `fastgradcheck.engines.base.Engine`. With ``n_jobs=None``, `n_jobs` is what was used.
     kernel_seconds : float
         Loading or compiling the package's own loops, so far.
+    dispatcher : numba dispatcher
+        The compiled cost.
     t_cost : float
         Seconds per evaluation on one core, as last measured; NaN before the first evaluation.
 
@@ -89,7 +91,7 @@ class NumbaEngine:
         self._seconds_planned = 0.0
         self._copies: dict[np.dtype[Any], NDArray[Any]] = {}
         self._natives: dict[np.dtype[Any], Native] = {}
-        self._dispatcher = jitted(objective.cost)
+        self.dispatcher = jitted(objective.cost)
         native = self._native(self._dtype)
         self._serial = serial or native.parallel
         if native.parallel:
@@ -170,7 +172,7 @@ class NumbaEngine:
         """The cost for a theta of this dtype."""
         if dtype not in self._natives:
             started = time.perf_counter()
-            self._natives[dtype] = adapt(self.objective, self._dispatcher, dtype)
+            self._natives[dtype] = adapt(self.objective, self.dispatcher, dtype)
             self.compile_seconds += time.perf_counter() - started
         return self._natives[dtype]
 

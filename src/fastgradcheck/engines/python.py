@@ -61,6 +61,7 @@ class PythonEngine:
     """
 
     name = "python"
+    compiled = False
     compile_seconds = 0.0
 
     def __init__(
@@ -70,7 +71,8 @@ class PythonEngine:
         self.n_jobs = _jobs(n_jobs, backend)
         self.t_cost = math.nan
         self.findings: tuple[Finding, ...] = ()
-        self._backend = backend
+        self._backend: Any = backend
+        self._shared: Any = None
 
     def value(self, theta: NDArray[Any]) -> float:
         """J at a flat theta.
@@ -131,7 +133,10 @@ class PythonEngine:
         return complaint(value, is_complex=True) or None
 
     def close(self) -> None:
-        """Nothing to release: joblib keeps idle workers for the next check and ends them."""
+        """Let go of what a cluster was sent; idle workers are joblib's to keep and to end."""
+        self._shared = None
+        if not isinstance(self._backend, str):
+            self._backend = None
 
     def _measured(self, seconds: float, evaluations: int) -> None:
         # A clock may be too coarse for a very fast cost.
@@ -171,12 +176,13 @@ class PythonEngine:
         self, plan: Plan, done: NDArray[np.bool_], one_at_a_time: bool
     ) -> Iterator[tuple[slice, NDArray[Any]]]:
         """Evaluate what is not done in workers, and mark it."""
-        from fastgradcheck.engines.workers import stream
+        from fastgradcheck.engines.workers import Shared, sent_to_cluster, stream
 
+        if self._shared is None:
+            self._shared = Shared(self.objective, self.compiled)
+            self._backend = self._backend or sent_to_cluster(self._shared)
         chunks = self._chunks(_runs(~done), plan.width)
-        for answer in stream(
-            self.objective, plan, chunks, self.n_jobs, self._backend, one_at_a_time
-        ):
+        for answer in stream(self._shared, plan, chunks, self.n_jobs, self._backend, one_at_a_time):
             done[answer.rows] = True
             self._measured(answer.seconds, answer.values.size)
             yield answer.rows, answer.values

@@ -13,14 +13,16 @@ import pickle
 import re
 import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import joblib
 import numpy as np
@@ -75,18 +77,65 @@ class Answer:
 
 
 @dataclass(frozen=True, eq=False)
-class _Shared:
-    """What all chunks have in common: one object, so that a cluster is sent it only once."""
+class Shared:
+    """What all chunks of all plans have in common: one object, which a cluster is sent once.
+
+    Attributes
+    ----------
+    objective : Objective
+    compiled : bool
+        Whether workers run the compiled loop instead of Python's.
+    origin : int
+        The process that it comes from.
+    """
 
     objective: Objective
-    scale: NDArray[np.float64] | None
-    origin: int
+    compiled: bool = False
+    origin: int = field(default_factory=os.getpid)
 
     def __sizeof__(self) -> int:
         # Dask scatters whatever says that it is larger than 1 kB. This always does: how much hides
         # in nested args or in the cost's closure is not known.
-        arrays = (self.objective.theta, self.scale, *self.objective.args)
+        arrays = (self.objective.theta, *self.objective.args)
         return 2**20 + sum(getattr(array, "nbytes", 0) for array in arrays)
+
+    def values(self, plan: Plan) -> NDArray[Any]:
+        """J over a plan, in this thread."""
+        if not self.compiled:
+            return Loop(self.objective, plan.is_complex).values(plan)
+        engines: WeakKeyDictionary[Shared, Any] = vars(_mine).setdefault(
+            "engines", WeakKeyDictionary()
+        )
+        if self not in engines:
+            from fastgradcheck.engines.numba import NumbaEngine
+
+            engines[self] = NumbaEngine(self.objective, 1, serial=True)
+        values = np.empty((len(plan), plan.width), complex if plan.is_complex else float)
+        for rows, chunk in engines[self].evaluate(plan):
+            values[rows] = chunk
+        return values
+
+
+# A compiled engine serves one thread, and is worth keeping between chunks.
+_mine = threading.local()
+
+
+def on_cluster() -> bool:
+    """Whether the active joblib backend sends work to other machines."""
+    return hasattr(get_active_backend()[0], "client")
+
+
+def sent_to_cluster(shared: Shared) -> Any:
+    """The active backend if it is a cluster, with a copy of `shared` on every worker; else None.
+
+    A copy on each, so that one that dies takes nothing along.
+    """
+    if not on_cluster():
+        return None
+    active = get_active_backend()[0]
+    options = {"client": active.client, "scatter": [shared], **active.submit_kwargs}
+    with joblib.parallel_config(backend="dask", **options):
+        return get_active_backend()[0]
 
 
 def effective_jobs(n_jobs: int | None, backend: str | None) -> int:
@@ -96,25 +145,25 @@ def effective_jobs(n_jobs: int | None, backend: str | None) -> int:
 
 
 def stream(
-    objective: Objective,
+    shared: Shared,
     plan: Plan,
     chunks: Iterator[slice],
     n_jobs: int | None,
-    backend: str | None,
+    backend: Any,
     one_at_a_time: bool = False,
 ) -> Iterator[Answer]:
     """Answers to the chunks of a plan, in the order in which they come.
 
     Parameters
     ----------
-    objective : Objective
+    shared : Shared
     plan : Plan
     chunks : iterator of slice
         The rows that are wanted; consumed as workers become free.
     n_jobs : int or None
         As for joblib.
-    backend : str or None
-        A joblib backend; None for the one that is active.
+    backend : str, joblib backend or None
+        None for the one that is active.
     one_at_a_time : bool
         Have a single chunk in flight.
 
@@ -127,18 +176,18 @@ def stream(
     GradcheckInputError
         If the cost cannot be sent to the workers or not be loaded there.
     """
-    shared = _Shared(objective, getattr(plan, "scale", None), os.getpid())
+    scale = getattr(plan, "scale", None)
     waiting: dict[int, slice] = {}
 
     def tasks() -> Iterator[Any]:
         for rows in chunks:
             waiting[rows.start] = rows
-            yield joblib.delayed(_evaluate)(shared, _without_scale(plan.rows(rows)), rows)
+            yield joblib.delayed(_evaluate)(shared, scale, _without_scale(plan.rows(rows)), rows)
 
     with _chosen(backend):
         remote = not getattr(get_active_backend()[0], "supports_sharedmem", False)
         if remote:
-            refuse_unpicklable(objective)
+            refuse_unpicklable(shared.objective)
         answers = _explained(_parallel(n_jobs, one_at_a_time), tasks(), waiting, remote)
         with contextlib.closing(answers):
             for answer in answers:
@@ -149,13 +198,13 @@ def stream(
                 yield answer
 
 
-def _evaluate(shared: _Shared, plan: Plan, rows: slice) -> Answer:
+def _evaluate(shared: Shared, scale: NDArray[np.float64] | None, plan: Plan, rows: slice) -> Answer:
     """One chunk, in a worker."""
     if isinstance(plan, Directions):
-        plan = replace(plan, scale=shared.scale)
+        plan = replace(plan, scale=scale)
     began = time.perf_counter()
     try:
-        values = Loop(shared.objective, plan.is_complex).values(plan)
+        values = shared.values(plan)
     except CostEvaluationError as error:
         cause = error.__cause__
         if cause is not None and os.getpid() != shared.origin:
@@ -276,7 +325,7 @@ def _interrupts_held_back() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _chosen(backend: str | None) -> Iterator[None]:
+def _chosen(backend: Any) -> Iterator[None]:
     if backend is None:
         yield
         return
