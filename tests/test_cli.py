@@ -496,7 +496,9 @@ def test_an_exception_of_compiled_code_is_the_users(at_fault, capsys):
     write(
         "model.py",
         "import numpy as np\nfrom numba import njit\ntheta = np.array([3.0])\n"
-        + "".join(f"@njit\ndef {name}(theta):\n    return {body}\n" for name, body in raising.items()),
+        + "".join(
+            f"@njit\ndef {name}(theta):\n    return {body}\n" for name, body in raising.items()
+        ),
     )
     assert main(["check", "model.py"]) == 2
     error = capsys.readouterr().err

@@ -206,7 +206,9 @@ def test_lines_fit_the_width_and_are_ascii(width: int) -> None:
 @pytest.mark.parametrize("width", [60, 68, 80, 99, 100])
 def test_no_number_is_folded(width: int) -> None:
     components = make_components([-2.370138056e-10, 0.5], [-2.370138123e-3, 1.0], 1e-12, WRONG.code)
-    blocks = (make_block("W1", (784, 1000), verdict=WRONG, wrong=784_000, relative_difference=1e-9),)
+    blocks = (
+        make_block("W1", (784, 1000), verdict=WRONG, wrong=784_000, relative_difference=1e-9),
+    )
     result = make_wrong(blocks=blocks, components=components, wrong=("W1[0, 0]", "W1[0, 1]"))
     rows = render(result, width=width).splitlines()
     (block,) = (row for row in rows if row.startswith("W1  "))
@@ -214,7 +216,9 @@ def test_no_number_is_folded(width: int) -> None:
     first, second = (row.split() for row in rows if row.startswith("W1[0, "))
     numbers = [row[2:6] for row in (first, second)]
     assert all(cell == f"{float(cell):.10g}" or "e" in cell for row in numbers for cell in row)
-    for cell, truth in zip(numbers[0], (-2.370138056e-10, -2.370138123e-3, 1e-12, 1e-7), strict=True):
+    for cell, truth in zip(
+        numbers[0], (-2.370138056e-10, -2.370138123e-3, 1e-12, 1e-7), strict=True
+    ):
         # Five digits at the least: half a unit of the fifth.
         assert float(cell) == pytest.approx(truth, rel=5e-5)
 

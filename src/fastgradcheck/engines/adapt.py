@@ -11,6 +11,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numba
@@ -165,14 +166,12 @@ class _Source:
         return self.names[-1]
 
     def function(self, dispatcher: Any, theta: str, arguments: list[str]) -> Any:
-        """The generated function, which Numba cannot cache: used only where it is needed."""
+        """The generated function, used only where it is needed."""
         text = (
             f"def cost_of_flat_theta({', '.join(['theta', *self.names])}):\n"
             f"    return cost({', '.join([theta, *arguments])})\n"
         )
-        namespace = {"cost": dispatcher, **self.constants}
-        exec(text, namespace)
-        return numba.njit(namespace["cost_of_flat_theta"])
+        return _generated(text, dispatcher, tuple(self.constants.items()))
 
     def _tuple(self, kind: type, parts: Iterator[str]) -> str:
         constructor = "" if kind is tuple else self._constant(kind)
@@ -182,6 +181,14 @@ class _Source:
         name = f"constant{len(self.constants)}"
         self.constants[name] = value
         return name
+
+
+@lru_cache(maxsize=16)
+def _generated(text: str, dispatcher: Any, constants: tuple[tuple[str, Any], ...]) -> Any:
+    """Numba cannot cache generated code on disk; the next check of this cost finds it here."""
+    namespace = {"cost": dispatcher, **dict(constants)}
+    exec(text, namespace)
+    return numba.njit(namespace["cost_of_flat_theta"])
 
 
 def _numbered(path: str, count: int) -> list[str]:

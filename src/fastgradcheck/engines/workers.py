@@ -134,8 +134,12 @@ def sent_to_cluster(shared: Shared) -> Any:
         return None
     active = get_active_backend()[0]
     options = {"client": active.client, "scatter": [shared], **active.submit_kwargs}
-    with joblib.parallel_config(backend="dask", **options):
-        return get_active_backend()[0]
+    try:
+        with joblib.parallel_config(backend="dask", **options):
+            return get_active_backend()[0]
+    except OSError:
+        # A worker went away just then: joblib sends it along with the first chunks instead.
+        return None
 
 
 def effective_jobs(n_jobs: int | None, backend: str | None) -> int:

@@ -1,0 +1,89 @@
+"""False alarms, misses and undecided checks, for the documentation.
+
+``python -m benchmarks.corpus`` from the checkout's root, with the extra ``test`` (and umap-learn,
+if its gradients are to be among them); some minutes. Released gradients are those of
+``tests/corpus.py``: which of them are right is decided by a reference of its own
+(``tests/reference.py``). Networks, and faults planted into their gradients, are those of
+``tests/networks.py`` and ``tests/faults.py``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+import fastgradcheck as fgc
+from benchmarks import tables
+from fastgradcheck import Verdict
+
+tables.with_tests()
+import corpus as released  # noqa: E402  (tests/ is found only now)
+from faults import FAULTS, error, subject  # noqa: E402
+from networks import NETWORKS  # noqa: E402
+from reference import classify  # noqa: E402
+
+THRESHOLD = 1e-7
+SEEDS = range(10)
+
+
+def row(name: str, outcomes: list[tuple[bool, Verdict]]) -> list[object]:
+    """One line of the table from pairs of what is right and what the check said."""
+    right = Counter(verdict for is_right, verdict in outcomes if is_right)
+    wrong = Counter(verdict for is_right, verdict in outcomes if not is_right)
+    return [
+        name,
+        right.total(),
+        right[Verdict.WRONG] if right else "-",
+        right[Verdict.UNDECIDED] if right else "-",
+        wrong.total(),
+        wrong[Verdict.AGREES] if wrong else "-",
+        wrong[Verdict.UNDECIDED] if wrong else "-",
+    ]
+
+
+def packages() -> Iterator[tuple[str, bool, Verdict]]:
+    """Package, whether its gradient is right, and the verdict; without what J cannot tell."""
+    for case in released.cases():
+        truth = classify(case.cost, np.array(case.grad(case.theta)), case.theta).right(THRESHOLD)
+        if truth is not None:
+            result = fgc.gradcheck(case.cost, case.grad, case.theta, seed=1)
+            yield case.name.split()[0], truth, result.verdict
+
+
+def networks() -> Iterator[tuple[str, bool, Verdict]]:
+    """Correct back-propagation, and all faults, in every network."""
+    for network in NETWORKS.values():
+        for seed in SEEDS:
+            s = subject(network, seed)
+            yield "networks, correct", True, _verdict(s, s.gradient, seed)
+            for name, plant in FAULTS.items():
+                faulty = plant(s, np.random.default_rng(seed))
+                if error(faulty, s.gradient).any():
+                    yield f"planted: {name}", False, _verdict(s, faulty, seed)
+
+
+def _verdict(s: Any, gradient: Any, seed: int) -> Verdict:
+    options = {"args": (s.data, s.targets), "seed": seed}
+    return fgc.gradcheck(s.network.cost, gradient, s.theta, **options).verdict
+
+
+def main() -> None:
+    """Check everything, print the table, and write it into the documentation."""
+    began = time.perf_counter()
+    groups: dict[str, list[tuple[bool, Verdict]]] = {}
+    for name, right, verdict in [*packages(), *networks()]:
+        groups.setdefault(name, []).append((right, verdict))
+    rows = [row(name, outcomes) for name, outcomes in groups.items()]
+    rows.append(row("**all**", [pair for outcomes in groups.values() for pair in outcomes]))
+    titles = ["gradients", "right", "false alarms", "undecided", "wrong", "missed", "undecided"]
+    text = tables.table(titles, rows)
+    print(f"{text}\n{time.perf_counter() - began:.0f} s")
+    tables.write("corpus", text)
+
+
+if __name__ == "__main__":
+    main()
