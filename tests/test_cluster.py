@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from fastgradcheck import Progress, gradcheck
-from fastgradcheck.engines import open_engine
+from fastgradcheck.engines import open_engine, python
 from fastgradcheck.parameters import describe
 from fastgradcheck.plans import Directions, Stencils
 from fastgradcheck.problem import Objective
@@ -37,7 +37,7 @@ X = np.cos(np.arange(2000.0))
 
 def plain(theta: np.ndarray, x: np.ndarray) -> float:
     s = 0.0
-    for k in range(4000):
+    for k in range(1000):
         s += x[k % len(x)] * theta[k % len(theta)] ** 2
     return s
 
@@ -45,24 +45,31 @@ def plain(theta: np.ndarray, x: np.ndarray) -> float:
 @numba.njit
 def compiled(theta: np.ndarray, x: np.ndarray) -> float:
     s = 0.0
-    for _ in range(500):
-        for k in range(4000):
+    for _ in range(20):
+        for k in range(1000):
             s += x[k % len(x)] * theta[k % len(theta)] ** 2
     return s
 
 
 def gradient(theta: np.ndarray, x: np.ndarray) -> np.ndarray:
-    k = np.arange(4000)
+    k = np.arange(1000)
     slopes = 2 * np.bincount(k % len(theta), x[k % len(x)], len(theta)) * theta
     slopes[17] *= 1.01
     return slopes
 
 
 def gradient_of_compiled(theta: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return 500 * gradient(theta, x)
+    return 20 * gradient(theta, x)
 
 
 COSTS = {"python": (plain, gradient), "numba": (compiled, gradient_of_compiled)}
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send everything, in chunks of a few rows: many are in flight whatever moment it is."""
+    monkeypatch.setattr(python, "WORTH_SENDING_SECONDS", 0.0)
+    monkeypatch.setattr(python, "CHUNK_SECONDS", 0.01)
 
 
 @pytest.fixture(scope="module")
@@ -106,23 +113,29 @@ def test_a_cluster_gives_the_result_of_one_process(name: str, client: Any) -> No
     assert result.n_jobs == 3
 
 
+def shared_keys(client: Any) -> set[str]:
+    """What the workers hold of theta and args."""
+    return {str(key) for key in client.who_has() if str(key).startswith("Shared")}
+
+
 @pytest.mark.parametrize("name", COSTS)
 def test_theta_and_args_travel_once(name: str, client: Any) -> None:
     cost, _ = COSTS[name]
     parameters = describe(THETA)
-    objective = Objective(cost, (X,), parameters, THETA)
+    # Args of its own: what is equal has the same key on a cluster, and may still be there.
+    objective = Objective(cost, (np.append(X, len(name)),), parameters, THETA)
     plan = Stencils(np.arange(150), THETA[:, None] * np.array([1.001, 0.999]))
     region = np.array([[0, 150, 0, 1, 0, 150]] * 40)
     along = Directions(region, np.arange(40, dtype=np.uint64), np.full((40, 8), 1e-3), THETA)
+    before = shared_keys(client)
     with joblib.parallel_config(backend="dask"):
         engine = open_engine(objective, name)
         engine.value(THETA)
-        before = set(client.who_has())
         scattered = []
         for each in (plan, along, plan):
             for _ in engine.evaluate(each):
                 pass
-            scattered.append({k for k in client.who_has() if str(k).startswith("Shared")} - before)
+            scattered.append(shared_keys(client) - before)
         engine.close()
     assert len(scattered[0]) == 1
     assert scattered == [scattered[0]] * 3
@@ -134,7 +147,7 @@ def test_a_killed_worker_changes_nothing(name: str, client: Any) -> None:
     victims = list(client.run(os.getpid).values())
 
     def kill(event: Progress) -> None:
-        if event.stage == "components" and 20 < event.done and victims:
+        if event.stage == "components" and event.done > 20 and victims:
             os.kill(victims[0], signal.SIGKILL)
             victims.clear()
 

@@ -1,4 +1,4 @@
-"""Is my gradient the gradient of my cost, and if not, where and why?"""
+"""A gradient checker: is it the gradient of the cost, and if not, where and why."""
 
 from __future__ import annotations
 

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.judge import BlockEvidence, Tolerances, suspicious, wrong_components
-from fastgradcheck.ladder import KINK_HERE, Settled
+from fastgradcheck.ladder import KINK_HERE, Settled, climb
+from fastgradcheck.steps import FIRST_RUNG, Bounds
+from fastgradcheck.stream import Stream
 
 CAP = 32
 """Components confirmed wrong per block; with more suspects left it is wrong throughout."""
@@ -122,3 +124,29 @@ def _reconciled(first: Settled, second: Settled) -> Settled:
         return other
     apart = abs(sharp.value - other.value)
     return replace(sharp, error=max(sharp.error, apart + min(sharp.error, other.error)))
+
+
+def ladders(
+    stream: Stream,
+    scale: NDArray[np.float64],
+    value: float,
+    noise: float,
+    bounds: Bounds | None,
+) -> Measure:
+    """The measurement that owns its bars, for any components.
+
+    Parameters
+    ----------
+    stream : Stream
+    scale : float64 array, shape (n,)
+        The scale of every component; its ladder begins at a fixed part of it.
+    value, noise : float
+        J(theta) and the standard deviation of its noise.
+    bounds : pair of float64 arrays, shape (n,), or None
+    """
+
+    def measure(index: NDArray[np.int64], factor: float) -> list[Settled]:
+        largest = factor * FIRST_RUNG * scale[index]
+        return climb(stream, index, largest, value, noise, bounds)
+
+    return measure

@@ -135,6 +135,16 @@ def halves(region: Region, axis: int) -> tuple[Region, Region]:
     return first, second
 
 
+def witnesses(region: Region, seed: int) -> NDArray[np.int64]:
+    """The entries of a region, drawn at random, that speak for all of it; small ones speak up."""
+    size = rows_of(region) * columns_of(region)
+    count = size if size <= 2 * WITNESSES else WITNESSES
+    place = np.random.default_rng([seed, 3, *region]).choice(size, count, replace=False)
+    row, column = region[2] + place // columns_of(region), region[4] + place % columns_of(region)
+    index: NDArray[np.int64] = region[0] + row * region[1] + column
+    return index
+
+
 def overlap(regions: NDArray[np.int64], other: Region) -> NDArray[np.int64]:
     """What each of several regions of a block has in common with another; may be empty."""
     common = regions.copy()
@@ -184,7 +194,7 @@ class _Search:
     look: Look
     keys: NDArray[np.uint64]
     root: Suspect
-    rng: np.random.Generator
+    seed: int
     entries: dict[int, tuple[float, float]] = field(default_factory=dict)
     regions: list[Suspect] = field(default_factory=list)
 
@@ -285,13 +295,9 @@ class _Search:
         The first one is drawn alone: where few entries are wrong it says no for all of them.
         """
         rows, columns = rows_of(region), columns_of(region)
-        size = rows * columns
         if region is not self.root.region and min(rows, columns) > 1:
             return False
-        count = size if size <= 2 * WITNESSES else WITNESSES
-        place = self.rng.choice(size, count, replace=False)
-        row, column = region[2] + place // columns, region[4] + place % columns
-        drawn = np.split(region[0] + row * region[1] + column, [1, WITNESSES])
+        drawn = np.split(witnesses(region, self.seed), [1, WITNESSES])
         return all(bool(self.look(index)[2].all()) for index in drawn if len(index))
 
     def split(self, suspect: Suspect) -> list[Suspect]:
@@ -389,7 +395,7 @@ def locate(
     if not seen.any():
         return Located((), (), False)
     root = Suspect(region, y[seen], error[seen])
-    search = _Search(probe, look, keys[seen], root, np.random.default_rng([seed, 3]))
+    search = _Search(probe, look, keys[seen], root, seed)
     for _ in range(ROUNDS):
         before = len(search.entries) + len(search.regions)
         within = search.round(cap)

@@ -110,8 +110,9 @@ class PythonEngine:
             return
         start = 0
         if math.isnan(self.t_cost) and len(plan):
-            start = 1
-            yield next(self._here(plan, 0))
+            rows, values = next(self._here(plan, 0))
+            start = rows.stop
+            yield rows, values
         if (len(plan) - start) * plan.width * self.t_cost < WORTH_SENDING_SECONDS:
             yield from self._here(plan, start)
         else:

@@ -1,0 +1,108 @@
+"""What is to be measured, and what has been so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.evidence import EMPTY, Components
+from fastgradcheck.judge import BlockEvidence
+from fastgradcheck.ladder import Settled
+from fastgradcheck.locate import Region, columns_of, rows_of
+from fastgradcheck.noise import Noise
+from fastgradcheck.parameters import Parameters
+from fastgradcheck.problem import Problem
+from fastgradcheck.sampling import Sample
+from fastgradcheck.schemes import Scheme
+from fastgradcheck.screen import Screened
+from fastgradcheck.steps import Bounds, Steps
+
+
+@dataclass(frozen=True, eq=False)
+class Options:
+    """What is to be done, validated."""
+
+    scheme: Scheme
+    strategy: str
+    sample: Sample
+    screens: bool
+    absolute: NDArray[np.float64]
+    bounds: Bounds | None
+    seed: int
+
+
+@dataclass
+class Measured:
+    """What has been measured so far; stages add to it, so that a stop loses nothing."""
+
+    noise: Noise = field(default_factory=lambda: Noise(0.0, 0.0, "rounding"))
+    steps: Steps | None = None
+    components: Components = EMPTY
+    ladders: list[Settled] = field(default_factory=list)
+    screened: dict[int, Screened] = field(default_factory=dict)
+    regions: dict[int, list[Region]] = field(default_factory=dict)
+    throughout: set[int] = field(default_factory=set)
+    incomplete: set[int] = field(default_factory=set)
+    still: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def keep(self, settled: list[Settled], gradient: NDArray[np.float64]) -> None:
+        self.ladders += settled
+        self.components = self.components.with_ladders(settled, gradient)
+
+
+def evidence_of(problem: Problem, measured: Measured) -> list[BlockEvidence]:
+    """What has been measured, block by block, for the judge."""
+    step = np.full(len(problem.parameters.blocks), np.nan)
+    if measured.steps is not None:
+        step = _block_steps(problem.parameters, measured.steps)
+    for b, screened in measured.screened.items():
+        step[b] = float(np.median(screened.steps))
+    return [
+        BlockEvidence(
+            block,
+            problem.gradient[block.slice],
+            measured.components.between(block.start, block.stop),
+            measured.screened.get(b),
+            float(step[b]),
+            b in measured.throughout,
+            sum(rows_of(r) * columns_of(r) for r in measured.regions.get(b, ())),
+            _advice(problem, measured, b),
+        )
+        for b, block in enumerate(problem.parameters.blocks)
+    ]
+
+
+def _advice(problem: Problem, measured: Measured, b: int) -> str:
+    """What limits the numeric side in a block, and what to change."""
+    chosen, level = measured.steps, measured.noise
+    if chosen is not None and chosen.by_user(b):
+        return (
+            f"Your epsilon={chosen.absolute[b]:g} is what limits them: smaller has less "
+            'truncation, larger less noise; epsilon="auto" finds the balance.'
+        )
+    relative = level.level / abs(problem.value) if problem.value else level.level
+    if problem.theta.dtype == np.float32 or level.kind == "float32":
+        return "J is computed in float32: let the cost compute in float64."
+    if level.kind == "solver":
+        return (
+            f"J carries noise of {relative:.1g} of its value, far above rounding: tighten the "
+            "tolerance of the iteration inside it."
+        )
+    if level.kind == "constant":
+        return (
+            "J does not move when theta changes a little: it is constant, or rounded (by round(), "
+            "float16, integers). Differentiate the unrounded value."
+        )
+    return (
+        "The gradient of this block is small against the noise of J: check at another theta, "
+        "such as a random one, where it is larger."
+    )
+
+
+def _block_steps(parameters: Parameters, chosen: Steps) -> NDArray[np.float64]:
+    """The step of each block's median component."""
+    typical = np.array([np.median(chosen.scale[block.slice]) for block in parameters.blocks])
+    own = chosen.relative * typical
+    return np.where(np.isnan(chosen.absolute), own, chosen.absolute)
