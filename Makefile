@@ -8,7 +8,7 @@ WORKERS ?= 2
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo           the guided tour, on the handwritten digits"
+	@echo "make demo           the guided tour, on the handwritten digits; pictures into build/"
 	@echo "make test           ruff, mypy and every test (WORKERS=$(WORKERS) processes)"
 	@echo "make bench          asv on the last commit"
 	@echo "make bench-compare  asv: the last commit against main~1"
@@ -25,7 +25,7 @@ $(VENV)/%.stamp: pyproject.toml | $(BIN)/python
 	touch $@
 
 demo: $(VENV)/demo.stamp
-	$(BIN)/python -m fastgradcheck demo
+	$(BIN)/python -m fastgradcheck demo --output build
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check

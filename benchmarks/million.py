@@ -43,18 +43,18 @@ LAYOUT = {
     for name, shape in ((f"W{k}", (rows, columns)), (f"b{k}", (columns,)))
 }
 ENDS = np.cumsum([int(np.prod(shape)) for shape in LAYOUT.values()])
-A, B, C, D, E, F = (int(end) for end in ENDS)
-I, J, K, L = SIZES
+END1, END2, END3, END4, END5, END6 = (int(end) for end in ENDS)
+INPUTS, FIRST, SECOND, CLASSES = SIZES
 
 
 @register_jitable
 def scores(theta, X, relu):
     """The network's output, of the flat theta."""
-    H1 = X @ theta[:A].reshape(I, J) + theta[A:B]
+    H1 = X @ theta[:END1].reshape(INPUTS, FIRST) + theta[END1:END2]
     H1 = np.maximum(H1, 0.0) if relu else np.tanh(H1)
-    H2 = H1 @ theta[B:C].reshape(J, K) + theta[C:D]
+    H2 = H1 @ theta[END2:END3].reshape(FIRST, SECOND) + theta[END3:END4]
     H2 = np.maximum(H2, 0.0) if relu else np.tanh(H2)
-    return H2 @ theta[D:E].reshape(K, L) + theta[E:F]
+    return H2 @ theta[END4:END5].reshape(SECOND, CLASSES) + theta[END5:END6]
 
 
 @register_jitable

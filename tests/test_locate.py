@@ -256,7 +256,7 @@ def test_the_cap_ends_the_search_and_says_so() -> None:
 
 def test_entries_that_look_right_by_themselves_are_not_named() -> None:
     """What the directions see may be spread so thinly that no entry is wrong by itself."""
-    truth = Truth(block_of(20, 30), {place: 1e-6 for place in range(600)})
+    truth = Truth(block_of(20, 30), dict.fromkeys(range(600), 1e-6))
 
     def tolerant(index: Array) -> tuple[Array, Array, Array]:
         y, bars, _ = truth.look(index)

@@ -25,7 +25,7 @@ from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.judge import Tolerances
 from fastgradcheck.ladder import Settled
 from fastgradcheck.measured import Measured, Options, evidence_of
-from fastgradcheck.options import callables, checked_args, checked_seed, options_of
+from fastgradcheck.options import callables, checked_seed, options_of
 from fastgradcheck.parameters import describe
 from fastgradcheck.problem import Objective, Problem
 from fastgradcheck.progress import showing
@@ -155,9 +155,11 @@ def gradcheck(
     limited = limit is not UNLIMITED
     options = options_of(parameters, flat, sample, strategy, scheme, epsilon, bounds, seed, limited)
     refuse_unknown(engine)
+    guards.refuse_uncallable(cost, args)
     cost, grad = callables(cost, grad)
     with one_blas_thread(), showing(progress) as listen:
-        objective, found = guards.in_double(Objective(cost, checked_args(args), parameters, flat))
+        objective, found = guards.in_double(Objective(cost, args, parameters, flat))
+        steps.refuse_vanishing(objective.theta, options.absolute, parameters)
         running = open_engine(objective, engine, n_jobs)
         try:
             inspected = guards.inspect(running.objective, options.bounds)

@@ -107,10 +107,10 @@ def _check(options: argparse.Namespace) -> int:
     return _INTERRUPTED if stopped_by_hand(result) else _STATUS[result.verdict.name]
 
 
-def _demo(_: argparse.Namespace) -> int:
+def _demo(options: argparse.Namespace) -> int:
     from fastgradcheck import demo
 
-    return demo.main()
+    return demo.main(output=options.output)
 
 
 def _doctor(_: argparse.Namespace) -> int:
@@ -195,6 +195,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_check(commands)
     demo = commands.add_parser("demo", help="a guided tour, on scikit-learn's handwritten digits")
+    demo.add_argument(
+        "--output", type=Path, metavar="DIR", help="write an HTML report and four pictures there"
+    )
     demo.set_defaults(run=_demo)
     doctor = commands.add_parser("doctor", help="what this machine offers, and what it costs")
     doctor.set_defaults(run=_doctor)

@@ -1,23 +1,28 @@
-"""A guided tour: four gradient checks on scikit-learn's bundled handwritten digits."""
+"""A guided tour: five gradient checks on scikit-learn's bundled handwritten digits."""
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.padding import Padding
 
 import fastgradcheck as fgc
 from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.report.plots import KINDS
 from fastgradcheck.report.text import show
 from fastgradcheck.result import GradcheckResult, Verdict
 
@@ -26,6 +31,9 @@ Array = NDArray[Any]
 PIXELS, HIDDEN, DIGITS = 64, 32, 10
 IMAGES = 256  # a check needs some of the data only: J and its gradient are of the same images
 RIDGE = 1e-3
+LARGE = (784, 1000, 256, 10)
+LARGE_BATCH = 32
+PLANTED = (123, 45)
 
 
 class Network(NamedTuple):
@@ -98,6 +106,51 @@ def grad_with_a_bug(theta, X, y, ridge):  # type: ignore[no-untyped-def]
     """The same, but db1 is summed over the images and not averaged: it lacks the 1/m."""
     dW1, db1, dW2, db2 = grad(theta, X, y, ridge)
     return Network(dW1, db1 * len(y), dW2, db2)
+
+
+def large_cost(theta: dict[str, Array], X: Array, Y: Array) -> float:
+    """Mean cross entropy of a tanh network of any depth, in NumPy; labels one-hot."""
+    Z = _layers(theta, X)[-1]
+    Z = Z - Z.max(axis=1, keepdims=True)
+    return float(np.mean(np.log(np.exp(Z).sum(axis=1)) - (Z * Y).sum(axis=1)))
+
+
+def large_grad(theta: dict[str, Array], X: Array, Y: Array) -> dict[str, Array]:
+    """Its back-propagation, written by hand."""
+    values = _layers(theta, X)
+    D = np.exp(values[-1] - values[-1].max(axis=1, keepdims=True))
+    D = (D / D.sum(axis=1, keepdims=True) - Y) / len(X)
+    gradient = {}
+    for k in range(len(values) - 1, 0, -1):
+        gradient[f"W{k}"] = values[k - 1].T @ D
+        gradient[f"b{k}"] = D.sum(axis=0)
+        D = (D @ theta[f"W{k}"].T) * (1.0 - values[k - 1] ** 2)
+    return gradient
+
+
+def _layers(theta: dict[str, Array], X: Array) -> list[Array]:
+    """The input, the hidden activations, and the scores."""
+    values, depth = [X], len(theta) // 2
+    for k in range(1, depth + 1):
+        Z = values[-1] @ theta[f"W{k}"] + theta[f"b{k}"]
+        values.append(np.tanh(Z) if k < depth else Z)
+    return values
+
+
+def large_initial(seed: int = 0) -> dict[str, Array]:
+    """Random parameters of the 784-1000-256-10 network, 1,043,826 in all."""
+    rng = np.random.default_rng(seed)
+    theta = {}
+    for k, (rows, columns) in enumerate(pairwise(LARGE), 1):
+        theta[f"W{k}"] = rng.normal(0.0, 1 / np.sqrt(rows), (rows, columns))
+        theta[f"b{k}"] = rng.normal(0.0, 0.1, columns)
+    return theta
+
+
+def enlarged(X: Array) -> Array:
+    """Images of 8 x 8 pixels as 28 x 28, by repeating pixels: shape (m, 784)."""
+    nearest = np.arange(28) * 8 // 28
+    return X.reshape(-1, 8, 8)[:, nearest][:, :, nearest].reshape(len(X), -1)
 
 
 def initial(seed: int = 0) -> Network:
@@ -206,6 +259,8 @@ class Stop:
     check : callable
         Returns the results by name.
     expected : Verdict
+    named : tuple of str
+        What must be named wrong, no more and no less.
     """
 
     title: str
@@ -213,10 +268,11 @@ class Stop:
     check: Callable[[], dict[str, GradcheckResult]]
     expected: Verdict
     lesson: str
+    named: tuple[str, ...] = ()
 
 
 def tour() -> list[Stop]:
-    """The four stops; data and networks are made here, the checks run when they are called."""
+    """The five stops; data and networks are made here, the checks run when they are called."""
     X_all, y_all = digits()
     X, y = X_all[:IMAGES], y_all[:IMAGES]
     args = (X, y, RIDGE)
@@ -245,6 +301,7 @@ def tour() -> list[Stop]:
             Verdict.WRONG,
             "The other layers agree, so the fault is not in what is propagated: it is in the one "
             "line that computes db1.",
+            ("b1",),
         ),
         Stop(
             "Somebody else's gradient: scikit-learn's MLPClassifier",
@@ -270,16 +327,37 @@ def tour() -> list[Stop]:
             "Check everything before you rely on it. Once it is right, FASTGRADCHECK=off switches "
             "every check off.",
         ),
+        Stop(
+            "A million parameters, one of them wrong",
+            f"A {'-'.join(map(str, LARGE))} network in NumPy, on enlarged images. In a gradient of "
+            f"1,043,826 entries, W2{list(PLANTED)} is too large by one per cent. Moving each "
+            "parameter by itself would take 2,087,652 evaluations of J. A few random directions "
+            "cover all of a layer; where they disagree, the entry is located by group testing.",
+            lambda: {"million": _million(X_all, y_all)},
+            Verdict.WRONG,
+            "One entry in a million is found, and named, in some hundred evaluations.",
+            (f"W2{list(PLANTED)}",),
+        ),
     ]
 
 
-def main(console: Console | None = None) -> int:
+def _million(X: Array, y: Array) -> GradcheckResult:
+    args = enlarged(X[:LARGE_BATCH]), np.eye(DIGITS)[y[:LARGE_BATCH]]
+    theta = large_initial()
+    gradient = large_grad(theta, *args)
+    gradient["W2"][PLANTED] *= 1.01
+    return fgc.gradcheck(large_cost, gradient, theta, args=args, seed=1)
+
+
+def main(console: Console | None = None, output: Path | None = None) -> int:
     """Give the tour.
 
     Parameters
     ----------
     console : rich.console.Console, optional
         Where to; by default standard output.
+    output : path, optional
+        A folder for the HTML report and the four pictures of the check that finds the bug.
 
     Returns
     -------
@@ -289,23 +367,25 @@ def main(console: Console | None = None) -> int:
     Raises
     ------
     GradcheckInputError
-        If scikit-learn is not installed.
+        If scikit-learn, or what the pictures need, is not installed.
     """
+    if output is not None:
+        _prepare(output)
     if console is None:
-        # Into a file or a pipe rich would write 80 columns, where the report's tables are folded.
+        # Into a file or a pipe rich would write 80 columns, where numbers are shortened.
         console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     began = time.perf_counter()
     console.print("[bold]fastgradcheck[/bold]: is my gradient the gradient of my cost?")
-    outcomes = [_visit(console, number, stop) for number, stop in enumerate(tour(), 1)]
-    as_expected = all(outcomes)
+    stops = tour()
+    as_expected = all([_visit(console, k, stop, output) for k, stop in enumerate(stops, 1)])
     seconds = time.perf_counter() - began
     ending = "as they should" if as_expected else "not all as they should, see above"
     console.rule()
-    console.print(f"Four stops in {seconds:.0f} s; the checks came out {ending}.")
+    console.print(f"{len(stops)} stops in {seconds:.0f} s; the checks came out {ending}.")
     return 0 if as_expected else 1
 
 
-def _visit(console: Console, number: int, stop: Stop) -> bool:
+def _visit(console: Console, number: int, stop: Stop, output: Path | None) -> bool:
     """Runs one stop's checks and tells about them; True if they came out as expected."""
     console.rule(f"[bold]{number}. {stop.title}", align="left")
     console.print(Padding(stop.intro, (0, 0, 1, 0)))
@@ -315,8 +395,42 @@ def _visit(console: Console, number: int, stop: Stop) -> bool:
             console.print(f"[bold]at {name}:[/bold]")
         show(result, console)
         console.print()
-    as_expected = all(result.verdict is stop.expected for result in results.values())
-    surprise = f"[bold red]Expected {stop.expected.value}: this is a bug of fastgradcheck."
+    as_expected = all(
+        (result.verdict, result.wrong) == (stop.expected, stop.named) for result in results.values()
+    )
+    expected = " ".join([stop.expected.value, *stop.named])
+    surprise = f"[bold red]Expected {escape(expected)}: this is a bug of fastgradcheck."
     console.print(f"[bold green]Learnt:[/bold green] {stop.lesson}" if as_expected else surprise)
+    if output is not None and "bug" in results:
+        console.print(f"Its report and pictures are in {_save(results['bug'], output)}.")
     console.print()
     return as_expected
+
+
+def _prepare(output: Path) -> None:
+    """Refuse before the tour what would be missed in the middle of it."""
+    for name in ("jinja2", "matplotlib"):
+        if importlib.util.find_spec(name) is None:
+            raise GradcheckInputError(
+                f"the demo's report and pictures need {name}, which is not installed here. Install "
+                "it with: pip install 'fastgradcheck[demo]'"
+            )
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GradcheckInputError(f"{output} cannot be used as a folder: {error}") from error
+
+
+def _save(result: GradcheckResult, output: Path) -> str:
+    """The HTML report and the pictures of a result; returns where they are."""
+    import matplotlib
+
+    matplotlib.use("agg")  # files only: no display is needed, and none is opened
+    from matplotlib import pyplot
+
+    result.to_html(output / "report.html")
+    for kind in KINDS:
+        figure = result.plot(kind)
+        figure.savefig(output / f"{kind}.png", dpi=150)
+        pyplot.close(figure)
+    return f"{output}: report.html, {', '.join(f'{kind}.png' for kind in KINDS)}"

@@ -96,7 +96,7 @@ def kinks(parameters: Parameters, ladders: list[Settled]) -> tuple[Finding, ...]
     if here:
         message = (
             f"J has a kink at theta in {where} ({slopes}): any value between them is a "
-            "subgradient and was accepted. Move theta a little to check it strictly."
+            "subgradient and is accepted. Move theta a little to check it strictly."
         )
     else:
         side = "above" if first.kind == KINK_RIGHT else "below"

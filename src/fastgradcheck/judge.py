@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,7 @@ class BlockEvidence:
     lines: int = 0
     advice: str = ""
 
-    @property
+    @cached_property
     def largest(self) -> float:
         return float(np.max(np.nan_to_num(np.abs(self.gradient)), initial=0.0))
 
@@ -161,7 +162,8 @@ class Norms:
         total = self.grad + self.gradapprox
         if np.isnan(total) or np.isnan(self.difference):
             return np.nan
-        return self.difference / total if total > 0 else 0.0
+        # At most one, by the triangle inequality, which rounding may miss by an ulp.
+        return min(self.difference / total, 1.0) if total > 0 else 0.0
 
     @property
     def limit(self) -> float:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck import sampling, steps
+from fastgradcheck import guards, sampling, steps
 from fastgradcheck.engines import is_jitted
-from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.errors import GradcheckInputError
 from fastgradcheck.measured import Options
 from fastgradcheck.parameters import Parameters
 from fastgradcheck.schemes import Scheme, scheme_named
@@ -74,7 +74,6 @@ def options_of(
         # A direction on a single entry is that entry's own difference, at eight times the cost.
         drawn = drawn.including([block.start for block in parameters.blocks if block.size == 1])
     absolute = steps.user_epsilon(epsilon, parameters)
-    steps.refuse_vanishing(theta, absolute, parameters)
     return Options(
         scheme_named(scheme),
         strategy,
@@ -88,10 +87,6 @@ def options_of(
 
 def callables(cost: Any, grad: Any) -> tuple[Callable[..., Any], Any]:
     """The cost and the gradient; apart from each other where ``grad=True``."""
-    if not callable(cost):
-        raise GradcheckTypeError(
-            f"cost is a {type(cost).__name__}, which cannot be called; pass the function J."
-        )
     if grad is not True:
         return cost, grad
     if is_jitted(cost):
@@ -100,7 +95,7 @@ def callables(cost: Any, grad: Any) -> tuple[Callable[..., Any], Any]:
         value = njit(lambda theta, *args: cost(theta, *args)[0])
     else:
         value = _First(cost)
-    return value, lambda theta, *args: cost(theta, *args)[1]
+    return value, lambda theta, *args: guards.pair(cost(theta, *args))[1]
 
 
 @dataclass(frozen=True)
@@ -110,16 +105,7 @@ class _First:
     cost: Callable[..., Any]
 
     def __call__(self, theta: Any, *args: Any) -> Any:
-        return self.cost(theta, *args)[0]
-
-
-def checked_args(args: Any) -> tuple[Any, ...]:
-    """The argument ``args``, refused unless it is a tuple."""
-    if not isinstance(args, tuple):
-        raise GradcheckTypeError(
-            f"args is a {type(args).__name__}; pass a tuple, e.g. args=(X, y) or args=(X,)."
-        )
-    return args
+        return guards.pair(self.cost(theta, *args))[0]
 
 
 def checked_seed(seed: Any) -> int:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil, floor, log10
+from math import ceil, floor, lgamma, log10
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.parameters import Parameters
@@ -206,8 +205,8 @@ def limit(checked: int, size: int, confidence: float = CONFIDENCE) -> int:
     0
     """
     low, high = 0, size - checked
-    # Ties count as possible, and rounding must not break them: gammaln is good to an ulp.
-    least = np.log1p(-confidence) - 8 * np.finfo(float).eps * gammaln(size + 2)
+    # Ties count as possible, and rounding must not break them: lgamma is good to two ulps.
+    least = np.log1p(-confidence) - 8 * np.finfo(float).eps * lgamma(size + 2)
     while low < high:
         wrong = (low + high + 1) // 2
         if _log_miss(checked, size, wrong) >= least:
@@ -219,11 +218,11 @@ def limit(checked: int, size: int, confidence: float = CONFIDENCE) -> int:
 
 def _log_miss(checked: int, size: int, wrong: int) -> float:
     """Log of the chance to miss all wrong ones: C(size - wrong, checked) / C(size, checked)."""
-    return float(
-        gammaln(size - wrong + 1)
-        - gammaln(size - wrong - checked + 1)
-        - gammaln(size + 1)
-        + gammaln(size - checked + 1)
+    return (
+        lgamma(size - wrong + 1)
+        - lgamma(size - wrong - checked + 1)
+        - lgamma(size + 1)
+        + lgamma(size - checked + 1)
     )
 
 

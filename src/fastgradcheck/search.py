@@ -11,7 +11,7 @@ from fastgradcheck import judge, steps
 from fastgradcheck.confirm import CAP, Measure, ladders
 from fastgradcheck.evidence import of_glances
 from fastgradcheck.judge import Tolerances
-from fastgradcheck.locate import WITNESSES, locate
+from fastgradcheck.locate import locate, witnesses
 from fastgradcheck.measured import Measured, Options, evidence_of
 from fastgradcheck.problem import Problem
 from fastgradcheck.result import Verdict
@@ -131,22 +131,28 @@ def _locate(
         y, error = prober.sharpened(regions, keys, np.full(len(keys), step), screened.error.max())
         return y, error + prober.rounding(regions, level)
 
+    looked: dict[int, tuple[float, float, bool]] = {}
+
     def look(
         index: NDArray[np.int64],
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
         """The errors of entries, their bars, and which are beyond what is tolerated."""
-        y, error = prober.entries(index, GLANCE * scale[index])
-        seen = of_glances(index, problem.gradient, y, error)
-        into.components = into.components.joined(seen)
-        allowed = tolerance.of_components(seen, largest)
-        return y, error, np.abs(y) - error > allowed[np.searchsorted(seen.index, index)]
+        new = np.array([i for i in np.sort(index) if int(i) not in looked], np.int64)
+        if len(new):
+            y, error = prober.entries(new, GLANCE * scale[new])
+            seen = of_glances(new, problem.gradient, y, error)
+            into.components = into.components.joined(seen)
+            wrong = np.abs(y) - error > tolerance.of_components(seen, largest)
+            looked.update(zip(new.tolist(), zip(y, error, wrong, strict=True), strict=True))
+        y, error, wrong = np.array([looked[int(i)] for i in index]).T
+        return y, error, wrong.astype(bool)
 
-    rng = np.random.default_rng([options.seed, 4, b])
-    witnesses = block.start + rng.choice(block.size, min(WITNESSES, block.size), replace=False)
-    y, error, wrong = look(witnesses[:1])
+    # The same that `locate` asks first: none is looked at twice.
+    drawn = witnesses(whole, options.seed)
+    y, error, wrong = look(drawn[:1])
     if np.abs(y) > error:
-        y, error, wrong = look(witnesses)
-    if wrong.all() and len(wrong) == len(witnesses):
+        y, error, wrong = look(drawn)
+    if wrong.all() and len(wrong) == len(drawn):
         into.throughout.add(b)
         return
     if (np.abs(y) > error).all():
