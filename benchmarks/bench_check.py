@@ -1,75 +1,145 @@
-"""The component loop: how long a check takes, and how close that is to the cost's own time."""
+"""Whole checks: time, evaluations, memory, and how close the loop is to the cost's own time."""
 
 from __future__ import annotations
 
-import statistics
-import time
-
-from joblib import cpu_count
-from numba import njit
-from threadpoolctl import threadpool_limits
+import os
+from typing import Any, ClassVar
 
 import fastgradcheck
+from benchmarks import numpy_problems, timing
 from benchmarks.problems import PROBLEMS, Problem
 
-
-@njit
-def _repeat(cost, count, theta, args):
-    """Calls the cost from compiled code, as the check does: no way through Python per call."""
-    total = 0.0
-    for _ in range(count):
-        total += cost(theta, *args)
-    return total
+SMALL = ("loop_mlp", "recurrent", "convolution", "logistic_digits")
+ALL = tuple(PROBLEMS)
 
 
-def _seconds_per_cost(problem: Problem) -> float:
-    """t_J: the median over five runs of about 50 ms, on one BLAS thread."""
-
-    def run(count: int) -> float:
-        start = time.perf_counter()
-        _repeat(problem.cost, count, problem.theta, problem.args)
-        return time.perf_counter() - start
-
-    with threadpool_limits(1):
-        run(1)
-        count = max(1, round(0.05 / max(run(10) / 10, 1e-7)))
-        return statistics.median(run(count) / count for _ in range(5))
+def check(problem: Problem, **options: Any) -> fastgradcheck.GradcheckResult:
+    """A check that must agree: a faster wrong answer is no progress."""
+    cost, grad, theta, args = problem
+    result = fastgradcheck.gradcheck(
+        cost, grad, theta, args=args, seed=0, progress=False, **options
+    )
+    if not result:
+        raise AssertionError(str(result))
+    return result
 
 
-class Components:
-    """Every component of the small problems, by central differences, on all cores."""
+class _Check:
+    """One way to check, over problems; compiled in `setup`."""
 
-    params = ("loop_mlp", "recurrent", "convolution", "logistic_digits")
     param_names = ("problem",)
     timeout = 300
+    options: ClassVar[dict[str, Any]] = {}
 
     def setup(self, name: str) -> None:
         self.problem = PROBLEMS[name]()
         self.check()
 
     def check(self) -> fastgradcheck.GradcheckResult:
-        return fastgradcheck.gradcheck(
-            self.problem.cost,
-            self.problem.grad,
-            self.problem.theta,
-            args=self.problem.args,
-            strategy="components",
-            n_jobs=-1,
-            seed=0,
-        )
+        return check(self.problem, **self.options)
+
+
+class Components(_Check):
+    """Every component, by central differences, on all cores."""
+
+    params = SMALL
+    options: ClassVar = {"strategy": "components", "n_jobs": -1}
 
     def time_check(self, name: str) -> None:
         self.check()
 
-    def track_efficiency(self, name: str) -> float:
-        """2 n t_J / (cores wall): 1 if nothing but the cost took time."""
-        seconds = _seconds_per_cost(self.problem)
-        walls = []
-        for _ in range(3):
-            start = time.perf_counter()
-            self.check()
-            walls.append(time.perf_counter() - start)
-        work = 2 * len(self.problem.theta) * seconds
-        return work / (cpu_count() * statistics.median(walls))
+    def track_evaluations(self, name: str) -> int:
+        return self.check().evaluations
+
+
+class Sample(_Check):
+    """A tenth of the components."""
+
+    params = ALL
+    options: ClassVar = {"sample": 0.1}
+
+    def time_check(self, name: str) -> None:
+        self.check()
+
+
+class Screen(_Check):
+    """All of theta by directions."""
+
+    params = ALL
+    options: ClassVar = {"strategy": "screen"}
+
+    def time_check(self, name: str) -> None:
+        self.check()
+
+    def track_evaluations(self, name: str) -> int:
+        return self.check().evaluations
+
+
+class Whole(_Check):
+    """What a user gets without any option."""
+
+    params = ALL
+
+    def time_check(self, name: str) -> None:
+        self.check()
+
+    def track_evaluations(self, name: str) -> int:
+        return self.check().evaluations
+
+
+class Plain:
+    """A short NumPy cost: what is not the cost shows here."""
+
+    def setup(self) -> None:
+        self.problem = numpy_problems.logistic()
+        check(self.problem)
+
+    def time_check(self) -> None:
+        check(self.problem)
+
+    def track_over_naive(self) -> float:
+        """The whole check over the naive loop, in turns."""
+        return timing.ratio(
+            lambda: check(self.problem), lambda: timing.naive_loop(self.problem), repeats=7
+        )
+
+    track_over_naive.unit = "times the naive loop"
+
+
+class Efficiency:
+    """2 n t_J / (threads wall) of the component loop: 1 if nothing but the cost took time."""
+
+    params = (SMALL, tuple(2**k for k in range(5) if 2**k <= (os.cpu_count() or 1)))
+    param_names = ("problem", "threads")
+    timeout = 300
+
+    def track_efficiency(self, name: str, threads: int) -> float:
+        return timing.efficiency(PROBLEMS[name](), threads)
 
     track_efficiency.unit = "fraction of the ideal"
+
+    def setup(self, name: str, threads: int) -> None:
+        self.run = timing.component_loop(PROBLEMS[name](), threads)
+        self.run()
+
+    def time_loop(self, name: str, threads: int) -> None:
+        self.run()
+
+
+class Memory:
+    """Peak of a process that checks, and of one that does everything but check."""
+
+    def setup(self) -> None:
+        self.problem = numpy_problems.mlp(1334, 16)
+        self.problem.cost(self.problem.theta, *self.problem.args)
+        self.problem.grad(self.problem.theta, *self.problem.args)
+
+    def peakmem_empty(self) -> None:
+        """The reference: the same imports, problem, cost and gradient."""
+        check(numpy_problems.logistic(20, 10))
+
+    def peakmem_screen(self) -> None:
+        check(self.problem)
+
+    def peakmem_components(self) -> None:
+        check(self.problem, sample=0.02)

@@ -1,6 +1,6 @@
 """The first check of a new process, and what it spends its time on.
 
-    python -m benchmarks.cold            # the table; --check: one check in this process, as JSON
+``python -m benchmarks.cold`` prints it; with ``--check``, of this very process, as JSON.
 """
 
 from __future__ import annotations

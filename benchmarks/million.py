@@ -11,6 +11,7 @@ the time t_J of the cost alone on one thread.
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import subprocess
 import sys
@@ -320,7 +321,7 @@ def _memory_child() -> None:
     result = fgc.gradcheck(_wide_cost, grad, theta, args=(X, y), strategy="screen", seed=0)
     assert result, str(result)
     n = theta["W"].size
-    print(_peak() - before, ((result.n_jobs + 4) * n * 8) / 2**20 + 50)
+    print(_peak() - before, (((os.cpu_count() or 1) + 4) * n * 8) / 2**20 + 50)
 
 
 def main() -> None:

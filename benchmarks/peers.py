@@ -14,15 +14,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import fastgradcheck as fgc
 import numpy as np
 
+import fastgradcheck as fgc
+from benchmarks import timing
 from benchmarks.problems import Array, Problem
 
 THRESHOLD = 1e-7
 """On the relative difference, where a tool leaves the verdict to its user: the usual choice."""
-STEP = 1e-5
-"""Of the naive loop: the usual choice as well."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,10 @@ class Tool:
     name: str
     run: Callable[[Problem], Answer]
     package: str
-    reason: str = ""
+    reason: str = "it measures neither the noise of J nor the error of its own numbers"
+
+    def __str__(self) -> str:
+        return self.name
 
     @property
     def label(self) -> str:
@@ -104,20 +106,6 @@ def compared(numeric: Array, analytic: Array) -> Answer:
     total = np.linalg.norm(numeric) + np.linalg.norm(analytic)
     relative = float(np.linalg.norm(off) / total)
     return Answer(relative <= THRESHOLD, relative, (int(np.argmax(np.abs(off))),))
-
-
-def naive_gradient(problem: Problem, index: Any = None) -> Array:
-    """The textbook loop, in place, over all components or those of `index`."""
-    theta = problem.theta.copy()
-    out = np.zeros_like(theta)
-    for i in range(theta.size) if index is None else index:
-        here = theta[i]
-        theta[i] = here + STEP
-        ahead = problem.cost(theta, *problem.args)
-        theta[i] = here - STEP
-        out[i] = (ahead - problem.cost(theta, *problem.args)) / (2 * STEP)
-        theta[i] = here
-    return out
 
 
 def _numeric(gradient: Callable[[Problem], Array]) -> Callable[[Problem], Answer]:
@@ -210,9 +198,7 @@ def _jax(problem: Problem) -> Answer:
 
     checked = jax.custom_vjp(value)
     checked.defvjp(forward, backward)
-    return _asserted(
-        lambda: check_grads(checked, (theta,), order=1, modes=["rev"]), AssertionError
-    )
+    return _asserted(lambda: check_grads(checked, (theta,), order=1, modes=["rev"]), AssertionError)
 
 
 def _asserted(run: Callable[[], object], refusal: type[Exception]) -> Answer:
@@ -230,7 +216,7 @@ OURS = Tool("**fastgradcheck**", fastgradcheck(), "fastgradcheck")
 EVERY = Tool(
     "**fastgradcheck**, every component", fastgradcheck(strategy="components"), "fastgradcheck"
 )
-NAIVE = Tool("naive loop", _numeric(naive_gradient), "numpy")
+NAIVE = Tool("naive loop", _numeric(timing.naive_loop), "numpy")
 CHECK_GRAD = Tool(
     "`scipy.optimize.check_grad`",
     _check_grad,

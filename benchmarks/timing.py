@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 
 import numpy as np
+from numba import njit
+
+from benchmarks.problems import Array, Problem
 from fastgradcheck.engines import is_jitted, open_engine
 from fastgradcheck.engines.blas import one_blas_thread
 from fastgradcheck.parameters import describe
 from fastgradcheck.plans import Stencils
 from fastgradcheck.problem import Objective
 from fastgradcheck.schemes import CENTRAL
-from numba import njit
-
-from benchmarks.problems import Problem
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -53,11 +52,9 @@ def per_evaluation(problem: Problem, repeats: int = 5) -> float:
         return statistics.median(run(count) for _ in range(repeats))
 
 
-@contextmanager
-def component_loop(problem: Problem, threads: int) -> Iterator[Callable[[], None]]:
+def component_loop(problem: Problem, threads: int) -> Callable[[], None]:
     """The loop over all components and nothing else: 2 n evaluations by the engine."""
-    parameters = describe(problem.theta)
-    objective = Objective(problem.cost, problem.args, parameters, problem.theta)
+    objective = Objective(problem.cost, problem.args, describe(problem.theta), problem.theta)
     engine = open_engine(objective, n_jobs=threads)
     index = np.arange(problem.theta.size)
     plan = Stencils(index, CENTRAL.points(problem.theta, np.full(index.size, 1e-6)))
@@ -66,11 +63,7 @@ def component_loop(problem: Problem, threads: int) -> Iterator[Callable[[], None
         for _ in engine.evaluate(plan):
             pass
 
-    try:
-        run()
-        yield run
-    finally:
-        engine.close()
+    return run
 
 
 def efficiency(problem: Problem, threads: int, repeats: int = 5) -> float:
@@ -78,9 +71,36 @@ def efficiency(problem: Problem, threads: int, repeats: int = 5) -> float:
 
     t_J and the wall time are measured in turns: other work on the machine meets both.
     """
-    shares = []
-    with component_loop(problem, threads) as run:
-        for _ in range(repeats):
-            work = 2 * problem.theta.size * per_evaluation(problem, 1)
-            shares.append(work / (threads * seconds(run)))
-    return statistics.median(shares)
+    run = component_loop(problem, threads)
+    run()
+    return (
+        2
+        * problem.theta.size
+        / threads
+        * statistics.median(per_evaluation(problem, 1) / seconds(run) for _ in range(repeats))
+    )
+
+
+def naive_loop(problem: Problem, step: float = 1e-5) -> Array:
+    """The textbook loop of central differences, in place, over all components."""
+    return naive_gradient(problem, range(problem.theta.size), step)
+
+
+def naive_gradient(problem: Problem, index: Iterable[int], step: float = 1e-5) -> Array:
+    """The same over some components; the others are left zero."""
+    cost, args = problem.cost, problem.args
+    theta = problem.theta.copy()
+    out = np.zeros_like(theta)
+    for i in index:
+        here = theta[i]
+        theta[i] = here + step
+        ahead = cost(theta, *args)
+        theta[i] = here - step
+        out[i] = (ahead - cost(theta, *args)) / (2 * step)
+        theta[i] = here
+    return out
+
+
+def ratio(run: Callable[[], object], other: Callable[[], object], repeats: int) -> float:
+    """The time of one over the time of the other: the median of runs in turns."""
+    return statistics.median(seconds(run) / seconds(other) for _ in range(repeats))

@@ -8,7 +8,11 @@ In a document, from its top to its end,
   comment ``# exit code 1`` on the line says what they must return, 0 if nothing is said;
 - a ``text`` block right below one of these is what it prints, but for what differs from machine
   to machine (see `words`);
-- ``<!-- needs: torch -->`` above a block passes over it where that package is not installed.
+- ``<!-- needs: torch -->`` above a block passes over it where that package is not installed, and
+  ``<!-- not run: why -->`` everywhere.
+
+``python tests/documents.py`` runs all of them and writes down what they print now, and
+``python tests/documents.py README.md`` one.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,7 +35,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 _FENCE = re.compile(
-    r"(?:^<!-- needs: (?P<needs>\w+) -->\n+)?"
+    r"(?:^<!-- (?:needs: (?P<needs>\w+)|not run: (?P<why>[^\n]+)) -->\n+)?"
     r'^```(?P<language>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$'
     r"(?:\n+```text\n(?P<output>.*?)^```$)?",
     re.DOTALL | re.MULTILINE,
@@ -48,14 +53,16 @@ _PROGRAMS = {
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its line, language, title, text, the output shown, the package it needs."""
+    """A fenced block: its line, language, title and text, the output shown, where, and its needs."""
 
     line: int
     language: str
     title: str
     text: str
     output: str | None
+    place: tuple[int, int]
     needs: str
+    not_run: str
 
 
 @dataclass
@@ -83,7 +90,9 @@ def blocks(path: Path) -> Iterator[Block]:
             found["title"] or "",
             found["text"],
             found["output"],
+            match.span("output"),
             found["needs"] or "",
+            found["why"] or "",
         )
 
 
@@ -96,24 +105,41 @@ def run(path: Path) -> Run:
         If a command returns another exit code, or an output is not what is shown.
     """
     done = Run(names={"__name__": f"document_{path.stem.replace('-', '_')}"})
-    for block in blocks(path):
-        if block.needs and importlib.util.find_spec(block.needs) is None:
-            continue
-        where = f"{path.name}, line {block.line}"
-        printed = ""
-        if block.title.endswith(".py"):
-            Path(block.title).write_text(block.text, "utf-8")
-        elif block.language == "python":
-            printed = _execute(block, path, done)
-        elif block.language == "sh":
-            printed = "".join(_call(line, where) for line in block.text.splitlines())
+    for block, printed in outputs(path, done):
         if block.output is not None:
             shown, real = words(block.output), words(printed)
             assert shown == real, (
-                f"{where} shows what is not printed: {dict(shown - real)}; it lacks "
-                f"{dict(real - shown)}. Printed:\n{printed}"
+                f"{path.name}, line {block.line} shows what is not printed: {dict(shown - real)}; "
+                f"it lacks {dict(real - shown)}. Printed:\n{printed}"
             )
     return done
+
+
+def write(path: Path) -> None:
+    """Run a document in the current folder and put what it prints in the place of what it shows."""
+    text = path.read_text("utf-8")
+    pieces, last = [], 0
+    for block, printed in outputs(path, Run(names={"__name__": "document"})):
+        if block.output is not None:
+            start, end = block.place
+            lines = [line.rstrip() for line in printed.rstrip().splitlines()]
+            pieces += [text[last:start], "".join(f"{line}\n" for line in lines)]
+            last = end
+    path.write_text("".join([*pieces, text[last:]]), "utf-8")
+
+
+def outputs(path: Path, done: Run) -> Iterator[tuple[Block, str]]:
+    """Every block of a document, and what it prints when it is run."""
+    for block in blocks(path):
+        if block.not_run or (block.needs and importlib.util.find_spec(block.needs) is None):
+            continue
+        if block.title.endswith(".py"):
+            Path(block.title).write_text(block.text, "utf-8")
+        elif block.language == "python":
+            yield block, _execute(block, path, done)
+        elif block.language == "sh":
+            where = f"{path.name}, line {block.line}"
+            yield block, "".join(_call(line, where) for line in block.text.splitlines())
 
 
 def _execute(block: Block, path: Path, done: Run) -> str:
@@ -154,10 +180,13 @@ def _call(line: str, where: str) -> str:
     return done.stdout
 
 
-_ADDRESS = re.compile(r"\w+\[[\d, ]+\](?=.*AGREES)")
+_ADDRESS = re.compile(r"^(\w+)\[[\d, ]+\](?=.*(?:AGREES|WRONG))")
 _VARIABLE = (
-    (re.compile(r"[\d,]+ evaluations?|(?<=entries are) themselves"), "# evaluations"),
-    (re.compile(r"\d[\d.]* (?:ms|s)\b"), "# s"),
+    (re.compile(r"\b[\d,]+ evaluations?"), "# evaluations"),
+    (re.compile(r"\b\d[\d.]* (?:ms|s)\b"), "# s"),
+    (re.compile(r"\b[\d,]+ of [\d,]+|\ball \+ \d+"), "# of #"),
+    (re.compile(r"\b\d[\d.]* %"), "# %"),
+    (re.compile(r"\b[\d,]+ entr(?:y|ies)(?: are|)"), "# entries"),
     (re.compile(r"-?\d+\.\d+(?:e[+-]?\d+)?|-?\d+e[+-]?\d+"), "#"),
     (re.compile(r"\(# s of it compiling\)|-{2,}|={2,}"), ""),
 )
@@ -166,11 +195,24 @@ _VARIABLE = (
 def words(text: str) -> Counter[str]:
     """The words of an output, without what another machine prints otherwise.
 
-    These are durations, numbers of evaluations, numbers with a fraction (the last digits of a
-    difference are noise), the width of lines, the order of rows that agree, and which agreeing
-    entries are shown.
+    These are durations, numbers of evaluations and of entries that a search met, numbers with a
+    fraction (the last digits of a difference are noise), the width of lines, the order of rows,
+    and which entries of a block are examples; what is wrong is told in a line of its own.
     """
-    text = "\n".join(_ADDRESS.sub("agreeing", line) for line in text.splitlines())
+    text = "\n".join(_ADDRESS.sub(r"\1[#]", line) for line in text.splitlines())
     for pattern, substitute in _VARIABLE:
         text = pattern.sub(substitute, text)
     return Counter(text.split())
+
+
+def main() -> None:
+    """Write down what the documents print now."""
+    os.environ["COLUMNS"] = "100"
+    os.environ.pop("FASTGRADCHECK", None)
+    for path in [Path(name).resolve() for name in sys.argv[1:]] or paths():
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            write(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -172,9 +172,10 @@ def test_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_last_digits_of_another_processor_do_not_lead_elsewhere(tmp_path: Path) -> None:
     path = tmp_path / "run.npz"
-    first = check(path)
+    # Forward differences: J(theta) itself is in every one of them.
+    first = check(path, scheme="forward")
     again = Cost(factor=1 + 2**-51)
-    assert plain(check(path, again)) == plain(first)
+    assert plain(check(path, again, scheme="forward")) == plain(first)
     assert again.calls < 10
 
 
@@ -361,4 +362,4 @@ def test_kill_9_at_random_moments_loses_seconds_only(
     for moment in np.random.default_rng().uniform(1.0, 3.5, 2):
         kill = kill_once(tmp_path / f"{moment:.3f}", SIZE, moment, expected)
         assert kill.identical, f"killed after {moment:.3f} s"
-        assert kill.before <= kill.total < whole + kill.before + 20
+        assert kill.total - whole <= 0.05 * whole + kill.recent

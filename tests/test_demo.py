@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,13 +70,54 @@ def test_training_works_and_with_the_bug_stays_at_chance() -> None:
     assert right_answers(demo.trained(start, X, y, demo.grad_with_a_bug), X, y) < 0.15
 
 
-def test_tour_comes_out_as_told() -> None:
+def test_the_large_network_is_what_it_says() -> None:
+    rng = np.random.default_rng(0)
+    shapes = {"W1": (9, 7), "b1": 7, "W2": (7, 5), "b2": 5, "W3": (5, 3), "b3": 3}
+    theta = {name: 0.3 * rng.normal(size=shape) for name, shape in shapes.items()}
+    X, labels = rng.normal(size=(6, 9)), np.array([0, 1, 2, 2, 1, 0])
+
+    def independent(changed: dict[str, np.ndarray]) -> np.longdouble:
+        A = X.astype(np.longdouble)
+        for k in (1, 2):
+            A = np.tanh(A @ changed[f"W{k}"] + changed[f"b{k}"])
+        scores = A @ changed["W3"] + changed["b3"]
+        return (np.logaddexp.reduce(scores, axis=1) - scores[np.arange(6), labels]).mean()
+
+    Y = np.eye(3)[labels]
+    # Sums of a few dozen terms of order one.
+    assert demo.large_cost(theta, X, Y) == pytest.approx(float(independent(theta)), rel=1e-13)
+    gradient = demo.large_grad(theta, X, Y)
+    h = 1e-5  # truncation h^2/6 times a third derivative of order one; rounding as above
+    for name, values in theta.items():
+        for i in (0, values.size - 1):
+            moved = [np.array(values, np.longdouble) for _ in range(2)]
+            moved[0].flat[i] += h
+            moved[1].flat[i] -= h
+            up, down = (independent(theta | {name: part}) for part in moved)
+            assert gradient[name].flat[i] == pytest.approx(float((up - down) / (2 * h)), abs=1e-9)
+
+
+def test_enlarged_images_repeat_pixels() -> None:
+    image = np.arange(64.0)[np.newaxis]
+    large = demo.enlarged(image).reshape(28, 28)
+    assert large[0, 0] == 0
+    assert large[27, 27] == 63
+    assert large[13, 20] == 3 * 8 + 5  # 13 * 8 // 28 and 20 * 8 // 28
+
+
+def test_tour_comes_out_as_told(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=100)
-    assert demo.main(console) == 0
+    assert demo.main(console, tmp_path / "new" / "build") == 0
     text = console.file.getvalue()
-    assert text.count("Learnt:") == 4
+    assert text.count("Learnt:") == 5
+    assert "5 stops in" in text
     assert "the checks came out as they should" in text
-    assert "b1" in text
+    assert "W2[123, 45]" in text
+    files = {path.name: path for path in (tmp_path / "new" / "build").iterdir()}
+    pictures = {"scatter.png", "heatmap.png", "steps.png", "secant.png"}
+    assert set(files) == {"report.html", *pictures}
+    assert "b1" in files["report.html"].read_text("utf-8")
+    assert all(files[name].read_bytes().startswith(b"\x89PNG") for name in pictures)
 
 
 def test_a_check_that_comes_out_otherwise_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +127,28 @@ def test_a_check_that_comes_out_otherwise_is_told(monkeypatch: pytest.MonkeyPatc
     console = Console(file=io.StringIO(), width=100)
     assert demo.main(console) == 1
     assert "Expected WRONG: this is a bug of fastgradcheck." in console.file.getvalue()
+
+
+def test_the_wrong_address_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = replace(demo.tour()[1], named=("W1[0, 1]",))
+    monkeypatch.setattr(demo, "tour", lambda: [elsewhere])
+    console = Console(file=io.StringIO(), width=100)
+    assert demo.main(console) == 1
+    assert "Expected WRONG W1[0, 1]: this is a bug" in console.file.getvalue()
+
+
+def test_missing_jinja2_is_told_before_the_tour(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(demo.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(GradcheckInputError, match=r"need jinja2.*'fastgradcheck\[demo\]'"):
+        demo.main(Console(file=io.StringIO()), tmp_path / "build")
+
+
+def test_a_file_in_the_folders_place_is_told(tmp_path: Path) -> None:
+    (tmp_path / "build").write_text("")
+    with pytest.raises(GradcheckInputError, match="build cannot be used as a folder"):
+        demo.main(Console(file=io.StringIO()), tmp_path / "build")
 
 
 def test_missing_scikit_learn_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

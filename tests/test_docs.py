@@ -77,8 +77,15 @@ def test_a_block_that_raises_is_found(here: Path) -> None:
 def test_an_output_that_is_not_printed_is_found(here: Path) -> None:
     page = "```python\nprint('AGREES', 'in 1.5 s')\n```\n\n```text\n{} in 33 ms\n```\n"
     documents.run(written(here, page.format("AGREES")))
-    with pytest.raises(AssertionError, match="line 1 shows what is not printed: {'WRONG': 1}"):
+    with pytest.raises(AssertionError, match=r"line 1 shows what is not printed: \{'WRONG': 1\}"):
         documents.run(written(here, page.format("WRONG")))
+
+
+def test_writing_puts_the_real_output_in_place(here: Path) -> None:
+    page = "```python\nprint(1 + 1)\n```\n\n```text\nthree\n```\n\nThe end.\n"
+    documents.write(written(here, page))
+    assert (here / "page.md").read_text("utf-8") == page.replace("three", "2")
+    documents.run(here / "page.md")
 
 
 def test_a_command_with_another_exit_code_is_found(here: Path) -> None:
@@ -95,11 +102,13 @@ def test_a_block_is_passed_over_where_its_package_is_missing(here: Path) -> None
     page = "<!-- needs: {} -->\n```python\nfound = True\n```\n"
     assert "found" in documents.run(written(here, page.format("numpy"))).names
     assert "found" not in documents.run(written(here, page.format("no_such_package"))).names
+    page = page.replace("needs: {}", "not run: it needs a cluster")
+    assert "found" not in documents.run(written(here, page)).names
 
 
 def test_noise_of_the_last_digits_is_no_difference() -> None:
     numbers = np.array([1.25e-9, 3.5e-10])
-    rows = "W1[{}]  {}  1  AGREES\nW2[0, 1]  WRONG"
+    rows = "W1[{}]  {}  1  AGREES\nWrong  W2[0, 1]"
     assert documents.words(rows.format("3, 5", numbers[0])) == documents.words(
         rows.format("1", numbers[1])
     )

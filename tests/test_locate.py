@@ -106,7 +106,7 @@ def spread(draw: Any, size: int, most: int) -> dict[int, float]:
     return {place: draw(sizes) for place in sorted(places)}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(shape=shapes, start=st.sampled_from([0, 7]), data=st.data(), seed=st.integers(0, 2**32))
 def test_up_to_eight_wrong_entries_are_found_and_nothing_else(
     shape: tuple[int, ...], start: int, data: Any, seed: int
@@ -330,6 +330,16 @@ def test_regions_are_what_they_say(shape: tuple[int, ...], data: Any) -> None:
             assert sorted(np.concatenate(parts)) == sorted(index)
             common = overlap(region[np.newaxis], halves(region, axis)[1])[0]
             assert common.tolist() == halves(region, axis)[1].tolist()
+
+
+def test_a_few_wrong_neighbours_are_named_one_by_one() -> None:
+    truth = Truth(block_of(20, 5), {52: 1.0, 57: 2.0, 62: 0.5})
+    found = truth.located()
+    assert found.entries == (52, 57, 62)
+    assert found.regions == ()
+    part = {place: 1.0 + place for place in range(7 * 60, 7 * 60 + 30)}
+    block = block_of(40, 60)
+    assert lines_of(block, Truth(block, part).located().regions) == ["W[7, 0:30]"]
 
 
 def test_large_regions_come_in_chunks() -> None:

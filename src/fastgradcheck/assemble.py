@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastgradcheck import judge, sampling
 from fastgradcheck.diagnose import diagnose
-from fastgradcheck.findings import kinks, lost, undecided, unlocated
+from fastgradcheck.findings import kinks, lost, two_scales, undecided, unlocated
 from fastgradcheck.judge import BlockEvidence, Tolerances
 from fastgradcheck.ladder import Settled
 from fastgradcheck.locate import Region, entries_of, named
@@ -52,7 +52,8 @@ def assemble(
     if verdict is Verdict.WRONG:
         found += diagnose(problem, components, blocks)
     found += unlocated(parameters, measured, verdict)
-    found += kinks(parameters, measured.ladders) + stream.engine.findings
+    found += kinks(parameters, measured.ladders) + two_scales(parameters, measured.ladders)
+    found += stream.engine.findings
     return GradcheckResult(
         verdict=verdict,
         relative_difference=overall.relative,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.judge import BlockEvidence, Tolerances, suspicious, wrong_components
-from fastgradcheck.ladder import KINK_HERE, Settled, climb
+from fastgradcheck.ladder import KINK_HERE, TWO_SCALES, Settled, climb
 from fastgradcheck.steps import FIRST_RUNG, Bounds
 from fastgradcheck.stream import Stream
 
@@ -101,7 +101,7 @@ def second_opinion(
 
 def _distance(s: Settled, gradient: NDArray[np.float64]) -> float:
     claimed = float(gradient[s.index])
-    if s.kind == KINK_HERE:
+    if s.kind in (KINK_HERE, TWO_SCALES):
         return max(s.lower - claimed, claimed - s.upper, 0.0)
     return abs(s.value - claimed)
 

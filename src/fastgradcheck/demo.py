@@ -335,7 +335,7 @@ def tour() -> list[Stop]:
             "cover all of a layer; where they disagree, the entry is located by group testing.",
             lambda: {"million": _million(X_all, y_all)},
             Verdict.WRONG,
-            "One entry in a million is found, and named, in some hundred evaluations.",
+            "One entry in a million is found, and named, in a few hundred evaluations.",
             (f"W2{list(PLANTED)}",),
         ),
     ]
@@ -376,12 +376,12 @@ def main(console: Console | None = None, output: Path | None = None) -> int:
         console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     began = time.perf_counter()
     console.print("[bold]fastgradcheck[/bold]: is my gradient the gradient of my cost?")
-    stops = tour()
-    as_expected = all([_visit(console, k, stop, output) for k, stop in enumerate(stops, 1)])
+    outcomes = [_visit(console, k, stop, output) for k, stop in enumerate(tour(), 1)]
+    as_expected = all(outcomes)
     seconds = time.perf_counter() - began
     ending = "as they should" if as_expected else "not all as they should, see above"
     console.rule()
-    console.print(f"{len(stops)} stops in {seconds:.0f} s; the checks came out {ending}.")
+    console.print(f"{len(outcomes)} stops in {seconds:.0f} s; the checks came out {ending}.")
     return 0 if as_expected else 1
 
 

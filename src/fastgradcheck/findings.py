@@ -6,7 +6,7 @@ import numpy as np
 
 from fastgradcheck import judge
 from fastgradcheck.judge import BlockEvidence, Tolerances
-from fastgradcheck.ladder import KINK_HERE, KINK_LEFT, KINK_RIGHT, Settled
+from fastgradcheck.ladder import KINK_HERE, KINK_LEFT, KINK_RIGHT, TWO_SCALES, Settled
 from fastgradcheck.measured import Measured
 from fastgradcheck.parameters import Parameters
 from fastgradcheck.problem import Finding
@@ -82,6 +82,23 @@ def unlocated(parameters: Parameters, measured: Measured, verdict: Verdict) -> t
             'strategy="components".'
         )
     return (Finding("unlocated", message),)
+
+
+def two_scales(parameters: Parameters, ladders: list[Settled]) -> tuple[Finding, ...]:
+    """A finding about components whose slope depends on how closely one looks."""
+    found = [s for s in ladders if s.kind == TWO_SCALES]
+    if not found:
+        return ()
+    s = found[0]
+    return (
+        Finding(
+            "two-scales",
+            f"J has one slope in {parameters.address(s.index)} for the smallest steps and another "
+            f"for larger ones ({s.lower:.6g} and {s.upper:.6g}); any value between is accepted. "
+            "A sum that rounds, such as 1 - a for a sigmoid close to one, is the usual cause: "
+            "write log(1 - a) as -logaddexp(0, z).",
+        ),
+    )
 
 
 def kinks(parameters: Parameters, ladders: list[Settled]) -> tuple[Finding, ...]:

@@ -30,7 +30,7 @@ RUNGS = 9
 EXTENSION = 4
 """Steps added at an end of the ladder when the plateau was found there ..."""
 EXTENSIONS = 3
-"""... and how often: at most 2 * (9 + 3 * 4) = 42 evaluations per component."""
+"""... and how often: at most 2 * (9 + 2 * 3 * 4) = 66 evaluations per component."""
 NOISE_SIGMAS = 3.0
 """Bars hold errors of J of three standard deviations, added in the worst signs."""
 ROUNDING = 2 * float(np.finfo(np.float64).eps)
@@ -39,10 +39,15 @@ RESTLESS = 30.0
 """A ladder that scatters this much more than J's noise at theta is continued to smaller steps: an
 oscillation comes to rest there, noise does not."""
 SINGLE = float(np.finfo(np.float32).eps)
+AGREEMENT = 0.25
+"""Slopes agree on another one if they scatter by no more than this part of its distance. Noise
+does so three times in a row in one of 50 cases, since it grows fourfold from step to step."""
+NEGLIGIBLE = 1e-7
+"""Relative difference of two slopes that no verdict depends on."""
 KINK_GAP = 2.0
 """The slopes of the two sides differ if they do so by twice their bars."""
 
-SMOOTH, KINK_RIGHT, KINK_LEFT, KINK_HERE, UNSETTLED = range(5)
+SMOOTH, KINK_RIGHT, KINK_LEFT, KINK_HERE, UNSETTLED, TWO_SCALES = range(6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,8 +288,14 @@ def settle(rungs: Rungs, value: float, noise: float) -> Settled:
     def made(value: float, error: float, kind: int, best: int, *rest: float) -> Settled:
         lower, upper, distance = rest or (value, value, np.nan)
         index, steps = int(rungs.index[0]), rungs.steps[0]
+        slopes = {KINK_RIGHT: backward, KINK_LEFT: forward}.get(kind)
+        slopes = central if slopes is None else np.append(np.nan, _three_point(slopes))
+        with np.errstate(invalid="ignore"):
+            far = slice(best + 2, None)  # beyond the truncation that an extrapolation removed
+            stirred = np.nanmax(np.abs(slopes - value)[far] * steps[far], initial=0.0)
+        unsure = restless or bool(stirred > RESTLESS * NOISE_SIGMAS * noise)
         return Settled(
-            index, value, error, kind, lower, upper, distance, best, restless, steps, central
+            index, value, error, kind, lower, upper, distance, best, unsure, steps, central
         )
 
     candidates = [c for c in (two_sided, from_right, from_left) if np.isfinite(c.error)]
@@ -309,6 +320,10 @@ def settle(rungs: Rungs, value: float, noise: float) -> Settled:
     if gap > KINK_GAP * (from_right.error + from_left.error):
         error = max(from_right.error, from_left.error)
         return made((lower + upper) / 2, error, KINK_HERE, from_right.rung, lower, upper, 0.0)
+    coarse = _coarser_plateau(central, _three_point(forward), _three_point(backward), two_sided)
+    if coarse is not None:
+        lower, upper = sorted((coarse, two_sided.value))
+        return made(two_sided.value, two_sided.error, TWO_SCALES, two_sided.rung, lower, upper, 0.0)
     agrees = max(abs(two_sided.value - side.value) - side.error for side in (from_right, from_left))
     return made(two_sided.value, max(two_sided.error, agrees), SMOOTH, two_sided.rung)
 
@@ -323,9 +338,8 @@ class _Plateau:
 def _plateau(slopes: NDArray[np.float64], doubt: NDArray[np.float64], *, order: int) -> _Plateau:
     """The best-agreeing neighbours among `slopes` (or their extrapolations), noise included.
 
-    No smaller step may contradict them beyond its own doubt: what agrees only at large steps
-    has stepped over something, as over both kinks of a clipped value, whose differences all tend
-    to zero.
+    No smaller steps may contradict them: what agrees only at large steps has stepped over
+    something, as over both kinks of a clipped value, whose differences all tend to zero.
     """
     factor = RATIO**order
     change = -np.diff(slopes)
@@ -348,12 +362,49 @@ def _plateau(slopes: NDArray[np.float64], doubt: NDArray[np.float64], *, order: 
 def _contradicted(
     slopes: NDArray[np.float64], errors: NDArray[np.float64], doubt: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The errors, enlarged to hold every slope at a smaller step that lies outside."""
+    """The errors, enlarged by what smaller steps say.
+
+    Where three of them in a row agree among each other, on another slope, they are right and the
+    error must hold it. Where they do not, they show noise, beyond what was known of it: an error
+    of J that moves the slope at a small step moves that at a larger one by less, as 1/h.
+    """
+    count = len(slopes)
     apart = np.abs(slopes[np.newaxis, :] - slopes[:, np.newaxis])
     smaller = np.triu(np.ones(apart.shape, bool), 1)
     outside = smaller & (apart > errors[:, np.newaxis] + doubt)
-    farthest: NDArray[np.float64] = np.max(np.where(outside, apart + doubt, 0.0), axis=1)
-    return np.maximum(errors, farthest)
+    rungs = np.arange(count)
+    as_noise = apart * RATIO ** (rungs[:, np.newaxis] - rungs[np.newaxis, :]).astype(float)
+    enlarged = errors + np.max(np.where(outside, as_noise, 0.0), axis=1)
+    for m in range(2, count):
+        three = slopes[m - 2 : m + 1]
+        agree = np.ptp(three) < AGREEMENT * apart[:, m]
+        settled = agree & outside[:, m] & (rungs < m - 2)
+        enlarged = np.where(settled, np.maximum(enlarged, apart[:, m] + doubt[m]), enlarged)
+    return enlarged
+
+
+def _coarser_plateau(
+    central: NDArray[np.float64],
+    right: NDArray[np.float64],
+    left: NDArray[np.float64],
+    fine: _Plateau,
+) -> float | None:
+    """A slope that three larger steps agree on, on both sides, and the smaller ones do not.
+
+    J then has a slope of its own on a small scale, such as a stair of rounding: log(1 - a) where
+    a is nearly one. Which of the two is meant, no difference tells. A slope of about zero at
+    larger steps is none: any bounded oscillation has it.
+    """
+    apart = np.abs(central - fine.value)
+    for k in range(len(central) - 3):
+        near, sides = central[k : k + 3], np.append(right[k + 1 : k + 3], left[k + 1 : k + 3])
+        spread = np.append(near, sides) - near[-1]
+        visible = max(8 * fine.error, NEGLIGIBLE * max(abs(near[-1]), abs(fine.value)))
+        if apart[k + 2] > visible and np.all(
+            np.abs(spread) < AGREEMENT * min(apart[k + 2], abs(near[-1]))
+        ):
+            return float(near[-1])
+    return None
 
 
 def _best(values: NDArray[np.float64], errors: NDArray[np.float64], first: int) -> _Plateau:
@@ -421,7 +472,10 @@ def _defect(values: NDArray[np.float64], here: float, bar: float) -> tuple[float
     at zero. Its truncation falls as h^3, so that the smallest three steps are the sharpest: there
     only noise is left, (64 + 20 + 1)/45 + 1 times one error of J.
     """
-    far, near = _extrapolated(values)[-2:] - here
-    # The defect of a kink does not depend on h; truncation does. Two scales must agree.
-    doubt = bar * (85 / 45 + 1) + abs(float(near - far))
+    defects = _extrapolated(values)[-4:] - here
+    near = defects[-1]
+    # The defect of a kink does not depend on h; truncation and noise do. Two scales must agree,
+    # and two more may not disagree by more than what truncation, falling by 64, makes of it.
+    falling = np.abs(defects - near) / 64.0 ** np.arange(len(defects) - 2, -2, -1)
+    doubt = bar * (85 / 45 + 1) + float(np.max(falling[:-1]))
     return (abs(float(near)), doubt) if np.isfinite(doubt) else (0.0, np.inf)

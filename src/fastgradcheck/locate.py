@@ -261,10 +261,18 @@ class _Search:
         """Settle a suspect, or return the smaller ones that it falls into."""
         if self.single(suspect) or suspect.size == 1:
             return []
-        if self.throughout(suspect.region):
+        if not self.throughout(suspect.region):
+            return self.split(suspect)
+        if suspect.size <= 2 * WITNESSES and not self.is_line(suspect.region):
+            # A few neighbours, all of which were looked at.
+            index = np.concatenate(list(entries_of(suspect.region)))
+            error, bar, _ = self.look(index)
+            self.entries |= dict(
+                zip(index.tolist(), zip(error.tolist(), bar.tolist(), strict=True), strict=True)
+            )
+        else:
             self.regions.append(suspect)
-            return []
-        return self.split(suspect)
+        return []
 
     def single(self, suspect: Suspect) -> bool:
         """Whether one entry explains a suspect and is confirmed; it is then found."""
@@ -299,6 +307,12 @@ class _Search:
             return False
         drawn = np.split(witnesses(region, self.seed), [1, WITNESSES])
         return all(bool(self.look(index)[2].all()) for index in drawn if len(index))
+
+    def is_line(self, region: Region) -> bool:
+        """Whether a region is all of the block, or of a row or column of several."""
+        across, along = (region[2:] == self.root.region[2:]).reshape(2, 2).all(axis=1)
+        has_lines = min(rows_of(self.root.region), columns_of(self.root.region)) > 1
+        return bool((across or along) if has_lines else (across and along))
 
     def split(self, suspect: Suspect) -> list[Suspect]:
         """Look at the halves by rows and by columns, along one direction; keep what fails."""

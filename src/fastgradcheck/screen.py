@@ -49,7 +49,7 @@ EXTENSION = 3
 EXTENSIONS = 3
 RETRIES = 3
 """How often the directions of too coarse blocks are measured anew."""
-CLOSER = (1.0, 8.0, 64.0)
+CLOSER = (1.0, 32.0, 2048.0)
 """Divisors of the step where kinks are met, one for every retry: a unit of a ReLU network that is
 within 1e-6 of its kink is crossed by half of all directions at any longer step."""
 ROUGH = 3.0

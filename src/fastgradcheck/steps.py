@@ -283,12 +283,14 @@ def _truncation(
 ) -> float:
     """The largest ``error / h^p`` where the error leaves the noise, for h relative to scale.
 
-    Only the four rungs above the first one (from the largest) that is lost in noise count: far
-    above it the series has not begun, and below it noise itself may look like an error.
+    Only the four rungs above the first one (from the largest) that is lost in noise count, or
+    above the plateau: farther up the series has not begun, and farther down noise itself may look
+    like an error.
     """
     error = np.abs(quotients - settled.value)
     visible = error > settled.error + NOISE_SIGMAS * noise / settled.steps
     visible &= np.isfinite(error)
+    visible[settled.best :] = False
     near = np.arange(len(visible))[: int(np.argmin(np.append(visible, False)))][-4:]
     if not len(near):
         return 0.0

@@ -16,7 +16,7 @@ from threadpoolctl import OpenBLASController, ThreadpoolController
 
 _lock = threading.Lock()
 _depth = 0
-_limit: Any = None
+_limits: list[Any] = []
 _controller: tuple[int, Any] = (-1, None)
 
 
@@ -25,19 +25,19 @@ def one_blas_thread() -> Iterator[None]:
     """Hold every BLAS that is loaded to one thread; process-wide and re-entrant.
 
     The outermost entry costs about 20 microseconds, nested ones next to nothing, so a loop over
-    short evaluations wraps itself once. A BLAS that is loaded within is held from the next
-    outermost entry on.
+    short evaluations wraps itself once. A BLAS that is loaded within is held from the next entry
+    on, nested or not: compiling the user's cost may be what loads it.
 
     Examples
     --------
     >>> with one_blas_thread():
     ...     pass
     """
-    global _depth, _limit
+    global _depth
     with _lock:
-        if _depth == 0:
+        if _depth == 0 or _controller[0] != len(sys.modules):
             _become_controller()
-            _limit = _loaded_blas().limit(limits=1)
+            _limits.append(_loaded_blas().limit(limits=1))
         _depth += 1
     try:
         yield
@@ -46,7 +46,8 @@ def one_blas_thread() -> Iterator[None]:
             _depth -= 1
             if _depth == 0:
                 _become_controller()
-                _limit.restore_original_limits()
+                while _limits:  # the latest first: its originals are what the one before set
+                    _limits.pop().restore_original_limits()
                 _become_controller()
 
 

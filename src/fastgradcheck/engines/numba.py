@@ -10,9 +10,6 @@ from typing import Any
 
 import numba
 import numpy as np
-
-# The BLAS of compiled products: it must be there before it is held to one thread.
-import scipy.linalg.cython_blas  # noqa: F401
 from numpy.typing import NDArray
 
 from fastgradcheck.engines import kernels
@@ -93,6 +90,8 @@ class NumbaEngine:
         self._natives: dict[np.dtype[Any], Native] = {}
         self.dispatcher = jitted(objective.cost)
         native = self._native(self._dtype)
+        with one_blas_thread():
+            pass  # Compiling may have loaded SciPy's BLAS, which from here on is held as well.
         self._serial = serial or native.parallel
         if native.parallel:
             self._find(

@@ -26,6 +26,9 @@ CHUNK_SECONDS = 0.15
 # Starting workers takes about this long; what is done sooner is done here.
 WORTH_SENDING_SECONDS = 0.1
 
+# So often a cluster may lose what it was sent, for each plan, before it is asked less of.
+DISTURBANCES = 3
+
 
 class PythonEngine:
     """Evaluates any callable over plans, in this process or through joblib.
@@ -157,7 +160,7 @@ class PythonEngine:
         done = np.zeros(len(plan), bool)
         done[:start] = True
         try:
-            yield from self._sent(plan, done, one_at_a_time=False)
+            yield from self._all_at_once(plan, done)
             return
         except WorkerDied as exc:
             self._tell_death(plan, exc.rows, exc.reason, int((~done).sum()))
@@ -172,6 +175,21 @@ class PythonEngine:
                 "at that point by itself, or check on a subset of the data.",
                 where,
             ) from exc
+
+    def _all_at_once(
+        self, plan: Plan, done: NDArray[np.bool_]
+    ) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Evaluate what is not done in workers, again where a cluster lost it."""
+        from fastgradcheck.engines.workers import ClusterDisturbed
+
+        for _ in range(DISTURBANCES):
+            try:
+                yield from self._sent(plan, done, one_at_a_time=False)
+                return
+            except ClusterDisturbed:
+                # What every worker was sent may be among what was lost.
+                self.close()
+        yield from self._sent(plan, done, one_at_a_time=False)
 
     def _sent(
         self, plan: Plan, done: NDArray[np.bool_], one_at_a_time: bool

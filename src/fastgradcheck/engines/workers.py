@@ -55,6 +55,10 @@ class WorkerDied(Exception):
         self.reason = reason
 
 
+class ClusterDisturbed(WorkerDied):
+    """A cluster lost chunks that it had promised: not their fault, so that all may go again."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a worker sends back for one chunk of rows.
@@ -254,7 +258,10 @@ def _explained(
         raise GradcheckInputError(_NO_MAIN_GUARD) from exc
     except Exception as exc:
         # By name, so that distributed is not imported where nobody uses it.
-        if type(exc).__name__ != "KilledWorker":
+        name = type(exc).__name__
+        if name in ("FutureCancelledError", "FuturesCancelledError", "CommClosedError"):
+            raise ClusterDisturbed(_first(waiting), "the cluster lost its results") from exc
+        if name != "KilledWorker":
             raise
         raise WorkerDied(_first(waiting), "the scheduler gave it up") from exc
     finally:

@@ -1,0 +1,400 @@
+"""fastgradcheck beside its peers, on this machine, written into docs/performance.md.
+
+``python -m benchmarks.compare`` measures everything and takes a quarter of an hour; with the names
+of sections, only these. Tools take turns, a round at a time, so that other work on the machine
+meets all of them; a table gives medians over the rounds. torch and jax take part if installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import cold, numpy_problems, peers, problems, tables, timing
+from benchmarks.peers import Answer, Tool
+from benchmarks.problems import Problem
+
+PAGE = tables.ROOT / "docs" / "performance.md"
+PATIENCE = 20.0
+"""Seconds: what takes longer is run once, and the table says so."""
+OFF = 0.01
+"""The planted error: the entry of median size, off by this part of itself."""
+SHARE = 0.05
+"""The part of the components that very long loops are timed on, spread over theta."""
+
+PROBLEMS: dict[str, tuple[str, Callable[[], Problem]]] = {
+    "recurrent": ("Recurrent network over 50 steps, njit", problems.recurrent),
+    "convolution": ("Convolution, njit", problems.convolution),
+    "logistic_digits": ("Logistic regression on the digits, njit", problems.logistic_digits),
+    "loop_mlp": ("64-32-10 network in loops, njit", problems.loop_mlp),
+    "logistic": ("Logistic regression, NumPy", numpy_problems.logistic),
+    "mlp": ("64-128-10 network, NumPy", numpy_problems.mlp),
+}
+
+
+def wide() -> Problem:
+    """64-1334-10, NumPy, n = 100,060, 16 examples."""
+    return numpy_problems.mlp(1334, 16)
+
+
+@dataclass
+class Row:
+    """What is known of a tool on a problem."""
+
+    tool: Tool
+    right: Answer
+    wrong: Answer
+    evaluations: int
+    walls: list[float] = field(default_factory=list)
+
+    @property
+    def wall(self) -> float:
+        return statistics.median(self.walls)
+
+    @property
+    def seconds(self) -> str:
+        return duration(self.wall) + (" (once)" if len(self.walls) == 1 else "")
+
+
+def duration(seconds: float) -> str:
+    """Three digits, in the unit that suits."""
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
+
+
+def planted(problem: Problem) -> tuple[Problem, int]:
+    """The problem with one entry of its gradient off, and which."""
+    gradient = problem.grad(problem.theta, *problem.args)
+    place = int(np.argsort(np.abs(gradient))[len(gradient) // 2])
+
+    def grad(theta, *args):
+        out = problem.grad(theta, *args)
+        out[place] *= 1 + OFF
+        return out
+
+    return problem._replace(grad=grad), place
+
+
+def examined(tool: Tool, problem: Problem, broken: Problem) -> Row:
+    """One run on the right gradient and one on the broken one; evaluations counted in the first."""
+    counted = peers.Counted(problem.cost)
+    ours = tool.package == "fastgradcheck"
+    right = peers.quietly(tool, problem if ours else problem._replace(cost=counted))
+    evaluations = counted.calls if right.evaluations is None else right.evaluations
+    return Row(tool, right, peers.quietly(tool, broken), evaluations)
+
+
+def in_turns(rows: Sequence[Row], problem: Problem, rounds: int) -> None:
+    """Time all tools, round by round."""
+    for turn in range(rounds):
+        for row in rows:
+            if turn == 0 or row.walls[0] < PATIENCE:
+                row.walls.append(timing.seconds(lambda row=row: peers.quietly(row.tool, problem)))
+
+
+def megabytes(key: str, tool: Tool) -> str:
+    """Peak memory that a check adds in a new process, its workers included."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.compare", "--memory", key, tool.name],
+        capture_output=True,
+        text=True,
+    )
+    return f"{json.loads(done.stdout):.0f} MB" if done.returncode == 0 else "failed"
+
+
+def memory(key: str, name: str) -> float:
+    """The same in this process, which has not checked anything yet."""
+    problem = PROBLEMS[key][1]()
+    problem.cost(problem.theta, *problem.args)
+    problem.grad(problem.theta, *problem.args)
+    tool = next(t for t in (peers.OURS, peers.EVERY, *peers.PEERS) if t.name == name)
+    peers.quietly(tool, numpy_problems.logistic(20, 10))  # imports are no part of it
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peers.quietly(tool, problem)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return (own + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
+
+
+def side_by_side(key: str, rounds: int, tools: Sequence[Tool]) -> str:
+    """The table of one problem."""
+    title, make = PROBLEMS[key]
+    problem = make()
+    broken, place = planted(problem)
+    rows = [examined(tool, problem, broken) for tool in tools]
+    in_turns(rows, problem, rounds)
+    ours = rows[0].wall
+    lines = [
+        [
+            row.tool.label,
+            row.seconds,
+            f"{row.wall / ours:.3g}",
+            f"{row.evaluations:,}",
+            "none" if row.right.relative is None else f"{row.right.relative:.0e}",
+            "passes" if row.right.passed else "**refused**",
+            "**missed**" if row.wrong.passed else "caught",
+            named(row, place),
+            megabytes(key, row.tool),
+        ]
+        for row in rows
+    ]
+    size = problem.theta.size
+    head = f"### {title}, n = {size:,}, t_J = {duration(timing.per_evaluation(problem))}"
+    heads = ("tool", "time", "x ours", "evaluations", "relative difference", "right gradient")
+    heads += ("one entry off by 1 %", "names it", "memory")
+    return f"{head}\n\n{tables.table(heads, lines)}\n\n{losses(rows)}"
+
+
+def named(row: Row, place: int) -> str:
+    """Whether the entry that is wrong, and it alone, is what the tool points at."""
+    if row.wrong.passed or row.wrong.named != (place,):
+        return "no"
+    return "yes" if row.tool.package == "fastgradcheck" else "argmax"
+
+
+def losses(rows: Sequence[Row]) -> str:
+    """Who was faster, by how much, and why."""
+    ours = rows[0].wall
+    faster = [
+        f"{row.tool.name} takes {row.wall / ours:.2g} of our time: {row.tool.reason}"
+        for row in rows
+        if row.wall < ours and row.tool.package != "fastgradcheck"
+    ]
+    return f"Where we lose: {'; '.join(faster)}." if faster else "Nothing was faster."
+
+
+def tools(rounds: int) -> str:
+    """The tables of all problems."""
+    found = tuple(peers.installed(peers.PEERS))
+    parts = []
+    for key, (_, make) in PROBLEMS.items():
+        small = make().theta.size <= 2000
+        ours = (peers.OURS,) if small else (peers.OURS, peers.EVERY)
+        parts.append(side_by_side(key, rounds, (*ours, *found)))
+    return "\n\n".join(parts)
+
+
+def loops(rounds: int) -> str:
+    """The component loop against the naive one over slower ways to write the same cost."""
+    lines = []
+    for name in ("recurrent", "convolution"):
+        compiled = PROBLEMS[name][1]()
+        plain = compiled._replace(cost=numpy_problems.interpreted(compiled.cost))
+        stepwise = getattr(numpy_problems, name)()
+        naive = {
+            "plain Python": (plain, SHARE),
+            "NumPy, a line per step": (stepwise, 1.0),
+            "the same njit cost": (compiled, 1.0),
+        }
+        peers.quietly(peers.EVERY, compiled)
+        walls: dict[str, list[float]] = {kind: [] for kind in ("ours", *naive)}
+        for _ in range(rounds):
+            walls["ours"].append(timing.seconds(lambda p=compiled: peers.quietly(peers.EVERY, p)))
+            for kind, (problem, share) in naive.items():
+                walls[kind].append(naive_seconds(problem, share))
+        ours = statistics.median(walls["ours"])
+        lines += [
+            [
+                PROBLEMS[name][0],
+                f"{kind}, t_J = {duration(timing.per_evaluation(problem, 1))}",
+                duration(statistics.median(walls[kind])),
+                duration(ours),
+                f"**{statistics.median(walls[kind]) / ours:.3g}**",
+            ]
+            for kind, (problem, _) in naive.items()
+        ]
+    lines += numpy_loops(rounds)
+    return tables.table(
+        ("problem", "naive loop over", "naive", "every component", "times faster"), lines
+    )
+
+
+def naive_seconds(problem: Problem, share: float = 1.0) -> float:
+    """The naive loop, timed on a share of the components."""
+    index = range(0, problem.theta.size, round(1 / share))
+    seconds = timing.seconds(lambda: timing.naive_gradient(problem, index))
+    return seconds * problem.theta.size / len(index)
+
+
+def numpy_loops(rounds: int) -> Iterator[list[str]]:
+    """NumPy costs, where cores are all there is to gain; workers started anew each time."""
+    for name, problem, share, turns in (
+        ("Logistic regression, NumPy", numpy_problems.logistic(), 1.0, 3 * rounds),
+        ("64-128-10 network, NumPy", numpy_problems.mlp(), 1.0, rounds),
+        ("64-1334-10 network, NumPy", wide(), SHARE, 1),
+    ):
+        naive, ours, engine = [], [], ""
+        for _ in range(turns):
+            naive.append(naive_seconds(problem, share))
+            stop_workers()
+            began = time.perf_counter()
+            engine = engine_of(problem)
+            ours.append(time.perf_counter() - began)
+        stop_workers()
+        yield [
+            f"{name}, n = {problem.theta.size:,}",
+            f"the same cost, t_J = {duration(timing.per_evaluation(problem, 1))}",
+            duration(statistics.median(naive)),
+            f"{duration(statistics.median(ours))} ({engine})",
+            f"**{statistics.median(naive) / statistics.median(ours):.3g}**",
+        ]
+
+
+def engine_of(problem: Problem) -> str:
+    """Check every component, and tell what did it."""
+    import fastgradcheck as fgc
+
+    cost, grad, theta, args = problem
+    options = {"strategy": "components", "progress": False, "seed": 0}
+    result = fgc.gradcheck(cost, grad, theta, args=args, **options)
+    if not result:
+        raise SystemExit(str(result))
+    return f"{result.n_jobs} at a time" if result.n_jobs > 1 else "one at a time"
+
+
+def stop_workers() -> None:
+    """So that the next check pays for starting them."""
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=True)
+
+
+def efficiency(rounds: int) -> str:
+    """How much of the cores the engine's loop turns into evaluations."""
+    lines = []
+    for name in ("recurrent", "convolution", "logistic_digits", "loop_mlp"):
+        problem = PROBLEMS[name][1]()
+        shares = [timing.efficiency(problem, threads, rounds) for threads in threads_here()]
+        lines.append(
+            [
+                PROBLEMS[name][0],
+                duration(timing.per_evaluation(problem)),
+                *(f"{share:.3f}" for share in shares),
+            ]
+        )
+    heads = [f"{k} thread{'s' if k > 1 else ''}" for k in threads_here()]
+    return tables.table(("problem", "t_J", *heads), lines)
+
+
+def threads_here() -> list[int]:
+    """1, 2, 4, ... up to the cores of this machine."""
+    cores = os.cpu_count() or 1
+    return [2**k for k in range(cores.bit_length()) if 2**k <= cores]
+
+
+def start(rounds: int) -> str:
+    """The first check of a new process."""
+    empty, warm = cold.cold_and_warm(max(rounds, 3))
+    imports = statistics.median(cold.import_seconds() for _ in range(max(rounds, 3)))
+
+    def line(name: str, starts: Sequence[cold.Start]) -> list[str]:
+        def median(get: Callable[[cold.Start], float]) -> str:
+            return duration(statistics.median(map(get, starts)))
+
+        return [
+            name,
+            median(lambda s: s.numba),
+            median(lambda s: s.cost),
+            median(lambda s: s.overhead),
+            median(lambda s: s.second),
+        ]
+
+    heads = ("kernel cache", "`import numba`", "the user's cost", "ours", "second check")
+    table = tables.table(heads, [line("empty", [empty]), line("warm", warm)])
+    return f"`import fastgradcheck`: {duration(imports)}.\n\n{table}"
+
+
+def large(rounds: int) -> str:
+    """All of theta in a few hundred evaluations, against loops over its components."""
+    problem = wide()
+    broken, place = planted(problem)
+    directional = (peers.AUTOGRAD, peers.TORCH_FAST, peers.JAX)
+    rows = [examined(t, problem, broken) for t in (peers.OURS, *peers.installed(directional))]
+    in_turns(rows, problem, rounds)
+    ours = rows[0].wall
+    loop = Row(peers.CHECK_GRAD, Answer(True), Answer(True), problem.theta.size + 1)
+    in_turns([loop], problem, 1)
+    naive = naive_seconds(problem, SHARE)
+    lines = [
+        [
+            row.tool.label,
+            row.seconds,
+            f"{row.wall / ours:.3g}",
+            f"{row.evaluations:,}",
+            "**missed**" if row.wrong.passed else "caught",
+            named(row, place),
+        ]
+        for row in rows
+    ]
+    for name, seconds, count in (
+        (peers.CHECK_GRAD.label, loop.wall, problem.theta.size + 1),
+        (f"naive loop (from {SHARE:.0%} of it)", naive, 2 * problem.theta.size),
+    ):
+        lines.append([name, duration(seconds), f"{seconds / ours:.3g}", f"{count:,}", "", ""])
+    heads = ("tool", "time", "x ours", "evaluations", "one entry off by 1 %", "names it")
+    return (
+        f"64-1334-10 network in NumPy, n = {problem.theta.size:,}, "
+        f"t_J = {duration(timing.per_evaluation(problem))}.\n\n"
+        f"{tables.table(heads, lines)}\n\n{losses(rows)}"
+    )
+
+
+def machine() -> str:
+    """Where and with what the figures were taken."""
+    import numba
+
+    from fastgradcheck.doctor import usable_cores
+
+    model = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        lines = information.read_text().splitlines()
+        model = next((x.partition(": ")[2] for x in lines if x.startswith("model name")), model)
+    load = f", load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
+    return (
+        f"{usable_cores():g} cores, {model}; Python {platform.python_version()}, "
+        f"NumPy {np.__version__}, Numba {numba.__version__}; "
+        f"{time.strftime('%Y-%m-%d')}{load}."
+    )
+
+
+SECTIONS: dict[str, Callable[[int], str]] = {
+    "start": start,
+    "efficiency": efficiency,
+    "loops": loops,
+    "large": large,
+    "tools": tools,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sections", nargs="*", help=", ".join(SECTIONS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.memory:
+        print(json.dumps(memory(*options.memory)))
+        return 0
+    for section in options.sections or SECTIONS:
+        where = machine()
+        text = f"{SECTIONS[section](options.rounds)}\n\n*{where}*"
+        print(text, flush=True)
+        tables.write(section, text, options.page)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""The benchmark suite imports, and each benchmark runs once at a small size."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import bench_check, bench_cold, cold, compare, numpy_problems, peers, timing
+from benchmarks.problems import PROBLEMS, Problem
+
+RUN = re.compile(r"(time|track|peakmem|timeraw)_")
+SMALLEST = {"problem": "recurrent", "threads": 1}
+
+
+def benchmarks() -> Iterator[Any]:
+    """Every benchmark of `bench_check`, its name, and the class it belongs to."""
+    for _, owner in inspect.getmembers(bench_check, inspect.isclass):
+        for name in dir(owner):
+            if RUN.match(name) and owner.__module__ == bench_check.__name__:
+                yield pytest.param(owner, name, id=f"{owner.__name__}.{name}")
+
+
+@pytest.mark.parametrize(("owner", "name"), list(benchmarks()))
+def test_benchmark_runs(owner: type, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlp, efficiency = numpy_problems.mlp, timing.efficiency
+    monkeypatch.setattr(numpy_problems, "mlp", lambda hidden, examples: mlp(30, examples))
+    monkeypatch.setattr(timing, "efficiency", lambda *given: efficiency(*given, repeats=1))
+    benchmark = owner()
+    names = getattr(benchmark, "param_names", ())
+    given = [SMALLEST[parameter] for parameter in names]
+    lists = benchmark.params if len(names) > 1 else (getattr(benchmark, "params", ()),)
+    assert all(value in values for value, values in zip(given, lists, strict=False))
+    benchmark.setup(*given)
+    figure = getattr(benchmark, name)(*given)
+    assert name.startswith("track_") is (figure is not None)
+    assert figure is None or 0 < figure < 1e4
+
+
+def test_a_benchmark_of_a_wrong_gradient_fails() -> None:
+    problem, _ = compare.planted(numpy_problems.logistic(20, 10))
+    with pytest.raises(AssertionError, match="WRONG"):
+        bench_check.check(problem)
+
+
+def test_cold_and_warm_start() -> None:
+    """One process with an empty cache, one with what it left there: that one compiles no kernel."""
+    starts = cold.cold_and_warm(1)
+    benchmark = bench_cold.Cold()
+    overhead = benchmark.track_cold_overhead(starts), benchmark.track_warm_overhead(starts)
+    assert overhead[1] < overhead[0] / 2
+    assert 0 < benchmark.track_users_compile(starts) < starts[1][0].check
+    assert 0 < cold.import_seconds() < starts[1][0].numba
+
+
+def test_twins_have_the_values_of_the_compiled_costs() -> None:
+    twins = {
+        "matmul_mlp": numpy_problems.mlp(),
+        "recurrent": numpy_problems.recurrent(),
+        "convolution": numpy_problems.convolution(),
+    }
+    for name, twin in twins.items():
+        compiled = PROBLEMS[name]()
+        value = compiled.cost(compiled.theta, *compiled.args)
+        # Sums of up to 1e4 terms in another order: sqrt(1e4) eps, and room.
+        assert twin.cost(twin.theta, *twin.args) == pytest.approx(value, rel=1e-12)
+        gradient = compiled.grad(compiled.theta, *compiled.args)
+        np.testing.assert_allclose(twin.grad(twin.theta, *twin.args), gradient, atol=1e-12)
+
+
+def test_an_interpreted_cost_is_interpreted_to_the_bottom() -> None:
+    problem = PROBLEMS["recurrent"]()
+    plain = numpy_problems.interpreted(problem.cost)
+    inner = plain.__globals__["_recurrent_states"]
+    assert not hasattr(inner, "py_func")
+    few = problem.args[0][:1, :3], problem.args[1][:1, :3]
+    assert plain(problem.theta, *few) == pytest.approx(problem.cost(problem.theta, *few), rel=1e-12)
+
+
+def squares() -> Problem:
+    theta = np.linspace(0.5, 1.5, 12)
+    return Problem(lambda t: float(t @ t), lambda t: 2 * t, theta, ())
+
+
+@pytest.mark.parametrize("tool", [peers.OURS, *peers.installed(peers.PEERS)], ids=str)
+def test_tools_pass_the_right_gradient_and_catch_the_wrong_one(tool: peers.Tool) -> None:
+    """A dozen components: here even one direction sees an error of 1 %."""
+    problem = squares()
+    broken, place = compare.planted(problem)
+    row = compare.examined(tool, problem, broken)
+    if tool is not peers.CHECK_GRAD:  # whose one-sided differences refuse it: that is the point
+        assert row.right.passed
+    assert not row.wrong.passed
+    assert row.evaluations > 2
+    if row.wrong.named:
+        assert row.wrong.named == (place,)
+
+
+def test_the_tables_are_written_between_their_markers(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- tools -->\nold\n<!-- end of tools -->\nafter\n")
+    monkeypatch.setattr(compare, "PROBLEMS", {"squares": ("Squares", squares)})
+    monkeypatch.setattr(compare, "megabytes", lambda key, tool: "1 MB")
+    monkeypatch.setattr(peers, "PEERS", (peers.NAIVE,))
+    assert compare.main(["tools", "--rounds", "1", "--page", str(page)]) == 0
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "### Squares, n = 12" in text
+    assert "| **fastgradcheck** |" in text
+    assert "| naive loop |" in text
+    assert "### Squares" in capsys.readouterr().out
+
+
+def test_who_is_faster_is_told_with_the_reason() -> None:
+    answer = peers.Answer(True)
+    ours = compare.Row(peers.OURS, answer, answer, 10, [2.0])
+    jax = compare.Row(peers.JAX, answer, answer, 10, [1.0])
+    text = compare.losses([ours, jax])
+    assert text == f"Where we lose: {peers.JAX.name} takes 0.5 of our time: {peers.JAX.reason}."
+    assert compare.losses([jax, ours]) == "Nothing was faster."
+
+
+def test_seconds_are_told_once_or_as_a_median() -> None:
+    answer = peers.Answer(True)
+    assert compare.Row(peers.NAIVE, answer, answer, 1, [0.5]).seconds == "500 ms (once)"
+    assert compare.Row(peers.NAIVE, answer, answer, 1, [9.0, 1.0, 2.0]).seconds == "2 s"
+
+
+def test_ratio_is_a_median_of_turns() -> None:
+    ticks: Callable[[], float] = iter(np.cumsum([0, 2, 0, 1, 0, 9, 0, 1, 0, 3, 0, 1])).__next__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timing.time, "perf_counter", ticks)
+        assert timing.ratio(lambda: None, lambda: None, 3) == 3.0
+    assert list(islice(bench_cold.timeraw_import().split(), 2)) == ["import", "fastgradcheck"]
