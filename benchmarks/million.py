@@ -159,8 +159,8 @@ def line(network: Network, axis: int, rng: np.random.Generator) -> Planted:
     grad = network.grad.copy()
     name = f"W{rng.integers(1, 4)}"
     weights = np.moveaxis(layers(grad)[name], axis, 0)
-    # What is zero for the whole batch, as at a dead unit, cannot be wrong by a factor.
-    k = int(rng.choice(np.flatnonzero((weights != 0).all(axis=1))))
+    # A dead unit's own line is zero, and cannot be wrong by a factor.
+    k = int(rng.choice(np.flatnonzero((weights != 0).mean(axis=1) > 0.5)))
     weights[k] *= 1 + OFF
     return grad, {f"{name}[{k}, :]" if axis == 0 else f"{name}[:, {k}]"}
 

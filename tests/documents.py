@@ -4,8 +4,9 @@ In a document, from its top to its end,
 
 - a ``python`` block is executed, all of them in one namespace;
 - a ``python`` block with a ``title="name.py"`` is written to that file, for commands below it;
-- the lines of an ``sh`` block that call ``fastgradcheck``, ``pytest`` or ``python`` are run; a
-  comment ``# exit code 1`` on the line says what they must return, 0 if nothing is said;
+- the lines of an ``sh`` block that call ``fastgradcheck``, ``pytest`` or, for a file of the
+  document, ``python`` are run; a comment ``# exit code 1`` on the line says what they must return,
+  0 if nothing is said;
 - a ``text`` block right below one of these is what it prints, but for what differs from machine
   to machine (see `words`);
 - ``<!-- needs: torch -->`` above a block passes over it where that package is not installed, and
@@ -53,7 +54,7 @@ _PROGRAMS = {
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its line, language, title and text, the output shown, where, and its needs."""
+    """A fenced block: line, language, title, text, the output shown and where, what it needs."""
 
     line: int
     language: str
@@ -157,6 +158,8 @@ def _call(line: str, where: str) -> str:
     set_here = dict(word.split("=", 1) for word in command if re.match(r"[A-Z_]+=", word))
     command = command[len(set_here) :]
     if not command or command[0] not in _PROGRAMS:
+        return ""
+    if command[0] == "python" and not Path(command[1]).exists():
         return ""
     environment = {name: value for name, value in os.environ.items() if name != "CI"}
     environment |= {

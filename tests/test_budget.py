@@ -61,7 +61,7 @@ def test_time_is_left_to_confirm_what_looks_wrong() -> None:
     def wrong(theta: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {**gradient(theta), "b": 3.03 * theta["b"] ** 2}
 
-    result = gradcheck(sleepy(2e-3), wrong, THETA, strategy="components", budget=2.0, seed=1)
+    result = gradcheck(sleepy(2e-3), wrong, THETA, strategy="components", budget=3.0, seed=1)
     assert result.interrupted
     assert result.verdict is Verdict.WRONG
     assert len(result.wrong) > 8

@@ -602,3 +602,32 @@ def test_numerical_gradient_keeps_the_bounds() -> None:
     assert (np.abs(numeric.value - np.exp(theta)) <= numeric.error).all()
     assert np.min(seen) >= 0
     assert np.max(seen) <= 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("strategy", ["components", "screen"])
+def test_a_saturated_sigmoid_is_no_false_alarm(seed: int, strategy: str) -> None:
+    # log(1 - a) where a is nearly one moves in stairs, which few ulps of theta do not show.
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((100, 8))
+    y = (X[:, 0] > 0).astype(float)
+    theta = {"W1": rng.standard_normal((8, 6)), "W2": 1.5 * rng.standard_normal((6, 1))}
+
+    def activations(p: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        A = np.maximum(X @ p["W1"], 0)
+        return A, 1 / (1 + np.exp(-(A @ p["W2"]).ravel()))
+
+    def cross_entropy(p: dict[str, np.ndarray]) -> float:
+        _, a = activations(p)
+        return float(-np.mean(y * np.log(a) + (1 - y) * np.log(1 - a)))
+
+    def backward(p: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        A, a = activations(p)
+        d = (a - y)[:, None] / len(y)
+        return {"W1": X.T @ ((d @ p["W2"].T) * (A > 0)), "W2": A.T @ d}
+
+    result = gradcheck(cross_entropy, backward, theta, strategy=strategy, seed=seed)
+    assert result.verdict is not Verdict.WRONG, str(result)
+    doubled = {"W1": 2 * backward(theta)["W1"], "W2": backward(theta)["W2"]}
+    result = gradcheck(cross_entropy, doubled, theta, strategy=strategy, seed=seed)
+    assert result.verdict is Verdict.WRONG, str(result)

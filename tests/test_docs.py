@@ -9,6 +9,8 @@ import documents
 import numpy as np
 import pytest
 
+from benchmarks import tables
+
 README = documents.ROOT / "README.md"
 DOCS = documents.ROOT / "docs"
 
@@ -61,6 +63,20 @@ def test_every_page_is_in_the_navigation() -> None:
     listed = (documents.ROOT / "mkdocs.yml").read_text("utf-8")
     pages = [str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")]
     assert [page for page in pages if f": {page}" not in listed] == []
+
+
+def test_measured_tables_are_in_their_place(tmp_path: Path) -> None:
+    text = tables.PAGE.read_text("utf-8")
+    for name in ("bars", "corpus"):
+        measured = text.split(f"<!-- {name} -->")[1].split(f"<!-- end of {name} -->")[0]
+        assert len(measured.strip().splitlines()) > 5
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- n -->\nold\n<!-- end of n -->\nb\n", "utf-8")
+    tables.write("n", tables.table(["x"], [[1]]), page)
+    expected = "a\n<!-- n -->\n\n| x |\n| --- |\n| 1 |\n\n<!-- end of n -->\nb\n"
+    assert page.read_text("utf-8") == expected
+    with pytest.raises(ValueError, match="has no place for other"):
+        tables.write("other", "", page)
 
 
 def written(folder: Path, text: str) -> Path:

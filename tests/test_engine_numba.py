@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_info
 import fastgradcheck
 from fastgradcheck.engines import kernels
 from fastgradcheck.engines import numba as engine_module
+from fastgradcheck.engines.adapt import adapt
 from fastgradcheck.engines.blas import one_blas_thread
 from fastgradcheck.engines.numba import NumbaEngine
 from fastgradcheck.errors import CostEvaluationError, GradcheckInputError, GradcheckTypeError
@@ -896,3 +897,20 @@ def test_perturb_writes_the_same_point_as_numpy(dtype, scaled):
             point = theta.astype(dtype)
             kernels.perturb(point, theta, plan.regions[r], plan.keys[r], offsets[r, j], plan.scale)
             np.testing.assert_array_equal(point, wanted[3 * r + j])
+
+
+def test_a_generated_function_is_compiled_once_for_all_checks_of_a_cost() -> None:
+    class Pair(NamedTuple):
+        a: np.ndarray
+        b: np.ndarray
+
+    @numba.njit
+    def cost(p):
+        return p.a.sum() * p.b.sum()
+
+    first, again, other = (
+        adapt(objective(cost, theta=Pair(np.ones(n), np.ones(2))), cost, np.dtype(np.float64))
+        for n in (3, 3, 4)
+    )
+    assert again.function is first.function
+    assert other.function is not first.function  # another layout is another function

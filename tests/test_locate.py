@@ -332,6 +332,25 @@ def test_regions_are_what_they_say(shape: tuple[int, ...], data: Any) -> None:
             assert common.tolist() == halves(region, axis)[1].tolist()
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_exactly_zero_has_no_say_about_its_line(seed: int) -> None:
+    """A row that is wrong by a factor, in a layer some of whose units are dead."""
+    block, error = block_of(40, 60), np.zeros((40, 60))
+    error[7] = np.random.default_rng(seed).uniform(0.5, 2.0, 60)
+    error[7, 10:20] = 0.0
+    truth = Truth(block, dict(enumerate(error.ravel())), seed=seed)
+
+    def look(index: Array) -> tuple[Array, Array, Array]:
+        y, bars, wrong = truth.look(index)
+        return y, np.where(index % 60 // 10 == 1, 0.0, bars), wrong
+
+    keys = np.array([key(seed, d) for d in range(DIRECTIONS)])
+    y, bars = truth.probe(np.repeat(whole(block)[np.newaxis], DIRECTIONS, axis=0), keys)
+    found = locate(whole(block), keys, y, bars, truth.probe, look, seed)
+    assert lines_of(block, found.regions) == ["W[7, :]"]
+    assert found.entries == ()
+
+
 def test_a_few_wrong_neighbours_are_named_one_by_one() -> None:
     truth = Truth(block_of(20, 5), {52: 1.0, 57: 2.0, 62: 0.5})
     found = truth.located()

@@ -132,11 +132,24 @@ def test_the_bound_is_nearly_attained() -> None:
 # The certificate.
 
 
-def certified(error: Array, bar: float, rng: np.random.Generator, blocks: int = 6) -> Screened:
+def certified(
+    error: Array, bar: float, rng: np.random.Generator, failure: float = (1 - CONFIDENCE) / 6
+) -> Screened:
     keys = rng.integers(0, 2**63, 4).astype(np.uint64)
     v = np.stack([direction(word, np.arange(error.size)) for word in keys])
     y = v @ error + bar * rng.uniform(-1, 1, 4)
-    return Screened(keys, np.ones(4), y, np.full(4, bar), (1 - CONFIDENCE) / blocks)
+    return Screened(keys, np.ones(4), y, np.full(4, bar), failure)
+
+
+def test_the_upper_limit_is_no_better_than_stated() -> None:
+    """For two equal errors, which come near the bound: t = 0.2236, and each direction hides
+
+    them with probability (1 - (1 - sqrt(2) t)^2) / 2 = 0.266, all four with 0.005.
+    """
+    rng = np.random.default_rng(4)
+    pair = np.array([1.0, 1.0])
+    misses = sum(certified(pair, 0.0, rng, 0.01).upper < np.sqrt(2) for _ in range(4000))
+    assert 0.002 * 4000 < misses <= 0.01 * 4000
 
 
 @pytest.mark.parametrize("kind", ERRORS)

@@ -118,7 +118,8 @@ def _coverage(
         "have been seen"
     )
     if hidden:
-        text += f"; {hidden:,} entries are themselves smaller and are not individually covered"
+        entries = f"{hidden:,} entries are" if hidden > 1 else "one entry is"
+        text += f"; {entries} smaller than that and not individually covered"
     if still:
         text += (
             f"; the other {still:,} are at their bounds, of which {min(still, STILL):,} were "

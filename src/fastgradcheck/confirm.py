@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.judge import BlockEvidence, Tolerances, suspicious, wrong_components
-from fastgradcheck.ladder import KINK_HERE, TWO_SCALES, Settled, climb
+from fastgradcheck.ladder import KINK_HERE, Settled, climb, supported
 from fastgradcheck.steps import FIRST_RUNG, Bounds
 from fastgradcheck.stream import Stream
 
@@ -85,7 +85,7 @@ def second_opinion(
     tolerance: Tolerances,
 ) -> list[Settled]:
     """Measure again, between the steps, what would be called wrong by a few bars only."""
-    results = list(settled)
+    results = [supported(s, float(gradient[s.index])) for s in settled]
     close = [
         k
         for k, s in enumerate(results)
@@ -95,13 +95,13 @@ def second_opinion(
     if close:
         again = measure(np.array([results[k].index for k in close]), SHIFT)
         for k, other in zip(close, again, strict=True):
-            results[k] = _reconciled(results[k], other)
+            results[k] = _reconciled(results[k], supported(other, float(gradient[other.index])))
     return results
 
 
 def _distance(s: Settled, gradient: NDArray[np.float64]) -> float:
     claimed = float(gradient[s.index])
-    if s.kind in (KINK_HERE, TWO_SCALES):
+    if s.kind == KINK_HERE:
         return max(s.lower - claimed, claimed - s.upper, 0.0)
     return abs(s.value - claimed)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.ladder import KINK_HERE, SMOOTH, TWO_SCALES, Settled
+from fastgradcheck.ladder import KINK_HERE, SMOOTH, Settled
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class Components:
 def of_ladders(settled: list[Settled], gradient: NDArray[np.float64]) -> Components:
     """Components that were measured on ladders."""
     index = np.array([s.index for s in settled], dtype=np.int64)
-    here = np.array([s.kind in (KINK_HERE, TWO_SCALES) for s in settled], dtype=bool)
+    here = np.array([s.kind == KINK_HERE for s in settled], dtype=bool)
     value = np.array([s.value for s in settled], dtype=np.float64)
     low = np.array([s.lower for s in settled], dtype=np.float64)
     high = np.array([s.upper for s in settled], dtype=np.float64)
@@ -116,7 +116,7 @@ def of_differences(
     ).take(order)
 
 
-GLANCE_OWNS = 10.0
+GLANCE_OWNS = 100.0
 """A discrepancy of this many bars is beyond any doubt that two steps leave."""
 
 

@@ -94,9 +94,9 @@ def two_scales(parameters: Parameters, ladders: list[Settled]) -> tuple[Finding,
         Finding(
             "two-scales",
             f"J has one slope in {parameters.address(s.index)} for the smallest steps and another "
-            f"for larger ones ({s.lower:.6g} and {s.upper:.6g}); any value between is accepted. "
-            "A sum that rounds, such as 1 - a for a sigmoid close to one, is the usual cause: "
-            "write log(1 - a) as -logaddexp(0, z).",
+            "for larger ones, which is the gradient's and is accepted. A difference that rounds is "
+            "the usual cause, such as 1 - a for a sigmoid a close to one: write log(1 - a) as "
+            "-logaddexp(0, z).",
         ),
     )
 

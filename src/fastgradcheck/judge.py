@@ -35,6 +35,9 @@ from fastgradcheck.screen import Screened
 BLOCK_LIMIT = 1e-2
 """No block may be known worse than this, however small its part in the whole."""
 ROUNDING_UNITS = 8.0
+BEYOND_DOUBT = 3.0
+"""Only discrepancies of so many bars prove anything about a norm: one bar in a thousand misses,
+and the threshold is so low that a single miss would exceed it."""
 
 
 @dataclass(frozen=True)
@@ -206,12 +209,17 @@ def norms(evidence: BlockEvidence, tolerance: Tolerances) -> Norms:
     if screened is not None and len(c) < evidence.block.size:
         grad = norm(evidence.gradient)
         return Norms(
-            grad, max(grad, screened.estimate), screened.estimate, screened.upper, screened.lower
+            grad,
+            max(grad, screened.estimate),
+            screened.estimate,
+            screened.upper,
+            screened.lower if screened.confirmed else 0.0,
         )
     difference = norm(c.discrepancy)
     exact = (c.numeric == 0) & (c.analytic == 0)
     errors = np.where(exact, 0.0, c.error)
-    own = np.where(c.owned & np.isfinite(c.error), c.discrepancy - c.error, 0.0)
+    sure = c.owned & np.isfinite(c.error) & (c.discrepancy > BEYOND_DOUBT * c.error)
+    own = np.where(sure, c.discrepancy - c.error, 0.0)
     own = np.maximum(np.nan_to_num(own), 0.0)
     own[own <= ROUNDING_UNITS * tolerance.eps * evidence.largest] = 0.0
     return Norms(

@@ -14,7 +14,7 @@ other side does the line pass through J(theta).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -113,8 +113,8 @@ class Settled:
     restless : bool
         True if J scatters from step to step far more than its noise at theta: there is structure
         between the steps, or noise of this component's own.
-    steps, derivatives : float64 arrays, shape (K,)
-        The ladder itself.
+    steps, derivatives, right, left : float64 arrays, shape (K,)
+        The ladder itself: two-sided differences, and the slopes of second order of either side.
     """
 
     index: int
@@ -128,6 +128,43 @@ class Settled:
     restless: bool
     steps: NDArray[np.float64]
     derivatives: NDArray[np.float64]
+    right: NDArray[np.float64]
+    left: NDArray[np.float64]
+
+
+def supported(settled: Settled, claimed: float) -> Settled:
+    """The ladder, read at another scale if that supports the claimed derivative.
+
+    Where the smallest steps meet stairs of rounding (log(1 - a) for a sigmoid near one), they
+    settle on the slope of one stair, or on noise. If three larger steps in a row, and the slopes
+    of both sides there, lie at least four times closer to the claim than what was settled on, and
+    within a quarter of it, then the claim is the slope at that scale: no fault looks like this.
+    At a kink the two sides do not agree; and a claim of zero has no scale, since differences of
+    any bounded oscillation tend to it.
+
+    Parameters
+    ----------
+    settled : Settled
+    claimed : float
+    """
+    apart = max(abs(claimed - settled.value), settled.error)
+    if settled.lower - settled.error <= claimed <= settled.upper + settled.error and (
+        settled.error <= NEGLIGIBLE * abs(claimed)
+    ):
+        return settled
+    best: tuple[float, float] | None = None
+    for k in range(len(settled.derivatives) - 2):
+        near = settled.derivatives[k : k + 3]
+        sides = [settled.right[k + 2], settled.left[k + 2]]
+        distance = float(np.max(np.abs(np.append(near, sides) - claimed)))
+        close = distance < AGREEMENT * min(apart, abs(claimed))
+        if close and (best is None or distance < best[1]):
+            best = float(near[-1]), distance
+    if best is None:
+        return settled
+    value, distance = best
+    kind = TWO_SCALES if abs(claimed - settled.value) > settled.error else SMOOTH
+    return replace(settled, value=value, error=distance, kind=kind, lower=value, upper=value)
 
 
 def climb(
@@ -294,8 +331,9 @@ def settle(rungs: Rungs, value: float, noise: float) -> Settled:
             far = slice(best + 2, None)  # beyond the truncation that an extrapolation removed
             stirred = np.nanmax(np.abs(slopes - value)[far] * steps[far], initial=0.0)
         unsure = restless or bool(stirred > RESTLESS * NOISE_SIGMAS * noise)
+        sides = [np.append(np.nan, _three_point(side)) for side in (forward, backward)]
         return Settled(
-            index, value, error, kind, lower, upper, distance, best, unsure, steps, central
+            index, value, error, kind, lower, upper, distance, best, unsure, steps, central, *sides
         )
 
     candidates = [c for c in (two_sided, from_right, from_left) if np.isfinite(c.error)]
@@ -320,10 +358,6 @@ def settle(rungs: Rungs, value: float, noise: float) -> Settled:
     if gap > KINK_GAP * (from_right.error + from_left.error):
         error = max(from_right.error, from_left.error)
         return made((lower + upper) / 2, error, KINK_HERE, from_right.rung, lower, upper, 0.0)
-    coarse = _coarser_plateau(central, _three_point(forward), _three_point(backward), two_sided)
-    if coarse is not None:
-        lower, upper = sorted((coarse, two_sided.value))
-        return made(two_sided.value, two_sided.error, TWO_SCALES, two_sided.rung, lower, upper, 0.0)
     agrees = max(abs(two_sided.value - side.value) - side.error for side in (from_right, from_left))
     return made(two_sided.value, max(two_sided.error, agrees), SMOOTH, two_sided.rung)
 
@@ -374,37 +408,13 @@ def _contradicted(
     outside = smaller & (apart > errors[:, np.newaxis] + doubt)
     rungs = np.arange(count)
     as_noise = apart * RATIO ** (rungs[:, np.newaxis] - rungs[np.newaxis, :]).astype(float)
-    enlarged = errors + np.max(np.where(outside, as_noise, 0.0), axis=1)
+    enlarged: NDArray[np.float64] = errors + np.max(np.where(outside, as_noise, 0.0), axis=1)
     for m in range(2, count):
         three = slopes[m - 2 : m + 1]
         agree = np.ptp(three) < AGREEMENT * apart[:, m]
         settled = agree & outside[:, m] & (rungs < m - 2)
         enlarged = np.where(settled, np.maximum(enlarged, apart[:, m] + doubt[m]), enlarged)
     return enlarged
-
-
-def _coarser_plateau(
-    central: NDArray[np.float64],
-    right: NDArray[np.float64],
-    left: NDArray[np.float64],
-    fine: _Plateau,
-) -> float | None:
-    """A slope that three larger steps agree on, on both sides, and the smaller ones do not.
-
-    J then has a slope of its own on a small scale, such as a stair of rounding: log(1 - a) where
-    a is nearly one. Which of the two is meant, no difference tells. A slope of about zero at
-    larger steps is none: any bounded oscillation has it.
-    """
-    apart = np.abs(central - fine.value)
-    for k in range(len(central) - 3):
-        near, sides = central[k : k + 3], np.append(right[k + 1 : k + 3], left[k + 1 : k + 3])
-        spread = np.append(near, sides) - near[-1]
-        visible = max(8 * fine.error, NEGLIGIBLE * max(abs(near[-1]), abs(fine.value)))
-        if apart[k + 2] > visible and np.all(
-            np.abs(spread) < AGREEMENT * min(apart[k + 2], abs(near[-1]))
-        ):
-            return float(near[-1])
-    return None
 
 
 def _best(values: NDArray[np.float64], errors: NDArray[np.float64], first: int) -> _Plateau:

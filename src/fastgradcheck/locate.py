@@ -266,10 +266,9 @@ class _Search:
         if suspect.size <= 2 * WITNESSES and not self.is_line(suspect.region):
             # A few neighbours, all of which were looked at.
             index = np.concatenate(list(entries_of(suspect.region)))
-            error, bar, _ = self.look(index)
-            self.entries |= dict(
-                zip(index.tolist(), zip(error.tolist(), bar.tolist(), strict=True), strict=True)
-            )
+            error, bar, wrong = self.look(index)
+            sizes = zip(error[wrong].tolist(), bar[wrong].tolist(), strict=True)
+            self.entries |= dict(zip(index[wrong].tolist(), sizes, strict=True))
         else:
             self.regions.append(suspect)
         return []
@@ -306,7 +305,15 @@ class _Search:
         if region is not self.root.region and min(rows, columns) > 1:
             return False
         drawn = np.split(witnesses(region, self.seed), [1, WITNESSES])
-        return all(bool(self.look(index)[2].all()) for index in drawn if len(index))
+        found = False
+        for index in drawn:
+            if len(index):
+                error, bar, wrong = self.look(index)
+                # What is exactly zero, as at a dead unit, has no say.
+                if not wrong[(error != 0) | (bar != 0)].all():
+                    return False
+                found = found or bool(wrong.any())
+        return found
 
     def is_line(self, region: Region) -> bool:
         """Whether a region is all of the block, or of a row or column of several."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastgradcheck.evidence import EMPTY, Components
 from fastgradcheck.judge import BlockEvidence
-from fastgradcheck.ladder import Settled
+from fastgradcheck.ladder import Settled, supported
 from fastgradcheck.locate import Region, columns_of, rows_of
 from fastgradcheck.noise import Noise
 from fastgradcheck.parameters import Parameters
@@ -48,6 +48,7 @@ class Measured:
     still: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def keep(self, settled: list[Settled], gradient: NDArray[np.float64]) -> None:
+        settled = [supported(s, float(gradient[s.index])) for s in settled]
         self.ladders += settled
         self.components = self.components.with_ladders(settled, gradient)
 

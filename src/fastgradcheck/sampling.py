@@ -242,7 +242,8 @@ def coverage(blocks: Sequence[tuple[int, int, int]], random: bool) -> tuple[str,
         return "No component was checked one by one.", 0.0
     fraction = checked / size
     if checked == size:
-        return f"All {size:,} components were checked one by one.", 1.0
+        every = f"All {size:,} components were" if size > 1 else "The one component was"
+        return f"{every} checked one by one.", 1.0
     text = f"{checked:,} of {size:,} components were checked one by one ({_percent(fraction)})"
     if not random:
         return f"{text}, as chosen; nothing follows for the others.", fraction

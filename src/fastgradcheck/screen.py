@@ -67,6 +67,8 @@ BLOCK_WANTED = 5e-3
 """Half of what a block's limit may be at most (`fastgradcheck.judge`)."""
 HIDDEN_BELOW = float(1.5 * np.sqrt(2 * np.log(2 / 1e-9)))
 """|y| exceeds this many ||r|| with probability 1e-9 only (Hoeffding, entries below 3/2)."""
+BEYOND_DOUBT = 3.0
+"""Only a y of so many bars proves anything."""
 SECOND_MOMENT = 13 / 12
 """E v_i^2 for U[1/2, 3/2)."""
 LARGEST = 1.5
@@ -95,6 +97,9 @@ class Screened:
         The probability with which `upper` may be wrong.
     rounding : float
         What rounding of the gradient itself may contribute to y: no cause for a search.
+    confirmed : bool
+        Whether entries of the block were seen to differ on ladders: directions alone accuse
+        nobody.
     """
 
     keys: NDArray[np.uint64]
@@ -103,6 +108,7 @@ class Screened:
     error: NDArray[np.float64]
     failure: float
     rounding: float = 0.0
+    confirmed: bool = False
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -125,7 +131,8 @@ class Screened:
     @property
     def lower(self) -> float:
         """Lower limit of ||r||, with probability 1 - 1e-9."""
-        return max(0.0, float(np.max(np.abs(self.y) - self.error) / HIDDEN_BELOW))
+        sure = np.abs(self.y) > BEYOND_DOUBT * (self.error + self.rounding)
+        return float(np.max(np.where(sure, np.abs(self.y) - self.error, 0.0)) / HIDDEN_BELOW)
 
     @property
     def estimate(self) -> float:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from fastgradcheck import judge, steps
 from fastgradcheck.confirm import CAP, Measure, ladders
-from fastgradcheck.evidence import of_glances
-from fastgradcheck.judge import Tolerances
-from fastgradcheck.locate import locate, witnesses
+from fastgradcheck.evidence import Components, of_glances
+from fastgradcheck.judge import BlockEvidence, Tolerances
+from fastgradcheck.locate import WITNESSES, Region, entries_of, locate, witnesses
 from fastgradcheck.measured import Measured, Options, evidence_of
 from fastgradcheck.problem import Problem
 from fastgradcheck.result import Verdict
@@ -147,15 +147,39 @@ def _locate(
         y, error, wrong = np.array([looked[int(i)] for i in index]).T
         return y, error, wrong.astype(bool)
 
+    def confirmed(index: NDArray[np.int64]) -> Components:
+        """These entries, from ladders where a glance is not beyond doubt."""
+        c = into.components
+        into.keep(measure(index[~np.isin(index, c.index[c.owned])], 1.0), problem.gradient)
+        c = into.components
+        return c.take(np.flatnonzero(np.isin(c.index, index)))
+
+    def sure(region: Region) -> bool:
+        """Whether a line that looks wrong throughout holds entries that are confirmed wrong."""
+        inside = np.intersect1d(into.components.index, np.concatenate(list(entries_of(region))))
+        own = confirmed(inside[:WITNESSES])
+        evidence = BlockEvidence(block, problem.gradient[block.slice], own, None, step)
+        return bool(judge.wrong_components(evidence, tolerance).any())
+
     # The same that `locate` asks first: none is looked at twice.
     drawn = witnesses(whole, options.seed)
     y, error, wrong = look(drawn[:1])
     if np.abs(y) > error:
         y, error, wrong = look(drawn)
-    if wrong.all() and len(wrong) == len(drawn):
+    visible, wrong = np.abs(y) > error, wrong & (len(wrong) == len(drawn))
+    if wrong.all() or visible.all():
+        own = confirmed(drawn)
+        visible, wrong = (
+            own.discrepancy > own.error,
+            judge.wrong_components(
+                BlockEvidence(block, problem.gradient[block.slice], own, None, step), tolerance
+            ),
+        )
+    if wrong.all():
         into.throughout.add(b)
         return
-    if (np.abs(y) > error).all():
+    if visible.all():
+        screened = replace(screened, confirmed=True)
         # Everything is a little off, within the tolerance: what stands out from that is wrong.
         c = into.components.between(block.start, block.stop)
         level = IMPRECISION * judge.norm(c.discrepancy) / max(judge.norm(c.analytic), TINY)
@@ -165,15 +189,13 @@ def _locate(
             return
     doubt = screened.error + screened.rounding
     found = locate(whole, screened.keys, screened.y, doubt, probe, look, options.seed)
-    entries = np.array(found.entries, np.int64)
-    c = into.components
-    doubtful = entries[~np.isin(entries, c.index[c.owned])]
-    into.keep(measure(doubtful, 1.0), problem.gradient)
+    confirmed(np.array(found.entries, np.int64))
+    regions = [region for region in found.regions if sure(region)]
     if not found.complete:
         into.incomplete.add(b)
-    if any(np.array_equal(region, whole) for region in found.regions) or (
-        len(found.entries) + len(found.regions) >= CAP and not found.complete
+    if any(np.array_equal(region, whole) for region in regions) or (
+        len(found.entries) + len(regions) >= CAP and not found.complete
     ):
         into.throughout.add(b)
     else:
-        into.regions[b] = list(found.regions)
+        into.regions[b] = regions

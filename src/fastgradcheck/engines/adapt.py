@@ -23,9 +23,6 @@ from fastgradcheck.errors import GradcheckTypeError
 from fastgradcheck.parameters import Flat, Leaf, Node, Parameters, Structure
 from fastgradcheck.problem import Objective
 
-_LINEAR_ALGEBRA = ("numba_x", "numba_ez_")
-"""What Numba's ways into BLAS and LAPACK are called: numba_xxgemm, numba_xgesv, numba_ez_gesdd."""
-
 
 @dataclass(frozen=True, eq=False)
 class Native:
@@ -116,19 +113,14 @@ def adapt(objective: Objective, dispatcher: Any, dtype: np.dtype[Any]) -> Native
         function = source.function(dispatcher, theta_text, arguments)
     result = _compile(function, signature)
     _check_result(result.signature.return_type, complex_theta=dtype.kind == "c")
-    # Not `inspect_llvm`: it knows nothing of a cost that was loaded from Numba's cache.
-    code = str(result.library._get_module_for_linking())
-    if any(name in code for name in _LINEAR_ALGEBRA):
-        # It must be there before it is held to one thread, and not with the first evaluation.
-        # Other costs are spared the import, which takes 0.1 s.
-        import scipy.linalg.cython_blas  # noqa: F401
     return Native(
         function=function,
         type=types.FunctionType(result.signature),
         dtype=dtype,
         args=tuple(leaf for _, leaf in source.leaves),
         arg_types=arg_types,
-        parallel="numba_parallel_for" in code,
+        # Not `inspect_llvm`: it knows nothing of a cost that was loaded from Numba's cache.
+        parallel="numba_parallel_for" in str(result.library._get_module_for_linking()),
         cacheable=all(map(_has_lasting_name, arg_types)),
     )
 

@@ -90,8 +90,7 @@ class NumbaEngine:
         self._natives: dict[np.dtype[Any], Native] = {}
         self.dispatcher = jitted(objective.cost)
         native = self._native(self._dtype)
-        with one_blas_thread():
-            pass  # Compiling may have loaded SciPy's BLAS, which from here on is held as well.
+        _hold_blas()
         self._serial = serial or native.parallel
         if native.parallel:
             self._find(
@@ -286,6 +285,18 @@ class NumbaEngine:
     def _find(self, kind: str, message: str) -> None:
         if all(finding.kind != kind for finding in self.findings):
             self.findings += (Finding(kind, message),)
+
+
+def _hold_blas() -> None:
+    """Hold the BLAS of compiled products to one thread, if others are held already.
+
+    Compiling the first function of a process is what loads it, so this comes after: before, the
+    import would take 0.1 s of our own.
+    """
+    import scipy.linalg.cython_blas  # noqa: F401
+
+    with one_blas_thread():
+        pass
 
 
 def _tasks(plan: Plan) -> int:
