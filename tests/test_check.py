@@ -626,8 +626,8 @@ def test_a_saturated_sigmoid_is_no_false_alarm(seed: int, strategy: str) -> None
         d = (a - y)[:, None] / len(y)
         return {"W1": X.T @ ((d @ p["W2"].T) * (A > 0)), "W2": A.T @ d}
 
-    result = gradcheck(cross_entropy, backward, theta, strategy=strategy, seed=seed)
+    result = fgc.gradcheck(cross_entropy, backward, theta, strategy=strategy, seed=seed)
     assert result.verdict is not Verdict.WRONG, str(result)
     doubled = {"W1": 2 * backward(theta)["W1"], "W2": backward(theta)["W2"]}
-    result = gradcheck(cross_entropy, doubled, theta, strategy=strategy, seed=seed)
+    result = fgc.gradcheck(cross_entropy, doubled, theta, strategy=strategy, seed=seed)
     assert result.verdict is Verdict.WRONG, str(result)

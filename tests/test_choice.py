@@ -52,7 +52,8 @@ def test_a_compiled_cost_that_is_slower_than_its_python_function_runs_in_python(
     assert engine.name == "python"
     assert engine.objective.cost is vectorised.py_func
     assert finding.kind == "engine"
-    assert "its Python function" in finding.message and "numba on" in finding.message
+    assert "its Python function" in finding.message
+    assert "numba on" in finding.message
 
 
 def test_an_interpreted_loop_is_given_up_quickly_and_stays_compiled():
@@ -79,7 +80,7 @@ def test_threads_are_taken_where_the_cost_releases_the_lock(monkeypatch):
     monkeypatch.setattr(choice.os, "cpu_count", lambda: 4)
     monkeypatch.setattr(choice, "_threads_help", lambda objective, seconds: True)
     engine, (finding,) = chosen(plain, 0.002, 1000)
-    assert "threads in 4 threads" in finding.message or "4 threads" in finding.message
+    assert "4 threads" in finding.message
     assert engine.name == "python"
 
 

@@ -134,6 +134,8 @@ class BlockEvidence:
         Entries in rows or columns that are wrong as a whole.
     advice : str
         What limits the numeric side, and what to change, should the block be undecided.
+    unexplained : bool
+        True if the directions disagree by more than what was located explains.
     """
 
     block: Block
@@ -144,6 +146,7 @@ class BlockEvidence:
     throughout: bool = False
     lines: int = 0
     advice: str = ""
+    unexplained: bool = False
 
     @cached_property
     def largest(self) -> float:
@@ -285,6 +288,8 @@ def judge_block(evidence: BlockEvidence, tolerance: Tolerances) -> BlockResult:
         or measured.proven > tolerance.threshold
     ):
         verdict = Verdict.WRONG
+    elif evidence.unexplained:
+        verdict = Verdict.UNDECIDED
     elif measured.limit <= tolerance.block_limit and not (codes == Verdict.UNDECIDED.code).any():
         verdict = Verdict.AGREES
     else:
@@ -331,6 +336,11 @@ def _reason(evidence: BlockEvidence, measured: Norms, codes: NDArray[np.uint8]) 
             f"{undecided:,} of {len(codes):,} components gave no usable difference (a non-finite "
             "J, or steps that do not agree with each other). Check at a theta away from the edge "
             "of the domain and from kinks, or pass bounds=."
+        )
+    if evidence.unexplained:
+        return (
+            "its directions disagree by more than their error bars, but no component was found "
+            'that does. Measure every component with strategy="components".'
         )
     return (
         f"the error bars allow a relative difference of up to {measured.limit:.1g}. "

@@ -70,6 +70,7 @@ def evidence_of(problem: Problem, measured: Measured) -> list[BlockEvidence]:
             b in measured.throughout,
             sum(rows_of(r) * columns_of(r) for r in measured.regions.get(b, ())),
             _advice(problem, measured, b),
+            b in measured.incomplete,
         )
         for b, block in enumerate(problem.parameters.blocks)
     ]
