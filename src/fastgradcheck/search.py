@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,10 @@ from fastgradcheck.evidence import Components, of_glances
 from fastgradcheck.judge import BlockEvidence, Tolerances
 from fastgradcheck.locate import WITNESSES, Region, entries_of, locate, witnesses
 from fastgradcheck.measured import Measured, Options, evidence_of
+from fastgradcheck.parameters import Block
 from fastgradcheck.problem import Problem
 from fastgradcheck.result import Verdict
-from fastgradcheck.screen import Prober, extended, region_of, screen
+from fastgradcheck.screen import Prober, Screened, extended, region_of, screen
 from fastgradcheck.stream import Stream
 
 SHARE = 0.7
@@ -60,7 +61,7 @@ def search(
             into.throughout |= {b} if len(broken) > CAP else set()
     for b, screened in into.screened.items():
         if screened.fails and b not in into.throughout:
-            _locate(problem, options, tolerance, prober, measure, scale, b, into)
+            _BlockSearch(problem, tolerance, prober, measure, scale, options.seed, b, into).run()
     for _ in range(EXTENSIONS):
         if not _extend(problem, options, tolerance, prober, into):
             break
@@ -105,97 +106,134 @@ def _extend(
     return bool(coarse)
 
 
-def _locate(
-    problem: Problem,
-    options: Options,
-    tolerance: Tolerances,
-    prober: Prober,
-    measure: Measure,
-    scale: NDArray[np.float64],
-    b: int,
-    into: Measured,
-) -> None:
-    """Find what is wrong in a block whose directions disagree.
+@dataclass
+class _BlockSearch:
+    """The search for what is wrong in one block whose directions disagree.
 
-    Every entry is confirmed by its own five-point difference, and on a ladder where that is not
-    beyond doubt.
+    Every entry is looked at by its own five-point difference, and confirmed on a ladder where
+    that is not beyond doubt.
     """
-    block, screened = problem.parameters.blocks[b], into.screened[b]
-    whole, step = region_of(block), float(np.median(screened.steps))
-    largest = float(np.max(np.abs(prober.gradient[block.slice])))
-    level = screened.rounding / norm if (norm := judge.norm(problem.gradient[block.slice])) else 0.0
+
+    problem: Problem
+    tolerance: Tolerances
+    prober: Prober
+    measure: Measure
+    scale: NDArray[np.float64]
+    seed: int
+    number: int
+    into: Measured
+    looked: dict[int, tuple[float, float, bool]] = field(default_factory=dict)
+    level: float = 0.0
+
+    @property
+    def block(self) -> Block:
+        return self.problem.parameters.blocks[self.number]
+
+    @property
+    def screened(self) -> Screened:
+        return self.into.screened[self.number]
+
+    @property
+    def gradient(self) -> NDArray[np.float64]:
+        return self.problem.gradient[self.block.slice]
+
+    def run(self) -> None:
+        """Find what is wrong, and leave it in what has been measured."""
+        norm = judge.norm(self.gradient)
+        self.level = self.screened.rounding / norm if norm else 0.0
+        whole = region_of(self.block)
+        visible, wrong = self.witnessed(whole)
+        if wrong.all():
+            self.into.throughout.add(self.number)
+            return
+        if visible.all():
+            self.tolerate(norm)
+            if not self.screened.fails:
+                return
+        s = self.screened
+        found = locate(
+            whole, s.keys, s.y, s.error + s.rounding, self.probe, self.look, self.seed
+        )  # fmt: skip
+        entries = np.array(found.entries, np.int64)
+        regions = [region for region in found.regions if self.sure(region)]
+        if not (found.complete and self.wrong(entries).all()):
+            self.into.incomplete.add(self.number)
+        full = len(entries) + len(regions) >= CAP and not found.complete
+        if full or any(np.array_equal(region, whole) for region in regions):
+            self.into.throughout.add(self.number)
+        else:
+            self.into.regions[self.number] = regions
+
+    def witnessed(self, whole: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which of a few entries drawn at random visibly differ, and which by too much.
+
+        The same that `locate` asks first: none is looked at twice, and more than one only if the
+        first differs.
+        """
+        drawn = witnesses(whole, self.seed)
+        y, error, _ = self.look(drawn[:1])
+        if not np.abs(y) > error:
+            return np.zeros(1, bool), np.zeros(1, bool)
+        y, error, wrong = self.look(drawn)
+        visible = np.abs(y) > error
+        if visible.all():
+            own = self.confirmed(drawn)
+            return own.discrepancy > own.error, self.wrong(drawn)
+        return visible, wrong
+
+    def tolerate(self, norm: float) -> None:
+        """Take what everything is off by, within the tolerance, as rounding of the gradient.
+
+        What stands out from that is wrong.
+        """
+        c = self.into.components.between(self.block.start, self.block.stop)
+        imprecision = judge.norm(c.discrepancy) / max(judge.norm(c.analytic), TINY)
+        self.level = IMPRECISION * imprecision
+        self.into.screened[self.number] = replace(
+            self.screened, confirmed=True, rounding=self.level * norm
+        )
 
     def probe(
-        regions: NDArray[np.int64], keys: NDArray[np.uint64]
+        self, regions: NDArray[np.int64], keys: NDArray[np.uint64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        y, error = prober.sharpened(regions, keys, np.full(len(keys), step), screened.error.max())
-        return y, error + prober.rounding(regions, level)
-
-    looked: dict[int, tuple[float, float, bool]] = {}
+        """What `locate` asks of regions."""
+        s = self.screened
+        steps = np.full(len(keys), float(np.median(s.steps)))
+        y, error = self.prober.sharpened(regions, keys, steps, s.error.max())
+        return y, error + self.prober.rounding(regions, self.level)
 
     def look(
-        index: NDArray[np.int64],
+        self, index: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-        """The errors of entries, their bars, and which are beyond what is tolerated."""
-        new = np.array([i for i in np.sort(index) if int(i) not in looked], np.int64)
+        """What `locate` asks of entries: errors, bars, and which are beyond what is tolerated."""
+        new = np.array([i for i in np.sort(index) if int(i) not in self.looked], np.int64)
         if len(new):
-            y, error = prober.entries(new, GLANCE * scale[new])
-            seen = of_glances(new, problem.gradient, y, error)
-            into.components = into.components.joined(seen)
-            wrong = np.abs(y) - error > tolerance.of_components(seen, largest)
-            looked.update(zip(new.tolist(), zip(y, error, wrong, strict=True), strict=True))
-        y, error, wrong = np.array([looked[int(i)] for i in index]).T
+            y, error = self.prober.entries(new, GLANCE * self.scale[new])
+            seen = of_glances(new, self.problem.gradient, y, error)
+            self.into.components = self.into.components.joined(seen)
+            largest = float(np.max(np.abs(self.prober.gradient[self.block.slice])))
+            wrong = np.abs(y) - error > self.tolerance.of_components(seen, largest)
+            self.looked.update(zip(new.tolist(), zip(y, error, wrong, strict=True), strict=True))
+        y, error, wrong = np.array([self.looked[int(i)] for i in index]).T
         return y, error, wrong.astype(bool)
 
-    def confirmed(index: NDArray[np.int64]) -> Components:
+    def confirmed(self, index: NDArray[np.int64]) -> Components:
         """These entries, from ladders where a glance is not beyond doubt."""
-        c = into.components
-        into.keep(measure(index[~np.isin(index, c.index[c.owned])], 1.0), problem.gradient)
-        c = into.components
+        c = self.into.components
+        doubtful = index[~np.isin(index, c.index[c.owned])]
+        self.into.keep(self.measure(doubtful, 1.0), self.problem.gradient)
+        c = self.into.components
         return c.take(np.flatnonzero(np.isin(c.index, index)))
 
-    def sure(region: Region) -> bool:
-        """Whether a line that looks wrong throughout holds entries that are confirmed wrong."""
-        inside = np.intersect1d(into.components.index, np.concatenate(list(entries_of(region))))
-        own = confirmed(inside[:WITNESSES])
-        evidence = BlockEvidence(block, problem.gradient[block.slice], own, None, step)
-        return bool(judge.wrong_components(evidence, tolerance).any())
-
-    # The same that `locate` asks first: none is looked at twice.
-    drawn = witnesses(whole, options.seed)
-    y, error, wrong = look(drawn[:1])
-    if np.abs(y) > error:
-        y, error, wrong = look(drawn)
-    visible, wrong = np.abs(y) > error, wrong & (len(wrong) == len(drawn))
-    if wrong.all() or visible.all():
-        own = confirmed(drawn)
-        visible, wrong = (
-            own.discrepancy > own.error,
-            judge.wrong_components(
-                BlockEvidence(block, problem.gradient[block.slice], own, None, step), tolerance
-            ),
+    def wrong(self, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of these entries, in order, are confirmed wrong."""
+        own = self.confirmed(index)
+        return judge.wrong_components(
+            BlockEvidence(self.block, self.gradient, own, None, np.nan), self.tolerance
         )
-    if wrong.all():
-        into.throughout.add(b)
-        return
-    if visible.all():
-        screened = replace(screened, confirmed=True)
-        # Everything is a little off, within the tolerance: what stands out from that is wrong.
-        c = into.components.between(block.start, block.stop)
-        level = IMPRECISION * judge.norm(c.discrepancy) / max(judge.norm(c.analytic), TINY)
-        screened = replace(screened, rounding=level * norm)
-        into.screened[b] = screened
-        if not screened.fails:
-            return
-    doubt = screened.error + screened.rounding
-    found = locate(whole, screened.keys, screened.y, doubt, probe, look, options.seed)
-    confirmed(np.array(found.entries, np.int64))
-    regions = [region for region in found.regions if sure(region)]
-    if not found.complete:
-        into.incomplete.add(b)
-    if any(np.array_equal(region, whole) for region in regions) or (
-        len(found.entries) + len(regions) >= CAP and not found.complete
-    ):
-        into.throughout.add(b)
-    else:
-        into.regions[b] = regions
+
+    def sure(self, region: Region) -> bool:
+        """Whether a line that looks wrong throughout holds entries that are confirmed wrong."""
+        entries = np.concatenate(list(entries_of(region)))
+        inside = np.intersect1d(self.into.components.index, entries)
+        return bool(self.wrong(inside[:WITNESSES]).any())
