@@ -70,7 +70,7 @@ def test_a_python_function_with_another_value_is_not_taken(monkeypatch):
 
 def test_a_python_cost_with_long_work_goes_to_workers(monkeypatch):
     monkeypatch.setattr(choice.os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(choice, "_threads_help", lambda objective, seconds: False)
+    monkeypatch.setattr(choice, "_gain_of_threads", lambda objective, seconds: 1.0)
     engine, (finding,) = chosen(plain, 0.1, 1000)
     assert (engine.name, engine.n_jobs) == ("python", 4)
     assert "processes on 4 cores" in finding.message
@@ -78,7 +78,7 @@ def test_a_python_cost_with_long_work_goes_to_workers(monkeypatch):
 
 def test_threads_are_taken_where_the_cost_releases_the_lock(monkeypatch):
     monkeypatch.setattr(choice.os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(choice, "_threads_help", lambda objective, seconds: True)
+    monkeypatch.setattr(choice, "_gain_of_threads", lambda objective, seconds: 1.8)
     engine, (finding,) = chosen(plain, 0.002, 1000)
     assert "4 threads" in finding.message
     assert engine.name == "python"
@@ -106,4 +106,4 @@ def test_threads_that_share_a_buffer_are_found_out():
         return float(sum(buffer))
 
     objective = Objective(shared, (), describe(THETA), THETA)
-    assert not choice._threads_help(objective, 1e-5)
+    assert choice._gain_of_threads(objective, 1e-5) == 1.0

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from fastgradcheck import checkpoint as checkpoints
 from fastgradcheck import guards, judge, noise, steps
 from fastgradcheck.assemble import assemble, skipped
@@ -184,7 +186,8 @@ def gradcheck(
             measured = Measured()
             with Stream(running, budget=limit, listen=listen, memory=memory) as stream:
                 stream.evaluations = inspected.evaluations
-                with contextlib.suppress(Stopped):
+                # Large steps may leave the cost's domain: that log(-1) is nan there is no news.
+                with contextlib.suppress(Stopped), np.errstate(all="ignore"):
                     _measure(problem, options, tolerance, stream, measured)
         finally:
             running.close()

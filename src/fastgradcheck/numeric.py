@@ -93,7 +93,8 @@ def numerical_gradient(
             level = noise.measure(stream, inspected.value, seed, limits).level
             every = np.arange(parameters.size)
             largest = steps.FIRST_RUNG * steps.scales(objective.theta, parameters)
-            settled = climb(stream, every, largest, inspected.value, level, limits, "gradient")
+            with np.errstate(all="ignore"):  # large steps may leave the cost's domain
+                settled = climb(stream, every, largest, inspected.value, level, limits, "gradient")
         finally:
             running.close()
     measured = of_ladders(settled, np.full(parameters.size, np.nan))

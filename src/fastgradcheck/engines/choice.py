@@ -8,6 +8,7 @@ is chosen, so that the verdict does not depend on it.
 from __future__ import annotations
 
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -23,8 +24,8 @@ from fastgradcheck.engines import is_jitted, on_cluster, open_engine
 from fastgradcheck.engines.base import Engine
 from fastgradcheck.problem import Finding, Objective
 
-LONG = 2.0
-"""Seconds of predicted work from which it pays to look for something faster."""
+LONG = 1.0
+"""Seconds of predicted work from which it pays to look for something faster, for about 0.1 s."""
 START_OF_WORKERS = 2.5
 """Seconds to start worker processes, and import NumPy in them."""
 WORTHWHILE = 0.8
@@ -122,8 +123,9 @@ def _plain(
             lambda: open_engine(plain, "python", 1),
         )
     ]
-    if workers > 1 and _threads_help(plain, took):
-        options.append(_threaded(plain, "its Python function", took * evaluations, workers))
+    if workers > 1:
+        total = took * evaluations
+        options += _threaded(plain, "its Python function", took, total, workers)
     return options
 
 
@@ -132,9 +134,7 @@ def _parallel(objective: Objective, seconds: float, evaluations: int, workers: i
     if workers == 1:
         return []
     total = seconds * evaluations
-    options = []
-    if _threads_help(objective, seconds):
-        options.append(_threaded(objective, "threads", total, workers))
+    options = _threaded(objective, "threads", seconds, total, workers)
     from fastgradcheck.engines.workers import refuse_unpicklable
 
     try:
@@ -149,37 +149,48 @@ def _parallel(objective: Objective, seconds: float, evaluations: int, workers: i
     return [*options, processes]
 
 
-def _threaded(objective: Objective, name: str, total: float, workers: int) -> Option:
+def _threaded(
+    objective: Objective, name: str, seconds: float, total: float, workers: int
+) -> list[Option]:
+    """Threads, if NumPy releases the lock long enough for two of them to gain anything."""
     from fastgradcheck.engines.python import PythonEngine
 
-    return Option(
-        f"{name} in {workers} threads",
-        total / (THREADS_GAIN * workers),
-        lambda: PythonEngine(objective, workers, backend="threading"),
-    )
+    gain = _gain_of_threads(objective, seconds)
+    if gain <= 1:
+        return []
+    return [
+        Option(
+            f"{name} in {workers} threads",
+            total / (1 + (workers - 1) * (gain - 1)),
+            lambda: PythonEngine(objective, workers, backend="threading"),
+        )
+    ]
 
 
-THREADS_GAIN = 0.85
-"""The part of the cores that threads must be seen to use."""
+def _gain_of_threads(objective: Objective, seconds: float, repeats: int = 2) -> float:
+    """How much faster two threads are than one: 2 at best.
 
-
-def _threads_help(objective: Objective, seconds: float) -> bool:
-    """Whether evaluations at different thetas overlap, with the values that they have alone."""
-    count = int(np.clip(0.02 / max(seconds, 1e-9), 2, 64))
+    1 if the values at different thetas are not those that they have alone. Python gives the lock
+    on every 5 ms: only threads that run longer can be seen to spoil each other's arrays.
+    """
+    count = max(1, int(0.02 / max(seconds, 1e-9)))
     thetas = [(objective.theta * (1 + k * 1e-9)).astype(objective.theta.dtype) for k in (0, 1)]
 
     def run(theta: NDArray[Any]) -> list[float]:
         return [float(objective(theta.copy())) for _ in range(count)]
 
-    began = time.perf_counter()
-    alone = [run(theta) for theta in thetas]
-    serial = time.perf_counter() - began
+    gains = []
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(run, thetas))
-        began = time.perf_counter()
-        together = list(pool.map(run, thetas))
-        parallel = time.perf_counter() - began
-    return together == alone and serial > 2 * THREADS_GAIN * parallel
+        list(pool.map(run, thetas))  # starts the threads
+        for _ in range(repeats):
+            began = time.perf_counter()
+            alone = [run(theta) for theta in thetas]
+            between = time.perf_counter()
+            together = list(pool.map(run, thetas))
+            if together != alone:
+                return 1.0
+            gains.append((between - began) / (time.perf_counter() - between))
+    return min(statistics.median(gains), 2.0)
 
 
 def _timed(objective: Objective, value: float, limit: float) -> float | None:

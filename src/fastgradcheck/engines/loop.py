@@ -53,8 +53,7 @@ class Loop:
         """
         values: list[Any] = []
         try:
-            # Large steps may leave the cost's domain on purpose: log(-1) there is no news.
-            with one_blas_thread(), np.errstate(all="ignore"):
+            with one_blas_thread():
                 if isinstance(plan, Stencils):
                     self._stencils(plan, values)
                 else:
