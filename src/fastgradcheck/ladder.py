@@ -115,6 +115,8 @@ class Settled:
         between the steps, or noise of this component's own.
     steps, derivatives, right, left : float64 arrays, shape (K,)
         The ladder itself: two-sided differences, and the slopes of second order of either side.
+    ordinary : int
+        How many of the steps, from the largest, are not small against theta_i (2^-21 of it).
     """
 
     index: int
@@ -130,6 +132,7 @@ class Settled:
     derivatives: NDArray[np.float64]
     right: NDArray[np.float64]
     left: NDArray[np.float64]
+    ordinary: int = 0
 
 
 def supported(settled: Settled, claimed: float) -> Settled:
@@ -142,11 +145,15 @@ def supported(settled: Settled, claimed: float) -> Settled:
     At a kink the two sides do not agree; and a claim of zero has no scale, since differences of
     any bounded oscillation tend to it.
 
+    And what no step of ordinary size shows, on either side, contradicts nobody: it is unsettled.
+
     Parameters
     ----------
     settled : Settled
     claimed : float
     """
+    if not np.isfinite(claimed):
+        return settled
     apart = max(abs(claimed - settled.value), settled.error)
     if settled.lower - settled.error <= claimed <= settled.upper + settled.error and (
         settled.error <= NEGLIGIBLE * abs(claimed)
@@ -161,10 +168,24 @@ def supported(settled: Settled, claimed: float) -> Settled:
         if close and (best is None or distance < best[1]):
             best = float(near[-1]), distance
     if best is None:
-        return settled
+        if abs(claimed - settled.value) <= settled.error or _ordinary(settled, AGREEMENT * apart):
+            return settled
+        return replace(settled, kind=UNSETTLED, error=apart)
     value, distance = best
     kind = TWO_SCALES if abs(claimed - settled.value) > settled.error else SMOOTH
     return replace(settled, value=value, error=distance, kind=kind, lower=value, upper=value)
+
+
+def _ordinary(settled: Settled, within: float) -> bool:
+    """Whether three steps in a row, of ordinary size, show the slope too, on one side at least."""
+    if settled.kind in (KINK_HERE, UNSETTLED) or settled.ordinary < 3:
+        return True
+    for slopes in (settled.derivatives, settled.right, settled.left):
+        with np.errstate(invalid="ignore"):
+            close = np.abs(slopes[: settled.ordinary] - settled.value) < within
+        if np.any(close[2:] & close[1:-1] & close[:-2]):
+            return True
+    return False
 
 
 def climb(
@@ -222,11 +243,21 @@ def climb(
                 new = _evaluate(stream, index[more], start, EXTENSION, bounds, stage)
             except Stopped:
                 # No time for more steps: what the first ones say, with their bars, stands.
-                return settled
+                return _graded(settled, stream.theta)
             for position, r in enumerate(rows):
                 ladders[r] = ladders[r].joined(new.row(position), np.array([0]), after)
                 settled[r] = settle(ladders[r], value, noise)
-    return settled
+    return _graded(settled, stream.theta)
+
+
+def _graded(settled: list[Settled], theta: NDArray[Any]) -> list[Settled]:
+    """With the number of steps that are not small against theta; of a zero, the first ladder's."""
+    graded = []
+    for s in settled:
+        size = abs(float(theta[s.index]))
+        count = int(np.sum(s.steps >= 2.0**-21 * size)) if size else RUNGS
+        graded.append(replace(s, ordinary=count))
+    return graded
 
 
 def _wants_more(settled: Settled, theta: NDArray[Any], after: bool) -> bool:
@@ -333,7 +364,19 @@ def settle(rungs: Rungs, value: float, noise: float) -> Settled:
         unsure = restless or bool(stirred > RESTLESS * NOISE_SIGMAS * noise)
         sides = [np.append(np.nan, _three_point(side)) for side in (forward, backward)]
         return Settled(
-            index, value, error, kind, lower, upper, distance, best, unsure, steps, central, *sides
+            index,
+            value,
+            error,
+            kind,
+            lower,
+            upper,
+            distance,
+            best,
+            unsure,
+            steps,
+            central,
+            sides[0],
+            sides[1],
         )
 
     candidates = [c for c in (two_sided, from_right, from_left) if np.isfinite(c.error)]
