@@ -286,11 +286,13 @@ def efficiency(rounds: int) -> str:
             [
                 PROBLEMS[name][0],
                 duration(timing.per_evaluation(problem)),
-                *(f"{share:.3f}" for share in shares),
+                *(f"{share.ideal:.3f}" for share in shares),
+                *(f"{share.bare:.3f}" for share in shares),
             ]
         )
     heads = [f"{k} thread{'s' if k > 1 else ''}" for k in threads_here()]
-    return tables.table(("problem", "t_J", *heads), lines)
+    bare = [f"{head}, against bare loops" for head in heads]
+    return tables.table(("problem", "t_J", *heads, *bare), lines)
 
 
 def threads_here() -> list[int]:

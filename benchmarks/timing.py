@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
@@ -25,7 +27,7 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-@njit
+@njit(nogil=True)
 def _repeat(cost, count, theta, args):
     """Calls the cost from compiled code, as the check does: no way through Python per call."""
     total = 0.0
@@ -66,19 +68,59 @@ def component_loop(problem: Problem, threads: int) -> Callable[[], None]:
     return run
 
 
-def efficiency(problem: Problem, threads: int, repeats: int = 5) -> float:
-    """2 n t_J / (threads wall) of the component loop: 1 if nothing but the cost took time.
+def bare_loop(problem: Problem, threads: int) -> Callable[[], None]:
+    """As many evaluations of a compiled cost as `component_loop` makes, and nothing else.
 
-    t_J and the wall time are measured in turns: other work on the machine meets both.
+    Each thread calls the cost again and again at theta: what the cores give at best, while they
+    are shared with other work or slow down together.
     """
-    run = component_loop(problem, threads)
+    count = 2 * problem.theta.size // threads
+
+    def run() -> None:
+        with one_blas_thread():
+            workers = [
+                threading.Thread(
+                    target=_repeat, args=(problem.cost, count, problem.theta.copy(), problem.args)
+                )
+                for _ in range(threads)
+            ]
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
+
+    return run
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """How well the engine uses the cores.
+
+    Attributes
+    ----------
+    ideal : float
+        2 n t_J / (threads wall) of the component loop: 1 if nothing but the cost took time.
+    bare : float
+        The wall time of `bare_loop` over that of the component loop: 1 if the engine adds
+        nothing, also on cores that are busy with something else.
+    """
+
+    ideal: float
+    bare: float
+
+
+def efficiency(problem: Problem, threads: int, repeats: int = 7) -> Efficiency:
+    """Medians of turns: other work on the machine meets everything that is compared."""
+    run, bare = component_loop(problem, threads), bare_loop(problem, threads)
     run()
-    return (
-        2
-        * problem.theta.size
-        / threads
-        * statistics.median(per_evaluation(problem, 1) / seconds(run) for _ in range(repeats))
-    )
+    bare()
+    turns = []
+    for _ in range(repeats):
+        before = per_evaluation(problem, 1)
+        wall, limit = seconds(run), seconds(bare)
+        t_cost = (before + per_evaluation(problem, 1)) / 2
+        turns.append((2 * problem.theta.size * t_cost / (threads * wall), limit / wall))
+    return Efficiency(*map(statistics.median, zip(*turns, strict=True)))
 
 
 def naive_loop(problem: Problem, step: float = 1e-5) -> Array:

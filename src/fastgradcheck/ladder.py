@@ -42,6 +42,8 @@ SINGLE = float(np.finfo(np.float32).eps)
 AGREEMENT = 0.25
 """Slopes agree on another one if they scatter by no more than this part of its distance. Noise
 does so three times in a row in one of 50 cases, since it grows fourfold from step to step."""
+SUBTLE = 1e-3
+"""A relative difference below this hides in the truncation of ordinary steps."""
 NEGLIGIBLE = 1e-7
 """Relative difference of two slopes that no verdict depends on."""
 KINK_GAP = 2.0
@@ -168,7 +170,8 @@ def supported(settled: Settled, claimed: float) -> Settled:
         if close and (best is None or distance < best[1]):
             best = float(near[-1]), distance
     if best is None:
-        if abs(claimed - settled.value) <= settled.error or _ordinary(settled, AGREEMENT * apart):
+        subtle = apart <= max(settled.error, SUBTLE * max(abs(claimed), abs(settled.value)))
+        if subtle or _ordinary(settled, AGREEMENT * apart):
             return settled
         return replace(settled, kind=UNSETTLED, error=apart)
     value, distance = best
@@ -225,9 +228,14 @@ def climb(
     rungs = _evaluate(stream, index, largest, RUNGS, bounds, stage)
     settled = [settle(rungs.row(r), value, noise) for r in range(len(index))]
     ladders = [rungs.row(r) for r in range(len(index))]
+    topped: set[int] = set()
     for _ in range(EXTENSIONS):
         for after in (True, False):
-            rows = [r for r, s in enumerate(settled) if _wants_more(s, stream.theta, after)]
+            rows = [
+                r
+                for r, s in enumerate(settled)
+                if _wants_more(s, stream.theta, after) and (after or r not in topped)
+            ]
             if not rows:
                 continue
             more = np.array(rows)
@@ -245,9 +253,28 @@ def climb(
                 # No time for more steps: what the first ones say, with their bars, stands.
                 return _graded(settled, stream.theta)
             for position, r in enumerate(rows):
-                ladders[r] = ladders[r].joined(new.row(position), np.array([0]), after)
-                settled[r] = settle(ladders[r], value, noise)
+                grown = ladders[r].joined(new.row(position), np.array([0]), after)
+                read = settle(grown, value, noise)
+                if not after and _disputed(settled[r], read.value):
+                    topped.add(r)
+                    continue
+                ladders[r], settled[r] = grown, read
     return _graded(settled, stream.theta)
+
+
+def _disputed(settled: Settled, value: float) -> bool:
+    """Whether a value from larger steps overrules smaller ones, which it may only sharpen.
+
+    It does if it leaves their bar, or, since the noise may be overestimated, if three of them in
+    a row agree on another slope.
+    """
+    if not abs(value - settled.value) <= settled.error:
+        return True
+    for k in range(len(settled.derivatives) - 2):
+        three = settled.derivatives[k : k + 3]
+        if three.any() and np.ptp(three) < AGREEMENT * abs(float(three[1]) - value):
+            return True
+    return False
 
 
 def _graded(settled: list[Settled], theta: NDArray[Any]) -> list[Settled]:
@@ -454,7 +481,8 @@ def _contradicted(
     enlarged: NDArray[np.float64] = errors + np.max(np.where(outside, as_noise, 0.0), axis=1)
     for m in range(2, count):
         three = slopes[m - 2 : m + 1]
-        agree = np.ptp(three) < AGREEMENT * apart[:, m]
+        # Three zeros are a J that has not moved, on the coarse grid of a float32 say.
+        agree = (np.ptp(three) < AGREEMENT * apart[:, m]) & bool(three.any())
         settled = agree & outside[:, m] & (rungs < m - 2)
         enlarged = np.where(settled, np.maximum(enlarged, apart[:, m] + doubt[m]), enlarged)
     return enlarged
