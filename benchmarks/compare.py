@@ -281,7 +281,7 @@ def efficiency(rounds: int) -> str:
     lines = []
     for name in ("recurrent", "convolution", "logistic_digits", "loop_mlp"):
         problem = PROBLEMS[name][1]()
-        shares = [timing.efficiency(problem, threads, rounds) for threads in threads_here()]
+        shares = [timing.efficiency(problem, threads, 3 * rounds) for threads in threads_here()]
         lines.append(
             [
                 PROBLEMS[name][0],

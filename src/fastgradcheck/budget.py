@@ -37,7 +37,7 @@ class Budget:
     """
 
     seconds: float
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=lambda: time.monotonic())
 
     def left(self) -> float:
         """Seconds until the end; negative after it."""
