@@ -200,18 +200,24 @@ def tools(rounds: int) -> str:
     return "\n\n".join(parts)
 
 
+LOOPS: dict[str, dict[str, Callable[[], Problem]]] = {
+    "recurrent": {
+        "NumPy, a line per step and sequence": numpy_problems.recurrent_by_sequence,
+        "NumPy, a line per step for all sequences": numpy_problems.recurrent,
+    },
+    "convolution": {"NumPy, a line per pixel for all images": numpy_problems.convolution},
+}
+
+
 def loops(rounds: int) -> str:
     """The component loop against the naive one over slower ways to write the same cost."""
     lines = []
-    for name in ("recurrent", "convolution"):
+    for name, twins in LOOPS.items():
         compiled = PROBLEMS[name][1]()
         plain = compiled._replace(cost=numpy_problems.interpreted(compiled.cost))
-        stepwise = getattr(numpy_problems, name)()
-        naive = {
-            "plain Python": (plain, SHARE),
-            "NumPy, a line per step": (stepwise, 1.0),
-            "the same njit cost": (compiled, 1.0),
-        }
+        naive = {"plain Python": (plain, SHARE)}
+        naive |= {kind: (make(), 1.0) for kind, make in twins.items()}
+        naive |= {"the same njit cost": (compiled, 1.0)}
         peers.quietly(peers.EVERY, compiled)
         walls: dict[str, list[float]] = {kind: [] for kind in ("ours", *naive)}
         for _ in range(rounds):

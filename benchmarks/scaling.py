@@ -47,9 +47,7 @@ def cluster(workers: int) -> Iterator[None]:
     """A Dask cluster of local processes as joblib's backend."""
     options = {"processes": True, "threads_per_worker": 1, "dashboard_address": ":0"}
     with (
-        LocalCluster(
-            n_workers=workers, silence_logs=50, dashboard_address=None, **options
-        ) as local,
+        LocalCluster(n_workers=workers, silence_logs=50, **options) as local,
         Client(local),
         joblib.parallel_config(backend="dask"),
     ):

@@ -63,6 +63,7 @@ def test_cold_and_warm_start() -> None:
     [
         ("matmul_mlp", numpy_problems.mlp),
         ("recurrent", numpy_problems.recurrent),
+        ("recurrent", numpy_problems.recurrent_by_sequence),
         ("convolution", numpy_problems.convolution),
     ],
 )

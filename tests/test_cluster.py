@@ -76,9 +76,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 def client() -> Iterator[Any]:
     options = {"processes": True, "threads_per_worker": 1, "dashboard_address": ":0"}
     with (
-        distributed.LocalCluster(
-            n_workers=3, silence_logs=50, dashboard_address=None, **options
-        ) as cluster,
+        distributed.LocalCluster(n_workers=3, silence_logs=50, **options) as cluster,
         distributed.Client(cluster) as client,
     ):
         yield client
