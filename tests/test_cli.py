@@ -50,7 +50,7 @@ NJIT = """
 
 
 @pytest.fixture(autouse=True)
-def workplace(tmp_path, monkeypatch):
+def desk(tmp_path, monkeypatch):
     """An empty current folder; modules and paths of the test are forgotten after it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
