@@ -50,7 +50,8 @@ def test_a_terminal_shows_a_bar_after_a_second_and_takes_it_away(
 ) -> None:
     terminal = at_terminal(monkeypatch)
     monkeypatch.setattr(progress._Bar, "patience", 0.2)
-    check(5e-3)
+    # Slow enough that the bar is drawn several times while the components are measured.
+    check(2e-2)
     shown = terminal.getvalue()
     assert re.search(r"components \d+ of 28 \(\d+ %\), \d+ J/s", shown)
     assert re.search(r"\d+ s so far", shown)
