@@ -25,7 +25,6 @@ import numpy as np
 from benchmarks import cold, numpy_problems, peers, problems, tables, timing
 from benchmarks.peers import Answer, Tool
 from benchmarks.problems import Problem
-from fastgradcheck.engines.blas import one_blas_thread
 
 PAGE = tables.ROOT / "docs" / "performance.md"
 PATIENCE = 20.0
@@ -195,10 +194,9 @@ def tools(rounds: int) -> str:
     found = tuple(peers.installed(peers.PEERS))
     parts = []
     for key, (_, make) in PROBLEMS.items():
-        size = make().theta.size
-        ours = (peers.OURS,) if size <= 2000 else (peers.OURS, peers.EVERY)
-        able = (tool for tool in found if size <= tool.most)
-        parts.append(side_by_side(key, rounds, (*ours, *able)))
+        small = make().theta.size <= 2000
+        ours = (peers.OURS,) if small else (peers.OURS, peers.EVERY)
+        parts.append(side_by_side(key, rounds, (*ours, *found)))
     return "\n\n".join(parts)
 
 
@@ -246,8 +244,7 @@ def loops(rounds: int) -> str:
 def naive_seconds(problem: Problem, share: float = 1.0) -> float:
     """The naive loop, timed on a share of the components."""
     index = range(0, problem.theta.size, round(1 / share))
-    with one_blas_thread():
-        seconds = timing.seconds(lambda: timing.naive_gradient(problem, index))
+    seconds = timing.seconds(lambda: timing.naive_gradient(problem, index))
     return seconds * problem.theta.size / len(index)
 
 
