@@ -8,6 +8,7 @@ meets all of them; a table gives medians over the rounds. torch and jax take par
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -20,11 +21,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import joblib
 import numpy as np
+from joblib.externals.loky import get_reusable_executor
 
 from benchmarks import cold, numpy_problems, peers, problems, tables, timing
 from benchmarks.peers import Answer, Tool
 from benchmarks.problems import Problem
+from fastgradcheck.engines.blas import one_blas_thread
 
 PAGE = tables.ROOT / "docs" / "performance.md"
 PATIENCE = 20.0
@@ -37,7 +41,7 @@ SHARE = 0.05
 """The part of the components that very long loops are timed on, spread over theta."""
 
 PROBLEMS: dict[str, tuple[str, Callable[[], Problem]]] = {
-    "recurrent": ("Recurrent network over 50 steps, njit", problems.recurrent),
+    "recurrent": ("Recurrent network over 50 steps, njit", problems.recurrent_by_columns),
     "convolution": ("Convolution, njit", problems.convolution),
     "logistic_digits": ("Logistic regression on the digits, njit", problems.logistic_digits),
     "loop_mlp": ("64-32-10 network in loops, njit", problems.loop_mlp),
@@ -194,9 +198,10 @@ def tools(rounds: int) -> str:
     found = tuple(peers.installed(peers.PEERS))
     parts = []
     for key, (_, make) in PROBLEMS.items():
-        small = make().theta.size <= 2000
-        ours = (peers.OURS,) if small else (peers.OURS, peers.EVERY)
-        parts.append(side_by_side(key, rounds, (*ours, *found)))
+        size = make().theta.size
+        ours = (peers.OURS,) if size <= 2000 else (peers.OURS, peers.EVERY)
+        able = (tool for tool in found if size <= tool.most)
+        parts.append(side_by_side(key, rounds, (*ours, *able)))
     return "\n\n".join(parts)
 
 
@@ -210,7 +215,7 @@ LOOPS: dict[str, dict[str, Callable[[], Problem]]] = {
 
 
 def loops(rounds: int) -> str:
-    """The component loop against the naive one over slower ways to write the same cost."""
+    """The component loop, and a whole check, against the naive loop over the same cost in NumPy."""
     lines = []
     for name, twins in LOOPS.items():
         compiled = PROBLEMS[name][1]()
@@ -218,46 +223,67 @@ def loops(rounds: int) -> str:
         naive = {"plain Python": (plain, SHARE)}
         naive |= {kind: (make(), 1.0) for kind, make in twins.items()}
         naive |= {"the same njit cost": (compiled, 1.0)}
-        peers.quietly(peers.EVERY, compiled)
-        walls: dict[str, list[float]] = {kind: [] for kind in ("ours", *naive)}
-        for _ in range(rounds):
-            walls["ours"].append(timing.seconds(lambda p=compiled: peers.quietly(peers.EVERY, p)))
-            for kind, (problem, share) in naive.items():
-                walls[kind].append(naive_seconds(problem, share))
-        ours = statistics.median(walls["ours"])
+        runs: dict[str, Callable[[], float]] = {
+            "loop": functools.partial(
+                timing.seconds, timing.component_loop(compiled, threads_here()[-1])
+            ),
+            "check": functools.partial(
+                timing.seconds, functools.partial(peers.quietly, peers.EVERY, compiled)
+            ),
+        }
+        runs |= {
+            kind: functools.partial(naive_seconds, problem, share)
+            for kind, (problem, share) in naive.items()
+        }
+        walls = medians(runs, rounds)
         lines += [
             [
                 PROBLEMS[name][0],
                 f"{kind}, t_J = {duration(timing.per_evaluation(problem, 1))}",
-                duration(statistics.median(walls[kind])),
-                duration(ours),
-                f"**{statistics.median(walls[kind]) / ours:.3g}**",
+                duration(walls[kind]),
+                duration(walls["loop"]),
+                f"**{walls[kind] / walls['loop']:.3g}**",
+                duration(walls["check"]),
+                f"**{walls[kind] / walls['check']:.3g}**",
             ]
             for kind, (problem, _) in naive.items()
         ]
     lines += numpy_loops(rounds)
-    return tables.table(
-        ("problem", "naive loop over", "naive", "every component", "times faster"), lines
-    )
+    heads = ("problem", "naive loop over", "naive", "our loop", "times faster")
+    return tables.table((*heads, "whole check", "times faster"), lines)
+
+
+def medians(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Of seconds that runs in turns take, after one that does not count."""
+    for name in ("loop", "check"):
+        runs[name]()
+    walls = [{name: run() for name, run in runs.items()} for _ in range(rounds)]
+    return {name: statistics.median(turn[name] for turn in walls) for name in runs}
 
 
 def naive_seconds(problem: Problem, share: float = 1.0) -> float:
     """The naive loop, timed on a share of the components."""
     index = range(0, problem.theta.size, round(1 / share))
-    seconds = timing.seconds(lambda: timing.naive_gradient(problem, index))
+    with one_blas_thread():
+        seconds = timing.seconds(lambda: timing.naive_gradient(problem, index))
     return seconds * problem.theta.size / len(index)
 
 
 def numpy_loops(rounds: int) -> Iterator[list[str]]:
-    """NumPy costs, where cores are all there is to gain; their workers are started for them."""
-    for name, problem, share, turns in (
-        ("Logistic regression, NumPy", numpy_problems.logistic(), 1.0, 3 * rounds),
-        ("64-128-10 network, NumPy", numpy_problems.mlp(), 1.0, rounds),
-        ("64-1334-10 network, NumPy", wide(), SHARE, 1),
+    """Whole checks of NumPy costs, where cores are all there is to gain."""
+    for name, problem, share, turns, workers in (
+        ("Logistic regression, NumPy", numpy_problems.logistic(), 1.0, 3 * rounds, 0),
+        ("64-128-10 network, NumPy", numpy_problems.mlp(), 1.0, rounds, 0),
+        ("64-128-10 network, NumPy", numpy_problems.mlp(), 1.0, rounds, threads_here()[-1]),
+        ("64-1334-10 network, NumPy", wide(), SHARE, 1, 0),
     ):
         naive, ours, engine = [], [], ""
         for _ in range(turns):
             naive.append(naive_seconds(problem, share))
+            get_reusable_executor().shutdown()
+            if workers:
+                few = joblib.delayed(naive_seconds)(problem, SHARE)
+                joblib.Parallel(workers)([few] * workers)
             began = time.perf_counter()
             engine = engine_of(problem)
             ours.append(time.perf_counter() - began)
@@ -265,7 +291,9 @@ def numpy_loops(rounds: int) -> Iterator[list[str]]:
             f"{name}, n = {problem.theta.size:,}",
             f"the same cost, t_J = {duration(timing.per_evaluation(problem, 1))}",
             duration(statistics.median(naive)),
-            f"{duration(statistics.median(ours))} ({engine})",
+            "",
+            "",
+            f"{duration(statistics.median(ours))} ({engine}{', started before' * bool(workers)})",
             f"**{statistics.median(naive) / statistics.median(ours):.3g}**",
         ]
 

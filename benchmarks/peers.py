@@ -19,6 +19,7 @@ import numpy as np
 import fastgradcheck as fgc
 from benchmarks import timing
 from benchmarks.problems import Array, Problem
+from fastgradcheck.engines.blas import one_blas_thread
 
 THRESHOLD = 1e-7
 """On the relative difference, where a tool leaves the verdict to its user: the usual choice."""
@@ -57,12 +58,15 @@ class Tool:
         The distribution that it comes from.
     reason : str
         Why it is faster than fastgradcheck, where it is.
+    most : int
+        The largest n that it is asked to; beyond, it needs minutes or more memory than there is.
     """
 
     name: str
     run: Callable[[Problem], Answer]
     package: str
     reason: str = "it measures neither the noise of J nor the error of its own numbers"
+    most: int = 1_000_000
 
     def __str__(self) -> str:
         return self.name
@@ -234,7 +238,8 @@ PEERS = (
     CHECK_GRAD,
     Tool("`scipy` approx_derivative, 3-point", _numeric(_approx_derivative), "scipy"),
     Tool("`statsmodels` approx_fprime, centered", _numeric(_approx_fprime), "statsmodels"),
-    Tool("`numdifftools` Gradient", _numeric(_numdifftools), "numdifftools"),
+    # It lays out all steps of all components at once: n^2 numbers per step.
+    Tool("`numdifftools` Gradient", _numeric(_numdifftools), "numdifftools", most=2_000),
     AUTOGRAD,
     Tool("`torch` gradcheck", _torch(), "torch"),
     TORCH_FAST,
@@ -250,7 +255,10 @@ def installed(tools: tuple[Tool, ...]) -> Iterator[Tool]:
 
 
 def quietly(tool: Tool, problem: Problem) -> Answer:
-    """The tool's answer without its warnings, which are its own business."""
-    with warnings.catch_warnings():
+    """The tool's answer on one BLAS thread, without its warnings, which are its own business.
+
+    Costs this short are no faster on more, and several times slower where cores are shared.
+    """
+    with one_blas_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return tool.run(problem)

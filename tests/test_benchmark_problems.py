@@ -14,6 +14,7 @@ SIZES = {
     "convolution": 1_490,
     "rosenbrock": 10_000,
     "logistic_digits": 650,
+    "recurrent_by_columns": 416,
 }
 
 

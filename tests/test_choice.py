@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import pytest
 
-from fastgradcheck.engines import choice, open_engine
+from fastgradcheck.engines import choice, open_engine, workers
 from fastgradcheck.engines.choice import faster
 from fastgradcheck.parameters import describe
 from fastgradcheck.problem import Objective
@@ -29,6 +29,11 @@ def looped(theta):
 
 def plain(theta):
     return float(np.tanh(theta).sum())
+
+
+@pytest.fixture(autouse=True)
+def no_workers_yet(monkeypatch):
+    monkeypatch.setattr(workers, "are_running", lambda n_jobs: False)
 
 
 def opened(cost, n_jobs=None):
@@ -74,6 +79,17 @@ def test_a_python_cost_with_long_work_goes_to_workers(monkeypatch):
     engine, (finding,) = chosen(plain, 0.1, 1000)
     assert (engine.name, engine.n_jobs) == ("python", 4)
     assert "processes on 4 cores" in finding.message
+
+
+def test_workers_that_are_there_already_need_no_start(monkeypatch):
+    monkeypatch.setattr(choice.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(choice, "_gain_of_threads", lambda objective, seconds: 1.0)
+    engine, _ = chosen(plain, 0.0015, 1000)
+    assert engine.n_jobs == 1
+    monkeypatch.setattr(workers, "are_running", lambda n_jobs: n_jobs == 2)
+    engine, (finding,) = chosen(plain, 0.0015, 1000)
+    assert engine.n_jobs == 2
+    assert "processes on 2 cores 0.75 s" in finding.message
 
 
 def test_threads_are_taken_where_the_cost_releases_the_lock(monkeypatch):

@@ -569,6 +569,30 @@ class TestWorkers:
         values = collect(engine, stencils(engine.objective, 1.0))
         assert values[:, 0].tolist() == [1e6 + 1] + [11.0] * 5
 
+    def test_processes_that_stay_are_known_of(self):
+        script = """
+            import time
+            import numpy as np
+            from fastgradcheck.engines import workers
+            from fastgradcheck.engines.python import PythonEngine
+            from fastgradcheck.parameters import describe
+            from fastgradcheck.plans import Stencils
+            from fastgradcheck.problem import Objective
+
+            def cost(x):
+                time.sleep(0.05)
+                return 1.0
+
+            if __name__ == "__main__":
+                theta = np.zeros(8)
+                engine = PythonEngine(Objective(cost, (), describe(theta), theta), n_jobs=2)
+                index = np.arange(8)
+                print(workers.are_running(2))
+                list(engine.evaluate(Stencils(index, np.ones((8, 1)))))
+                print(workers.are_running(2), workers.are_running(3))
+        """
+        assert run_script(script).stdout.split() == ["False", "True", "False"]
+
     def test_an_early_close_is_silent_and_the_next_call_works(self, send):
         def cost(x):
             time.sleep(0.02)

@@ -119,8 +119,7 @@ def adapt(objective: Objective, dispatcher: Any, dtype: np.dtype[Any]) -> Native
         dtype=dtype,
         args=tuple(leaf for _, leaf in source.leaves),
         arg_types=arg_types,
-        # Not `inspect_llvm`: it knows nothing of a cost that was loaded from Numba's cache.
-        parallel="numba_parallel_for" in str(result.library._get_module_for_linking()),
+        parallel=_starts_threads(result.library),
         cacheable=all(map(_has_lasting_name, arg_types)),
     )
 
@@ -193,6 +192,15 @@ def _generated(text: str, dispatcher: Any, constants: tuple[tuple[str, Any], ...
 
 def _numbered(path: str, count: int) -> list[str]:
     return [f"{path}[{i}]" for i in range(count)]
+
+
+@lru_cache(maxsize=16)
+def _starts_threads(library: Any) -> bool:
+    """Read off the code itself, which takes 5 ms.
+
+    Not from `inspect_llvm`: it knows nothing of a cost that was loaded from Numba's cache.
+    """
+    return "numba_parallel_for" in str(library._get_module_for_linking())
 
 
 def _takes_as_it_is(dispatcher: Any, signature: tuple[types.Type, ...]) -> bool:

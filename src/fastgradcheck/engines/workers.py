@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import multiprocessing
 import os
 import pickle
 import re
@@ -150,6 +151,12 @@ def effective_jobs(n_jobs: int | None, backend: str | None) -> int:
     """How many workers joblib would use."""
     with _chosen(backend):
         return int(joblib.effective_n_jobs(n_jobs))
+
+
+def are_running(n_jobs: int) -> bool:
+    """Whether joblib has kept so many processes from an earlier call, as it does for minutes."""
+    children = multiprocessing.active_children()
+    return sum(child.name.startswith("LokyProcess") for child in children) >= n_jobs
 
 
 def stream(
