@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,15 @@ from fastgradcheck import Verdict
 tables.with_tests()
 import corpus as released  # noqa: E402  (tests/ is found only now)
 from faults import FAULTS, error, subject  # noqa: E402
-from networks import NETWORKS  # noqa: E402
+from networks import NETWORKS, Overconfident  # noqa: E402
 from reference import classify  # noqa: E402
 
 THRESHOLD = 1e-7
 SEEDS = range(10)
+SURE = range(60), (1.0, 2.0, 4.0)
+"""Seeds and sizes of the overconfident networks ..."""
+RESTS = (1e-3, 1e-6, 1e-9, 1e-12, 0.0)
+"""... which are told apart by the smallest 1 - a of an example that is not in the class."""
 
 
 def row(name: str, outcomes: list[tuple[bool, Verdict]]) -> list[object]:
@@ -73,18 +78,50 @@ def _verdict(s: Any, gradient: Any, seed: int) -> Verdict:
     return fgc.gradcheck(s.network.cost, gradient, s.theta, **options).verdict
 
 
+def overconfident() -> Iterator[tuple[float, bool, Verdict]]:
+    """The smallest 1 - a, whether the gradient is right, and the verdict, by either strategy."""
+    for seed, size in product(*SURE):
+        network = Overconfident(seed, size)
+        theta, X, y = network.drawn()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if not np.isfinite(network.cost(theta, X, y)):  # which a check refuses
+                continue
+        rest = float(np.min(1 - network.activations(theta, X)[1][y == 0]))
+        right = network.grad(theta, X, y)
+        doubled = right | {"W1": 2 * right["W1"]}
+        for strategy, gradient in product(("components", "screen"), (right, doubled)):
+            options = {"args": (X, y), "seed": seed, "strategy": strategy}
+            verdict = fgc.gradcheck(network.cost, gradient, theta, **options).verdict
+            yield rest, gradient is right, verdict
+
+
+def stairs() -> str:
+    """The table of the overconfident networks."""
+    found = list(overconfident())
+    lines = []
+    for most, least in pairwise((np.inf, *RESTS)):
+        inside = [outcome for rest, *outcome in found if least < rest <= most]
+        name = f"above {least:g}" if most == np.inf else f"{least:g} to {most:g}"
+        lines.append(row(name, inside))
+    return tables.table(["smallest 1 - a", *TITLES], lines)
+
+
+TITLES = ["right", "false alarms", "undecided", "wrong", "missed", "undecided"]
+
+
 def main() -> None:
-    """Check everything, print the table, and write it into the documentation."""
+    """Check everything, print the tables, and write them into the documentation."""
     began = time.perf_counter()
     groups: dict[str, list[tuple[bool, Verdict]]] = {}
     for name, right, verdict in [*packages(), *networks()]:
         groups.setdefault(name, []).append((right, verdict))
     rows = [row(name, outcomes) for name, outcomes in groups.items()]
     rows.append(row("**all**", [pair for outcomes in groups.values() for pair in outcomes]))
-    titles = ["gradients", "right", "false alarms", "undecided", "wrong", "missed", "undecided"]
-    text = tables.table(titles, rows)
-    print(f"{text}\n{time.perf_counter() - began:.0f} s")
-    tables.write("corpus", text)
+    texts = {"corpus": tables.table(["gradients", *TITLES], rows), "stairs": stairs()}
+    for marker, text in texts.items():
+        print(text)
+        tables.write(marker, text)
+    print(f"{time.perf_counter() - began:.0f} s")
 
 
 if __name__ == "__main__":

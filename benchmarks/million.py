@@ -1,11 +1,12 @@
 """A network of a million parameters, all of them covered: evaluations, exactness, time, memory.
 
-    python -m benchmarks.million                   # ten positions for each kind of fault
-    python -m benchmarks.million --positions 100 --seeds 200 --output table.md
+    python -m benchmarks.million                # writes docs/performance.md, half an hour
+    python -m benchmarks.million --share 0.05   # a twentieth of it, printed only
 
 784-1000-256-10, n = 1,043,826, batch of 32, float64, cross entropy. A wrong entry is off by 1e-3 of
 the larger of its own size and the median of all. The time is set against the evaluations, each at
-the time t_J of the cost alone on one thread.
+the time t_J of the cost alone on one thread. Compiled networks are checked a tenth as often; with
+theta and the gradient in float32 only correct gradients are.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 import fastgradcheck as fgc
+from benchmarks import compare, tables
 
 Array = NDArray[np.float64]
 
@@ -111,6 +112,7 @@ class Network:
     theta: Array
     args: tuple[Array, Array]
     grad: Array
+    share: float = 1.0
 
     @classmethod
     def drawn(cls, name: str, cost: Callable[..., float], relu: bool, seed: int) -> Network:
@@ -174,18 +176,24 @@ def whole(network: Network, kinds: str, rng: np.random.Generator) -> Planted:
     return grad, names
 
 
-Plant = Callable[[Network, np.random.Generator], Planted]
-FAULTS: dict[str, tuple[Plant, int]] = {
-    "none": (lambda network, rng: (network.grad, set()), 200),
-    "one entry": (lambda network, rng: entries(network, 1, rng), 300),
-    "five entries": (lambda network, rng: entries(network, 5, rng), 700),
-    "twenty entries": (lambda network, rng: entries(network, 20, rng), 1500),
-    "column": (lambda network, rng: line(network, 1, rng), 300),
-    "row": (lambda network, rng: line(network, 0, rng), 300),
-    "bias": (lambda network, rng: whole(network, "b", rng), 300),
-    "layer": (lambda network, rng: whole(network, "Wb", rng), 300),
+class Fault(NamedTuple):
+    """How a gradient is wrong, the evaluations that finding it may take, and how often to try."""
+
+    plant: Callable[[Network, np.random.Generator], Planted]
+    allowed: int
+    count: int
+
+
+FAULTS = {
+    "none": Fault(lambda network, rng: (network.grad, set()), 200, 200),
+    "one entry": Fault(lambda network, rng: entries(network, 1, rng), 300, 100),
+    "five entries": Fault(lambda network, rng: entries(network, 5, rng), 700, 20),
+    "twenty entries": Fault(lambda network, rng: entries(network, 20, rng), 1500, 20),
+    "column": Fault(lambda network, rng: line(network, 1, rng), 300, 20),
+    "row": Fault(lambda network, rng: line(network, 0, rng), 300, 20),
+    "bias": Fault(lambda network, rng: whole(network, "b", rng), 300, 20),
+    "layer": Fault(lambda network, rng: whole(network, "Wb", rng), 300, 20),
 }
-"""How the gradient is wrong, and the evaluations that finding it may take."""
 
 
 @dataclass(frozen=True)
@@ -228,19 +236,20 @@ HEADER = """\
 
 def time_of(network: Network) -> float:
     """Seconds of one evaluation of J, the fastest of ten, on one thread."""
-    network.cost(network.theta, *network.args)
+    theta = network.theta.astype(np.float64)
+    network.cost(theta, *network.args)
     times = []
     with threadpool_limits(1):
         for _ in range(10):
             began = time.perf_counter()
-            network.cost(network.theta, *network.args)
+            network.cost(theta, *network.args)
             times.append(time.perf_counter() - began)
     return min(times)
 
 
 def measured(network: Network, fault: str, count: int) -> Row:
     """Check so many gradients with this fault."""
-    plant, allowed = FAULTS[fault]
+    plant, allowed, _ = FAULTS[fault]
     evaluations, seconds, missed = [], [], []
     exact = 0
     network.check(network.grad, 0)  # compiling is paid once for a signature
@@ -267,28 +276,26 @@ def measured(network: Network, fault: str, count: int) -> Row:
     )
 
 
-def networks(names: list[str]) -> Iterator[Network]:
-    """The networks that were asked for."""
-    for activation, cost in (("tanh", tanh_cost), ("relu", relu_cost)):
-        if f"{activation}-numpy" in names:
-            yield Network.drawn(f"{activation}, NumPy", cost, activation == "relu", 0)
-        if f"{activation}-numba" in names:
-            yield Network.drawn(f"{activation}, njit", compiled(cost), activation == "relu", 0)
+def networks() -> Iterator[Network]:
+    """Both activations: in NumPy, compiled, and with everything but J in float32."""
+    for activation, cost in (("tanh", tanh_cost), ("ReLU", relu_cost)):
+        network = Network.drawn(f"{activation}, NumPy", cost, activation == "ReLU", 0)
+        yield network
+        yield replace(network, name=f"{activation}, njit", cost=njit(cost), share=0.1)
+        theta = network.theta.astype(np.float32)
+        grad = gradient(theta.astype(np.float64), *network.args, activation == "ReLU")
+        name = f"{activation}, NumPy, theta and gradient in float32"
+        yield replace(network, name=name, theta=theta, grad=grad.astype(np.float32))
 
 
-def compiled(cost: Callable[..., float]) -> Any:
-    """The same cost, compiled."""
-    return njit(cost)
-
-
-def memory() -> str:
+def memory(kind: str) -> str:
     """Peak memory of a check of ten million parameters beyond the user's own, told by a child."""
-    command = [sys.executable, "-m", "benchmarks.million", "--memory-child"]
+    command = [sys.executable, "-m", "benchmarks.million", "--memory-child", kind]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     beyond, allowed = (float(number) for number in told)
     return (
-        f"\nMemory, n = 10,000,000 (one layer of 10,000 x 1,000): {beyond:.0f} MB beyond the "
-        f"user's own, allowed (cores + 4) n 8 bytes + 50 MB = {allowed:.0f} MB."
+        f"Memory, n = 10,000,000 (one layer of 10,000 x 1,000, {kind}): {beyond:.0f} MB beyond the "
+        f"user's own; (cores + 4) n 8 bytes + 50 MB are {allowed:.0f} MB."
     )
 
 
@@ -297,59 +304,57 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _wide_cost(theta: dict[str, Array], X: Array, y: Array) -> float:
-    return float(np.mean((np.tanh(X @ theta["W"]).sum(axis=1) - y) ** 2))
+def _wide_cost(W, X, y):
+    return np.mean((np.sum(np.tanh(X @ W), axis=1) - y) ** 2)
 
 
-def _memory_child() -> None:
+def _memory_child(kind: str) -> None:
+    cost: Any = njit(_wide_cost) if kind == "njit" else _wide_cost
     rng = np.random.default_rng(0)
-    small = {"W": rng.standard_normal((200, 200)) / 100}
+    small = rng.standard_normal((200, 200)) / 100
     X, y = rng.standard_normal((4, WIDE[0])), rng.standard_normal(4)
 
-    def gradient_of(theta: dict[str, Array], X: Array) -> dict[str, Array]:
-        A = np.tanh(X @ theta["W"])
+    def gradient_of(W: Array, X: Array) -> Array:
+        A = np.tanh(X @ W)
         D = 2 * (A.sum(axis=1) - y)[:, np.newaxis] / len(y) * (1 - A**2)
-        return {"W": X.T @ D}
+        return X.T @ D
 
     # Everything is imported and compiled before the baseline is read.
     cut = X[:, :200].copy()
-    fgc.gradcheck(_wide_cost, gradient_of(small, cut), small, args=(cut, y), strategy="screen")
-    theta = {"W": rng.standard_normal(WIDE) / 100}
-    grad = gradient_of(theta, X)
-    _wide_cost(theta, X, y)
+    fgc.gradcheck(cost, gradient_of(small, cut), small, args=(cut, y), strategy="screen")
+    W = rng.standard_normal(WIDE) / 100
+    grad = gradient_of(W, X)
+    cost(W, X, y)
     before = _peak()
-    result = fgc.gradcheck(_wide_cost, grad, theta, args=(X, y), strategy="screen", seed=0)
+    result = fgc.gradcheck(cost, grad, W, args=(X, y), strategy="screen", seed=0)
     assert result, str(result)
-    n = theta["W"].size
-    print(_peak() - before, (((os.cpu_count() or 1) + 4) * n * 8) / 2**20 + 50)
+    print(_peak() - before, (((os.cpu_count() or 1) + 4) * W.size * 8) / 2**20 + 50)
 
 
 def main() -> None:
-    """Measure, print and, if asked for, write the table."""
-    everything = [f"{a}-{c}" for a in ("tanh", "relu") for c in ("numpy", "numba")]
+    """Measure and print; write the table, if everything was measured."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--positions", type=int, default=10, help="checks of every kind of fault")
-    parser.add_argument("--seeds", type=int, help="checks of correct gradients (as --positions)")
-    parser.add_argument("--networks", nargs="+", choices=everything, default=everything)
-    parser.add_argument("--faults", nargs="+", choices=list(FAULTS), default=list(FAULTS))
-    parser.add_argument("--output", type=Path, help="where to write the table")
-    parser.add_argument("--memory-child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--share", type=float, default=1.0, help="of the checks of every kind")
+    parser.add_argument("--memory-child", choices=["NumPy", "njit"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory_child:
-        _memory_child()
+        _memory_child(options.memory_child)
         return
-    lines = [HEADER]
+    where, lines = compare.machine(), [HEADER]
     print(HEADER, flush=True)
-    for network in networks(options.networks):
-        for fault in options.faults:
-            count = (options.seeds or options.positions) if fault == "none" else options.positions
-            row = measured(network, fault, count)
+    for network in networks():
+        for name, fault in FAULTS.items():
+            if network.grad.dtype == np.float32 and name != "none":
+                continue
+            row = measured(
+                network, name, max(1, round(options.share * network.share * fault.count))
+            )
             print(row, *row.missed, sep="\n", flush=True)
             lines.append(str(row))
-    lines.append(memory())
-    print(lines[-1])
-    if options.output:
-        options.output.write_text("\n".join(lines) + "\n")
+    lines += ["", *(memory(kind) for kind in ("NumPy", "njit")), "", f"*{where}*"]
+    print("\n".join(lines[-5:]))
+    if options.share == 1:
+        tables.write("million", "\n".join(lines), compare.PAGE)
 
 
 if __name__ == "__main__":

@@ -155,3 +155,47 @@ NETWORKS = {
     "relu no penalty": Network((7, 10, 10, 2), activation="relu", loss="squared", l2=0.0),
 }
 """The networks of the tests, by name. Square layers exist, so that a missing transposition fits."""
+
+
+@dataclass(frozen=True)
+class Overconfident:
+    """A sigmoid that is far too sure of some examples, and loses 1 - a in the naive log(1 - a).
+
+    J then moves in stairs eps / (1 - a) wide. The weights of the last layer are `size` times
+    standard normal ones; hidden units are tanh for even seeds and ReLU for odd ones.
+    """
+
+    seed: int
+    size: float
+
+    def drawn(self) -> tuple[Parameters, Array, Array]:
+        """Random parameters, 100 examples, and their labels."""
+        rng = np.random.default_rng(self.seed)
+        X = rng.standard_normal((100, 8))
+        theta = {
+            "W1": rng.standard_normal((8, 6)),
+            "b1": np.zeros(6),
+            "W2": self.size * rng.standard_normal((6, 1)),
+            "b2": np.zeros(1),
+        }
+        return theta, X, (X[:, 0] > 0).astype(float)
+
+    def activations(self, theta: Parameters, X: Array) -> tuple[Array, Array]:
+        """Hidden units and output."""
+        Z = X @ theta["W1"] + theta["b1"]
+        A = np.maximum(Z, 0) if self.seed % 2 else np.tanh(Z)
+        return A, 1 / (1 + np.exp(-(A @ theta["W2"] + theta["b2"]).ravel()))
+
+    def cost(self, theta: Parameters, X: Array, y: Array) -> float:
+        """Mean cross-entropy, and a penalty on the first layer."""
+        _, a = self.activations(theta, X)
+        losses = y * np.log(a) + (1 - y) * np.log(1 - a)
+        return float(0.005 * np.sum(theta["W1"] ** 2) - np.mean(losses))
+
+    def grad(self, theta: Parameters, X: Array, y: Array) -> Parameters:
+        """Back-propagation, which never forms 1 - a."""
+        A, a = self.activations(theta, X)
+        d = (a - y)[:, None] / len(y)
+        dZ = (d @ theta["W2"].T) * ((A > 0) if self.seed % 2 else 1 - A * A)
+        dW1 = X.T @ dZ + 0.01 * theta["W1"]
+        return {"W1": dW1, "b1": dZ.sum(0), "W2": A.T @ d, "b2": d.sum(0)}

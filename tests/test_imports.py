@@ -22,7 +22,7 @@ LAYERS = (
     ("testing",),
     ("check", "numeric"),
     ("assemble", "options"),
-    ("components", "findings", "search"),
+    ("appeal", "components", "findings", "search"),
     ("measured", "report", "selftest"),
     ("diagnose",),
     ("confirm", "locate"),

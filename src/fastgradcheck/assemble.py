@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,8 @@ def assemble(
     components = _records(evidence, tolerance)
     wrong = _wrong(evidence, measured.regions, tolerance)
     parameters = problem.parameters
-    coverage, probability = _coverage(problem, options, blocks, measured)
+    resolution = judge.overall_resolution(blocks, problem.gradient, CONFIDENCE)
+    coverage, probability = _coverage(problem, options, blocks, measured, resolution)
     found += undecided(verdict, overall.limit, blocks, tolerance)
     found += lost(evidence)
     if verdict is Verdict.WRONG:
@@ -60,7 +62,7 @@ def assemble(
         limit=overall.limit,
         threshold=tolerance.threshold,
         rtol=tolerance.rtol,
-        resolution=judge.overall_resolution(blocks, problem.gradient, probability),
+        resolution=replace(resolution, probability=probability),
         blocks=blocks,
         components=components,
         wrong=wrong,
@@ -102,13 +104,13 @@ def _coverage(
     options: Options,
     blocks: tuple[BlockResult, ...],
     measured: Measured,
+    resolution: Resolution,
 ) -> tuple[str, float]:
     """What was covered, in words, and with what probability an isolated error was seen."""
     counts = [(b.size, b.checked, b.wrong) for b in blocks]
     if not measured.screened:
         return sampling.coverage(counts, options.sample.random)
     size = problem.parameters.size
-    resolution = judge.overall_resolution(blocks, problem.gradient, CONFIDENCE)
     hidden = int(np.sum(np.abs(problem.gradient) < resolution.size))
     still = len(measured.still)
     covered = f"{size - still:,} of {size:,}" if still else f"All {size:,}"

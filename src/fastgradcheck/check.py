@@ -14,6 +14,7 @@ import numpy as np
 
 from fastgradcheck import checkpoint as checkpoints
 from fastgradcheck import guards, judge, noise, steps
+from fastgradcheck.appeal import appeal
 from fastgradcheck.assemble import assemble, skipped
 from fastgradcheck.budget import UNLIMITED, budget_of
 from fastgradcheck.checkpoint import Checkpoint
@@ -287,7 +288,9 @@ def _measure(
         stream.wrong += int(judge.wrong_components(confirmed, tolerance).sum())
         if confirmed.throughout:
             into.throughout.add(b)
+    appeal(problem, tolerance, stream, scale, options.bounds, into)
     refine(problem, tolerance, chosen, measure, into)
+    appeal(problem, tolerance, stream, scale, options.bounds, into)
 
 
 def _identity(problem: Problem, options: Options, engine: Engine) -> dict[str, str]:

@@ -579,7 +579,7 @@ def _flipped(field: Field, setting: Setting) -> Iterator[Candidate]:
 def _permuted(field: Field, setting: Setting) -> Iterator[Candidate]:
     """Every true value stands somewhere in the block, each in a place of its own."""
     size = field.block.size
-    if len(field.at) < 2:
+    if field.wrong.sum() < 2:
         return
     order = np.argsort(field.gradient, kind="stable")
     rising = field.gradient[order]

@@ -150,7 +150,10 @@ class BlockEvidence:
 
     @cached_property
     def largest(self) -> float:
-        return float(np.max(np.nan_to_num(np.abs(self.gradient)), initial=0.0))
+        largest = float(np.max(np.abs(self.gradient), initial=0.0))
+        if np.isfinite(largest):
+            return largest
+        return float(np.max(np.nan_to_num(np.abs(self.gradient))))
 
 
 @dataclass(frozen=True)
@@ -194,11 +197,17 @@ class Norms:
         return cls(*(norm(np.array([getattr(p, name) for p in parts])) for name in _NORMS))
 
 
+SAFE = 1e-280
+"""A sum of squares above this has lost nothing to underflow."""
 _NORMS = ("grad", "gradapprox", "difference", "upper", "lower")
 
 
 def norm(vector: NDArray[np.float64]) -> float:
     """Euclidean norm without overflow; inf and nan stay what they are."""
+    with np.errstate(over="ignore", under="ignore"):
+        squares = float(np.sum(vector * vector))
+    if SAFE < squares < np.inf:
+        return float(np.sqrt(squares))
     largest = float(np.max(np.abs(vector), initial=0.0))
     if largest == 0 or not np.isfinite(largest):
         return largest
@@ -375,5 +384,5 @@ def overall_resolution(
     sizes = [b.resolution for b in blocks if b.verdict is not Verdict.SKIPPED]
     size = max(sizes, default=np.inf)
     magnitude = np.abs(gradient[(gradient != 0) & np.isfinite(gradient)])
-    typical = float(np.median(magnitude)) if len(magnitude) else np.nan
+    typical = float(np.median(magnitude, overwrite_input=True)) if len(magnitude) else np.nan
     return Resolution(size, probability, size / typical if typical else np.nan)

@@ -12,7 +12,6 @@ from fastgradcheck.judge import BlockEvidence
 from fastgradcheck.ladder import Settled, supported
 from fastgradcheck.locate import Region, columns_of, rows_of
 from fastgradcheck.noise import Noise
-from fastgradcheck.parameters import Parameters
 from fastgradcheck.problem import Problem
 from fastgradcheck.sampling import Sample
 from fastgradcheck.schemes import Scheme
@@ -45,6 +44,7 @@ class Measured:
     regions: dict[int, list[Region]] = field(default_factory=dict)
     throughout: set[int] = field(default_factory=set)
     incomplete: set[int] = field(default_factory=set)
+    jump: float = 0.0
     still: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def keep(self, settled: list[Settled], gradient: NDArray[np.float64]) -> None:
@@ -52,12 +52,19 @@ class Measured:
         self.ladders += settled
         self.components = self.components.with_ladders(settled, gradient)
 
+    def excuse(self, b: int) -> None:
+        """Nothing that was located in a block is wrong after all; what its directions see, is."""
+        if b in self.throughout or self.regions.get(b):
+            self.incomplete.add(b)
+        self.throughout.discard(b)
+        self.regions.pop(b, None)
+
 
 def evidence_of(problem: Problem, measured: Measured) -> list[BlockEvidence]:
     """What has been measured, block by block, for the judge."""
     step = np.full(len(problem.parameters.blocks), np.nan)
     if measured.steps is not None:
-        step = _block_steps(problem.parameters, measured.steps)
+        step = _block_steps(measured.steps)
     for b, screened in measured.screened.items():
         step[b] = float(np.median(screened.steps))
     return [
@@ -103,8 +110,7 @@ def _advice(problem: Problem, measured: Measured, b: int) -> str:
     )
 
 
-def _block_steps(parameters: Parameters, chosen: Steps) -> NDArray[np.float64]:
+def _block_steps(chosen: Steps) -> NDArray[np.float64]:
     """The step of each block's median component."""
-    typical = np.array([np.median(chosen.scale[block.slice]) for block in parameters.blocks])
-    own = chosen.relative * typical
+    own = chosen.relative * chosen.typical
     return np.where(np.isnan(chosen.absolute), own, chosen.absolute)

@@ -125,17 +125,15 @@ def measure(
     """
     theta = stream.theta
     eps = float(np.finfo(theta.dtype).eps)
-    size = np.abs(theta).astype(np.float64)
-    typical = _rms(size) or 1.0
-    scale = np.maximum(size, 1e-3 * typical)
+    scale = np.abs(theta).astype(np.float64, copy=False)
+    np.maximum(scale, 1e-3 * (_rms(scale) or 1.0), out=scale)
     rounding = 0.5 * float(np.finfo(np.float64).eps) * abs(value)
-    room = np.inf if bounds is None else np.minimum(bounds[1] - theta, theta - bounds[0])
+    room = None if bounds is None else np.minimum(bounds[1] - theta, theta - bounds[0])
     spacings = [spacing * eps for spacing in SPACINGS if spacing * eps <= WIDEST]
     for attempt, spacing in enumerate(spacings):
         farthest = 1.5 * spacing * (POINTS - 1) / 2
-        values = _along(
-            stream, np.where(farthest * scale < room, scale, 0.0), spacing, seed, attempt
-        )
+        moving = scale if room is None else np.where(farthest * scale < room, scale, 0.0)
+        values = _along(stream, moving, spacing, seed, attempt)
         finite = values[np.isfinite(values)]
         if len(finite) < POINTS or len(np.unique(finite)) <= POINTS // 2:
             continue

@@ -35,6 +35,11 @@ from fastgradcheck.stream import Stream
 
 CONFIDENCE = 0.99
 """Of all upper limits together; its complement is shared evenly among the blocks."""
+FIRST_LIMIT = 0.9
+"""The part of its share that a block's first limit may fail with. Whether directions are added
+depends on what the first ones showed, so that each later limit has a part of its own ..."""
+LATER_LIMIT = 1 / 18
+"""... of this size relative to the first: 0.9 (1 + 1/18 + 1/18) = 1 for two extensions."""
 DIRECTIONS = 4
 OFFSETS = np.array([1.0, -1.0, 2.0, -2.0])
 NOISE_GAIN = 4 / 3 + 1 / 6
@@ -389,7 +394,7 @@ def screen(
     y, error = prober(regions[which], keys, steps[which])
     draws = Draws(which, keys, steps[which], y, error)
     norms = np.array([np.linalg.norm(prober.gradient[every[b].slice]) for b in blocks])
-    failure = (1 - CONFIDENCE) / len(blocks)
+    failure = FIRST_LIMIT * (1 - CONFIDENCE) / len(blocks)
     for attempt in range(1, RETRIES + 1):
         screened = draws.screened(blocks, failure)
         uppers = np.array([screened[b].reach for b in blocks])
@@ -406,7 +411,8 @@ def screen(
 
 
 def extended(prober: Prober, screened: Screened, block: int, seed: int) -> Screened:
-    """As many directions again: the limit comes closer to what it limits."""
+    """As many directions again, twice at most: the limit comes closer to what it limits."""
+    first = len(screened) == DIRECTIONS
     region = region_of(prober.problem.parameters.blocks[block])
     count = len(screened)
     keys = np.array([hashing.key(seed, block, 1000 + count + d) for d in range(count)])
@@ -418,6 +424,7 @@ def extended(prober: Prober, screened: Screened, block: int, seed: int) -> Scree
         steps=np.append(screened.steps, steps),
         y=np.append(screened.y, y),
         error=np.append(screened.error, error),
+        failure=screened.failure * (LATER_LIMIT if first else 1.0),
     )
 
 

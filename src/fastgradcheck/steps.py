@@ -40,6 +40,8 @@ class Steps:
     ----------
     scale : float64 array, shape (n,)
         The scale of each component: |theta_i|, but at least its block's typical size.
+    typical : float64 array, shape (blocks,)
+        Each block's median scale.
     relative : float64 array, shape (blocks,)
         The step of each block, relative to `scale`; nan where `absolute` applies.
     absolute : float64 array, shape (blocks,)
@@ -55,6 +57,7 @@ class Steps:
     """
 
     scale: NDArray[np.float64]
+    typical: NDArray[np.float64]
     relative: NDArray[np.float64]
     absolute: NDArray[np.float64]
     truncation: NDArray[np.float64]
@@ -99,13 +102,21 @@ def scales(theta: NDArray[Any], parameters: Parameters) -> NDArray[np.float64]:
 
     A block of zeros (biases at initialisation) takes the scale of all of theta, or one.
     """
-    size: NDArray[np.float64] = np.abs(theta).astype(np.float64)
-    overall = float(np.median(size[size > 0])) if size.any() else 1.0
-    for block in parameters.blocks:
-        part = size[block.slice]
-        typical = float(np.median(part[part > 0])) if part.any() else overall
-        np.maximum(part, typical, out=part)
+    size: NDArray[np.float64] = np.abs(theta).astype(np.float64, copy=False)
+    parts = [size[block.slice] for block in parameters.blocks]
+    typical = [_median_size(part) for part in parts]
+    if not all(typical):
+        overall = _median_size(size) or 1.0
+        typical = [own or overall for own in typical]
+    for part, own in zip(parts, typical, strict=True):
+        np.maximum(part, own, out=part)
     return size
+
+
+def _median_size(size: NDArray[np.float64]) -> float:
+    """The median of what is not zero; 0 if nothing is."""
+    positive = size[size > 0]
+    return float(np.median(positive, overwrite_input=True)) if len(positive) else 0.0
 
 
 def user_epsilon(epsilon: Any, parameters: Parameters) -> NDArray[np.float64]:
@@ -223,9 +234,10 @@ def calibrate(
     """
     theta = stream.theta
     blocks = len(parameters.blocks)
+    typical = np.array([np.median(scale[block.slice]) for block in parameters.blocks])
     if scheme.imaginary:
         relative = np.full(blocks, COMPLEX_STEP)
-        return Steps(scale, relative, absolute, np.zeros(blocks), noise, scheme, ())
+        return Steps(scale, typical, relative, absolute, np.zeros(blocks), noise, scheme, ())
     settled = climb(
         stream, index, FIRST_RUNG * scale[index], value, noise, bounds, "calibrating"
     )  # fmt: skip
@@ -243,14 +255,11 @@ def calibrate(
     coefficients[~measured] = np.max(coefficients[measured], initial=0.0)
     truncation = TRUNCATION_SPREAD * coefficients
     relative = np.array(
-        [
-            _balance(truncation[b], noise, scheme, float(np.median(scale[block.slice])))
-            for b, block in enumerate(parameters.blocks)
-        ]
+        [_balance(truncation[b], noise, scheme, float(typical[b])) for b in range(blocks)]
     )
     eps = float(np.finfo(theta.dtype).eps)
     relative = np.clip(relative, 64 * eps, FIRST_RUNG)
-    return Steps(scale, relative, absolute, truncation, noise, scheme, tuple(settled))
+    return Steps(scale, typical, relative, absolute, truncation, noise, scheme, tuple(settled))
 
 
 def _balance(truncation: float, noise: float, scheme: Scheme, scale: float) -> float:

@@ -1,0 +1,90 @@
+"""Accusations are taken back where J jumps between the steps, and stand where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from networks import Overconfident
+
+import fastgradcheck as fgc
+from fastgradcheck.result import Verdict
+
+THETA = np.array([0.3003731, -0.7, 1.1, 0.6])
+STRATEGIES = pytest.mark.parametrize("strategy", ["components", "screen"])
+
+
+def stairs(width: float) -> Callable[[Any], float]:
+    """sum sin(t), and t_0 rounded down to a multiple of `width`."""
+    return lambda t: float(np.sin(t).sum() + np.floor(t[0] / width) * width)
+
+
+def claim(share: float) -> Callable[[Any], Any]:
+    """The gradient of sum sin(t) + share t_0."""
+    return lambda t: np.cos(t) + share * (np.arange(t.size) == 0)
+
+
+@STRATEGIES
+@pytest.mark.parametrize("width", [1e-6, 1e-4, 1e-3, 5e-3])
+def test_the_slope_of_a_staircase_is_not_called_wrong(width, strategy):
+    result = fgc.gradcheck(stairs(width), claim(1.0), THETA, strategy=strategy, seed=1)
+    assert result.verdict is not Verdict.WRONG, str(result)
+
+
+@STRATEGIES
+@pytest.mark.parametrize("width", [1e-4, 1e-3, 5e-3])
+def test_the_slope_of_a_staircase_is_told_of(width, strategy):
+    result = fgc.gradcheck(stairs(width), claim(1.0), THETA, strategy=strategy, seed=1)
+    (message,) = (f.message for f in result.findings if f.kind == "two-scales")
+    assert message.startswith("J has one slope in theta[0] for the smallest steps and another")
+
+
+@STRATEGIES
+@pytest.mark.parametrize("share", [-1.0, 2.0, 3.0])
+def test_a_slope_that_no_scale_shows_is_wrong(share, strategy):
+    result = fgc.gradcheck(stairs(1e-3), claim(share), THETA, strategy=strategy, seed=1)
+    assert result.wrong == ("theta[0]",), str(result)
+
+
+@STRATEGIES
+def test_a_jump_elsewhere_does_not_excuse_a_fault(strategy):
+    def doubled(t):
+        return claim(1.0)(t) * (1 + (np.arange(t.size) == 2))
+
+    result = fgc.gradcheck(stairs(1e-3), doubled, THETA, strategy=strategy, seed=1)
+    assert result.verdict is Verdict.WRONG
+    assert result.wrong == ("theta[2]",), str(result)
+
+
+@STRATEGIES
+@pytest.mark.parametrize("distance", [1e-4, 1e-3, 4e-3])
+def test_a_kink_between_the_steps_excuses_nothing(distance, strategy):
+    # Differences over more than the distance tend to a slope of one half, the claim.
+    def bent(t):
+        return float(np.sin(t).sum() + max(t[0] - THETA[0] - distance, 0.0))
+
+    result = fgc.gradcheck(bent, claim(0.48), THETA, strategy=strategy, seed=1)
+    assert result.wrong == ("theta[0]",), str(result)
+
+
+@STRATEGIES
+@pytest.mark.parametrize(
+    ("seed", "size"), [(13, 4.0), (35, 2.0), (39, 2.0), (41, 4.0), (176, 4.0), (183, 2.0)]
+)
+def test_examples_that_a_sigmoid_is_far_too_sure_of_are_no_false_alarm(seed, size, strategy):
+    # 1 - a is between 2e-10 and 2e-16 for a misclassified example: the stairs of log(1 - a) are
+    # as wide as the steps.
+    network = Overconfident(seed, size)
+    theta, *data = network.drawn()
+
+    def doubled(p, *data):
+        right = network.grad(p, *data)
+        return right | {"W1": 2 * right["W1"]}
+
+    options = {"args": tuple(data), "strategy": strategy, "seed": seed}
+    right = fgc.gradcheck(network.cost, network.grad, theta, **options)
+    assert right.verdict is not Verdict.WRONG, str(right)
+    wrong = fgc.gradcheck(network.cost, doubled, theta, **options)
+    assert wrong.verdict is Verdict.WRONG, str(wrong)
