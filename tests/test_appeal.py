@@ -59,6 +59,18 @@ def test_a_jump_elsewhere_does_not_excuse_a_fault(strategy):
 
 
 @STRATEGIES
+def test_a_jump_elsewhere_excuses_nothing_where_bounds_leave_no_larger_steps(strategy):
+    def doubled(t):
+        return claim(1.0)(t) * (1 + (np.arange(t.size) == 2))
+
+    narrow = np.array([1.0, 1.0, 1e-2, 1.0])
+    bounds = (THETA - narrow, THETA + narrow)
+    options = {"strategy": strategy, "bounds": bounds, "seed": 1}
+    result = fgc.gradcheck(stairs(1e-3), doubled, THETA, **options)
+    assert result.wrong == ("theta[2]",), str(result)
+
+
+@STRATEGIES
 @pytest.mark.parametrize("distance", [1e-4, 1e-3, 4e-3])
 def test_a_kink_between_the_steps_excuses_nothing(distance, strategy):
     # Differences over more than the distance tend to a slope of one half, the claim.

@@ -89,18 +89,19 @@ class _Hearing:
             steps = steps[steps <= min(high[i] - here, here - low[i])]
         points, values = self.along(i, np.array([here + steps, here - steps]).T)
         slopes = np.subtract(*values.T) / np.subtract(*points.T)
-        # Their truncation may be all that keeps the largest of them from the claim.
+        # Truncation may be all that keeps the largest of them from the claim.
         extrapolated = slopes[1:] + np.diff(slopes) / (RATIO**2 - 1)
         read, at = np.append(slopes, extrapolated), np.append(steps, steps[1:])
         apart = np.abs(read - claimed)
         near = np.flatnonzero(apart < NEARER * abs(claimed - slope))
-        if len(near):
-            self.into.jump = max(self.into.jump, self.jump_within(i, np.min(at[near])))
-        if np.all((apart <= self.into.jump / at)[1 : len(steps)]):
-            # Nowhere further from the claim than jumps explain.
-            near = np.arange(len(at))
-        if not self.into.jump or not len(near):
+        reach = np.min(at[near], initial=np.inf)
+        explained = (apart <= self.into.jump / at)[1 : len(steps)]
+        if len(explained) and explained.all():
+            near, reach = np.arange(len(at)), steps[0]
+        own = self.jump_within(i, reach) if len(near) else 0.0
+        if not own:
             return None
+        self.into.jump = max(self.into.jump, own)
         error = apart + self.into.jump / at
         k = near[np.nanargmin(error[near])]
         value, unknown = float(read[k]), np.full(len(steps), np.nan)
