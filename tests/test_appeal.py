@@ -100,3 +100,29 @@ def test_examples_that_a_sigmoid_is_far_too_sure_of_are_no_false_alarm(seed, siz
     assert right.verdict is not Verdict.WRONG, str(right)
     wrong = fgc.gradcheck(network.cost, doubled, theta, **options)
     assert wrong.verdict is Verdict.WRONG, str(wrong)
+
+
+@STRATEGIES
+def test_larger_steps_may_leave_the_domain(strategy):
+    def edged(t):
+        if t[0] > THETA[0] + 5e-3:
+            raise ValueError("outside")
+        return float(np.sin(t).sum())
+
+    result = fgc.gradcheck(edged, claim(0.5), THETA, strategy=strategy, seed=1)
+    assert result.wrong == ("theta[0]",), str(result)
+
+
+def test_who_was_heard_and_stood_is_not_heard_again():
+    calls = []
+
+    def counted(t):
+        calls.append(t.copy())
+        return float(np.sin(t).sum())
+
+    result = fgc.gradcheck(counted, claim(0.5), THETA, seed=1)
+    assert result.wrong == ("theta[0]",)
+    furthest = max(abs(t[0] - THETA[0]) for t in calls)
+    assert (
+        sum(abs(abs(t[0] - THETA[0]) - furthest) < 1e-12 for t in calls) <= 4
+    )  # a ladder, and one

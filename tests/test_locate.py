@@ -122,6 +122,12 @@ def test_up_to_eight_wrong_entries_are_found_and_nothing_else(
     assert truth.probes <= DIRECTIONS + len(wrong) * (levels * (2 + DIRECTIONS) + 8)
 
 
+def test_an_entry_that_only_a_size_at_the_edge_of_the_bars_explains_is_found():
+    # Least squares puts one of the four residuals beyond its bar here, though the truth does not.
+    truth = Truth(block_of(2), {0: 1.0}, noise=1.0, seed=22826)
+    assert addressed(truth.located(22826)) == {0}
+
+
 @settings(max_examples=60, deadline=None)
 @given(shape=shapes, data=st.data(), seed=st.integers(0, 2**32))
 def test_noise_up_to_the_bars_never_makes_a_false_address(

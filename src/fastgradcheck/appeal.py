@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck import judge
+from fastgradcheck.errors import CostEvaluationError
 from fastgradcheck.judge import Tolerances
 from fastgradcheck.ladder import RATIO, TWO_SCALES, Settled
 from fastgradcheck.measured import Measured, evidence_of
@@ -61,8 +62,12 @@ def appeal(
             excess = np.where(c.owned, c.discrepancy - c.error, -np.inf)
             accused = np.flatnonzero(~(excess <= 0))
             for row in accused[np.argsort(-excess[accused], kind="stable")]:
-                excused = hearing.hear(int(c.index[row]), c.analytic[row], c.numeric[row])
+                i = int(c.index[row])
+                if into.stands.get(i) == into.jump:
+                    break
+                excused = hearing.hear(i, c.analytic[row], c.numeric[row])
                 if excused is None:
+                    into.stands[i] = into.jump
                     break
                 into.keep([excused], problem.gradient)
             else:
@@ -87,7 +92,12 @@ class _Hearing:
         if self.bounds is not None:
             low, high = self.bounds
             steps = steps[steps <= min(high[i] - here, here - low[i])]
-        points, values = self.along(i, np.array([here + steps, here - steps]).T)
+        try:
+            points, values = self.along(i, np.array([here + steps, here - steps]).T)
+        except CostEvaluationError:
+            # Outside of J's domain nothing can be heard; if it fails at theta too, that is told.
+            self.along(i, np.array([[here]]))
+            return None
         slopes = np.subtract(*values.T) / np.subtract(*points.T)
         # Truncation may be all that keeps the largest of them from the claim.
         extrapolated = slopes[1:] + np.diff(slopes) / (RATIO**2 - 1)

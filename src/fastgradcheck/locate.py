@@ -26,6 +26,8 @@ CHUNK = 1 << 16
 """Entries decoded at a time."""
 CANDIDATES = 6
 """So few are told apart by looking at each; more need another direction first ..."""
+ROUNDING = 4 * float(np.finfo(np.float64).eps)
+"""Of y, v and their quotient."""
 EXTRA_DIRECTIONS = 3
 """... of which this many are tried."""
 WITNESSES = 8
@@ -163,29 +165,24 @@ def inside(regions: NDArray[np.int64], index: NDArray[np.int64]) -> NDArray[np.b
     return held
 
 
-def decode(
-    suspect: Suspect, keys: NDArray[np.uint64], most: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The single entries, and their errors, that alone would explain a suspect's y.
+def decode(suspect: Suspect, keys: NDArray[np.uint64], most: int) -> NDArray[np.int64]:
+    """The single entries that alone would explain a suspect's y.
 
-    Least squares of y on each column of V, weighted by the bars; an entry explains y if no
-    residual exceeds its bar. At most `most` + 1 are returned.
+    An entry j explains y if one size s is within every bar, |y_d - s v_dj| <= e_d, that is, if the
+    intervals (y_d -+ e_d) / v_dj have a point in common. At most `most` + 1 are returned.
     """
-    y, error = suspect.y, suspect.error
-    coarsest = float(np.max(error[np.isfinite(error)], initial=0.0)) or 1.0
-    # A bar of zero must not drown the others in rounding.
-    weight = (coarsest / np.maximum(error, 1e-6 * coarsest)) ** 2
-    indices, errors, count = [], [], 0
+    y, error = suspect.y[:, np.newaxis], suspect.error[:, np.newaxis]
+    indices, count = [], 0
     for index in entries_of(suspect.region):
         v = np.stack([hashing.direction(key, index) for key in keys])
-        size = (weight * y) @ v / (weight @ v**2)
-        fits = np.all(np.abs(y[:, np.newaxis] - size * v) <= error[:, np.newaxis], axis=0)
+        size, doubt = y / v, error / np.abs(v)
+        doubt += ROUNDING * np.abs(size)
+        fits = np.max(size - doubt, axis=0) <= np.min(size + doubt, axis=0)
         indices.append(index[fits])
-        errors.append(size[fits])
         count += int(fits.sum())
         if count > most:
             break
-    return np.concatenate(indices)[: most + 1], np.concatenate(errors)[: most + 1]
+    return np.concatenate(indices)[: most + 1]
 
 
 @dataclass
@@ -276,7 +273,7 @@ class _Search:
     def single(self, suspect: Suspect) -> bool:
         """Whether one entry explains a suspect and is confirmed; it is then found."""
         keys = self.keys
-        index, _ = decode(suspect, keys, 64 * CANDIDATES)
+        index = decode(suspect, keys, 64 * CANDIDATES)
         for extra in range(EXTRA_DIRECTIONS):
             if len(index) <= CANDIDATES:
                 break
@@ -286,7 +283,7 @@ class _Search:
             suspect = Suspect(
                 suspect.region, np.append(suspect.y, y), np.append(suspect.error, error)
             )
-            index, _ = decode(suspect, keys, 64 * CANDIDATES)
+            index = decode(suspect, keys, 64 * CANDIDATES)
         if not 0 < len(index) <= CANDIDATES:
             return False
         error, bar, wrong = self.look(index)

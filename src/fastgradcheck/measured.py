@@ -34,7 +34,11 @@ class Options:
 
 @dataclass
 class Measured:
-    """What has been measured so far; stages add to it, so that a stop loses nothing."""
+    """What has been measured so far; stages add to it, so that a stop loses nothing.
+
+    `jump` is the highest jump of J that was met, `stands` what was known of it when a component
+    was heard and stood.
+    """
 
     noise: Noise = field(default_factory=lambda: Noise(0.0, 0.0, "rounding"))
     steps: Steps | None = None
@@ -45,6 +49,7 @@ class Measured:
     throughout: set[int] = field(default_factory=set)
     incomplete: set[int] = field(default_factory=set)
     jump: float = 0.0
+    stands: dict[int, float] = field(default_factory=dict)
     still: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def keep(self, settled: list[Settled], gradient: NDArray[np.float64]) -> None:
