@@ -446,21 +446,26 @@ def _retried(
     coarse: NDArray[np.bool_],
     attempt: int,
 ) -> Draws:
-    """Measure the directions of coarse blocks again, and keep what has the smaller bar.
+    """Measure the coarsest directions of coarse blocks again, and keep what has the smaller bar.
 
     Where noise rules, the steps were too short: longer ones. Where roughness rules, the direction
-    crossed a kink: another direction, and shorter steps. It is chosen by how smooth J is along
-    it, never by y, so that the limits hold.
+    crossed a kink: another direction, and shorter steps, at once if all directions of a block are
+    rough, which kinks rarely do and truncation does. It is chosen by how smooth J is along it,
+    never by y, so that the limits hold.
     """
-    rows = np.flatnonzero(coarse[draws.which])
-    steps, keys = draws.steps[rows], draws.keys[rows]
-    rough = draws.error[rows] > ROUGH * NOISE_GAIN * NOISE_SIGMAS * prober.noise / steps
+    worst = np.zeros(len(regions))
+    np.maximum.at(worst, draws.which, draws.error)
+    rows = np.flatnonzero(coarse[draws.which] & ~(draws.error < worst[draws.which] / 2))
+    rough = draws.error > ROUGH * NOISE_GAIN * NOISE_SIGMAS * prober.noise / draws.steps
+    smooth = np.bincount(draws.which, ~rough, len(regions))
+    level = np.minimum(attempt - 1 + (smooth == 0), RETRIES - 1)[draws.which[rows]]
+    steps, keys, rough = draws.steps[rows], draws.keys[rows], rough[rows]
     fresh = np.array([hashing.key(int(key), attempt) for key in keys], np.uint64)
     # The second time a longer step is tried, the first one met a kink.
     keys = np.where(rough | (attempt > 1), fresh, keys)
     farthest = np.array([prober.farthest(region) for region in regions])[draws.which[rows]]
-    shorter, longer = steps / CLOSER[attempt - 1], np.fmin(WIDER * steps, farthest)
-    steps = np.where(rough, shorter, longer)
+    longer = np.fmin(WIDER * steps, farthest)
+    steps = np.where(rough, steps / np.array(CLOSER)[level], longer)
     y, error = prober(regions[draws.which[rows]], keys, steps)
     return draws.improved(rows, keys, steps, y, error)
 
