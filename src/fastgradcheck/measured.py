@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,8 +59,10 @@ class Measured:
 
     def excuse(self, b: int) -> None:
         """Nothing that was located in a block is wrong after all; what its directions see, is."""
-        if b in self.throughout or self.regions.get(b):
-            self.incomplete.add(b)
+        if b in self.screened:
+            if b in self.throughout or self.regions.get(b):
+                self.incomplete.add(b)
+            self.screened[b] = replace(self.screened[b], confirmed=False)
         self.throughout.discard(b)
         self.regions.pop(b, None)
 
