@@ -446,7 +446,7 @@ def _retried(
     coarse: NDArray[np.bool_],
     attempt: int,
 ) -> Draws:
-    """Measure the coarsest directions of coarse blocks again, and keep what has the smaller bar.
+    """Measure the coarse directions of coarse blocks again, and keep what has the smaller bar.
 
     Where noise rules, the steps were too short: longer ones. Where roughness rules, the direction
     crossed a kink: another direction, and shorter steps, at once if all directions of a block are
@@ -455,8 +455,9 @@ def _retried(
     """
     worst = np.zeros(len(regions))
     np.maximum.at(worst, draws.which, draws.error)
-    rows = np.flatnonzero(coarse[draws.which] & ~(draws.error < worst[draws.which] / 2))
     rough = draws.error > ROUGH * NOISE_GAIN * NOISE_SIGMAS * prober.noise / draws.steps
+    fine = ~rough & (draws.error < worst[draws.which] / 2)
+    rows = np.flatnonzero(coarse[draws.which] & ~fine)
     smooth = np.bincount(draws.which, ~rough, len(regions))
     level = np.minimum(attempt - 1 + (smooth == 0), RETRIES - 1)[draws.which[rows]]
     steps, keys, rough = draws.steps[rows], draws.keys[rows], rough[rows]
