@@ -139,19 +139,22 @@ def memory(key: str, name: str) -> float:
     peaks = Path("/proc/self/clear_refs")
     if peaks.exists():
         peaks.write_text("5")  # forgets the peak of the imports
-    before = _peak()
+    before = peak()
     peers.quietly(tool, problem)
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return (_peak() - before + children) / 1024
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return peak() - before + children
 
 
-def _peak() -> int:
-    """Peak resident memory in kB."""
+def peak() -> float:
+    """Peak resident memory of this process in MB.
+
+    Not from getrusage where it can be helped: of a child, that counts its parent's as well.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         lines = status.read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def side_by_side(key: str, rounds: int, tools: Sequence[Tool]) -> str:

@@ -28,6 +28,7 @@ from networks import NETWORKS, Overconfident  # noqa: E402
 from reference import classify  # noqa: E402
 
 THRESHOLD = 1e-7
+TITLES = ["right", "false alarms", "undecided", "wrong", "missed", "undecided"]
 SEEDS = range(10)
 SURE = range(60), (1.0, 2.0, 4.0)
 """Seeds and sizes of the overconfident networks ..."""
@@ -104,9 +105,6 @@ def stairs() -> str:
         name = f"above {least:g}" if most == np.inf else f"{least:g} to {most:g}"
         lines.append(row(name, inside))
     return tables.table(["smallest 1 - a", *TITLES], lines)
-
-
-TITLES = ["right", "false alarms", "undecided", "wrong", "missed", "undecided"]
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -302,11 +301,6 @@ def memory(kind: str) -> str:
     )
 
 
-def _peak() -> float:
-    """Peak resident memory so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def _wide_cost(W, X, y):
     return np.mean((np.sum(np.tanh(X @ W), axis=1) - y) ** 2)
 
@@ -328,10 +322,10 @@ def _memory_child(kind: str) -> None:
     W = rng.standard_normal(WIDE) / 100
     grad = gradient_of(W, X)
     cost(W, X, y)
-    before = _peak()
+    before = compare.peak()
     result = fgc.gradcheck(cost, grad, W, args=(X, y), strategy="screen", seed=0)
     assert result, str(result)
-    print(_peak() - before, (((os.cpu_count() or 1) + 4) * W.size * 8) / 2**20 + 50)
+    print(compare.peak() - before, (((os.cpu_count() or 1) + 4) * W.size * 8) / 2**20 + 50)
 
 
 def main() -> None:

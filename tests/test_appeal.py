@@ -26,6 +26,11 @@ def claim(share: float) -> Callable[[Any], Any]:
     return lambda t: np.cos(t) + share * (np.arange(t.size) == 0)
 
 
+def doubled(t: Any) -> Any:
+    """`claim` of the whole slope, with theta[2] off by a factor of two."""
+    return claim(1.0)(t) * (1 + (np.arange(t.size) == 2))
+
+
 @STRATEGIES
 @pytest.mark.parametrize("width", [1e-6, 1e-4, 1e-3, 5e-3])
 def test_the_slope_of_a_staircase_is_not_called_wrong(width, strategy):
@@ -103,9 +108,6 @@ def test_stairs_in_every_entry_are_no_false_alarm_of_the_block():
 
 @STRATEGIES
 def test_a_jump_elsewhere_does_not_excuse_a_fault(strategy):
-    def doubled(t):
-        return claim(1.0)(t) * (1 + (np.arange(t.size) == 2))
-
     result = fgc.gradcheck(stairs(1e-3), doubled, THETA, strategy=strategy, seed=1)
     assert result.verdict is Verdict.WRONG
     assert result.wrong == ("theta[2]",), str(result)
@@ -113,9 +115,6 @@ def test_a_jump_elsewhere_does_not_excuse_a_fault(strategy):
 
 @STRATEGIES
 def test_a_jump_elsewhere_excuses_nothing_where_bounds_leave_no_larger_steps(strategy):
-    def doubled(t):
-        return claim(1.0)(t) * (1 + (np.arange(t.size) == 2))
-
     narrow = np.array([1.0, 1.0, 1e-2, 1.0])
     bounds = (THETA - narrow, THETA + narrow)
     options = {"strategy": strategy, "bounds": bounds, "seed": 1}

@@ -84,13 +84,11 @@ class _Hearing:
         """Hear these in order, keep what speaks for them, and tell whether that excuses all."""
         into, all_of_them = self.into, True
         for row, i in enumerate(accused.index.tolist()):
-            if into.stands.get(i) == into.jump:
-                excused = None
-            else:
+            if into.stands.get(i) != into.jump:
                 excused = self.hear(i, accused.analytic[row], accused.numeric[row])
-            if excused is not None:
-                into.keep([excused], gradient)
-                continue
+                if excused is not None:
+                    into.keep([excused], gradient)
+                    continue
             into.stands[i] = into.jump
             all_of_them = False
             if not into.jump:

@@ -30,14 +30,11 @@ from fastgradcheck.ladder import UNSETTLED
 from fastgradcheck.parameters import Block
 from fastgradcheck.problem import Problem
 from fastgradcheck.result import BlockResult, Resolution, Verdict
-from fastgradcheck.screen import Screened
+from fastgradcheck.screen import BEYOND_DOUBT, Screened
 
 BLOCK_LIMIT = 1e-2
 """No block may be known worse than this, however small its part in the whole."""
 ROUNDING_UNITS = 8.0
-BEYOND_DOUBT = 3.0
-"""Only discrepancies of so many bars prove anything about a norm: one bar in a thousand misses,
-and the threshold is so low that a single miss would exceed it."""
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,8 @@ BLOCK_WANTED = 5e-3
 HIDDEN_BELOW = float(1.5 * np.sqrt(2 * np.log(2 / 1e-9)))
 """|y| exceeds this many ||r|| with probability 1e-9 only (Hoeffding, entries below 3/2)."""
 BEYOND_DOUBT = 3.0
-"""Only a y of so many bars proves anything."""
+"""Only what is so many bars large proves anything about a norm: one bar in a thousand misses, and
+the threshold is so low that a single miss would exceed it."""
 SECOND_MOMENT = 13 / 12
 """E v_i^2 for U[1/2, 3/2)."""
 LARGEST = 1.5
