@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from networks import Overconfident
 
 import fastgradcheck as fgc
 from fastgradcheck.result import Verdict
+from tests.cases.networks import Overconfident
 
 THETA = np.array([0.3003731, -0.7, 1.1, 0.6])
 STRATEGIES = pytest.mark.parametrize("strategy", ["components", "screen"])

@@ -11,11 +11,11 @@ from functools import cache
 
 import numpy as np
 import pytest
-from oracle_functions import CASES, Case, Posed
-from reference import classify, derivative
 
 import fastgradcheck as fgc
 from fastgradcheck import Verdict
+from tests.cases.oracle import CASES, Case, Posed
+from tests.cases.reference import classify, derivative
 
 SCALES = ((1.0, 1.0), (1e-9, 1.0), (1e9, 1.0), (1.0, 1e-9), (1.0, 1e9), (1e9, 1e-9))
 """(a, s) of ``a * f(theta / s)``."""

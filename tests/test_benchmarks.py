@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import bench_check, bench_cold, cold, compare, numpy_problems, peers, timing
+from benchmarks import bench_check, bench_cold, cold, numpy_problems, timing
 from benchmarks.problems import PROBLEMS, Problem
+from studies import compare, peers
 
 RUN = re.compile(r"(time|track|peakmem|timeraw)_")
 SMALLEST = {"problem": "recurrent", "threads": 1}

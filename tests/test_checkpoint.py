@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.kill_and_resume import evaluated, finish, kill_once, start
 from fastgradcheck import CheckpointError, GradcheckInputError, check_points, gradcheck
 from fastgradcheck import checkpoint as checkpoints
 from fastgradcheck.errors import CostEvaluationError
+from studies.kill_and_resume import evaluated, finish, kill_once, start
 
 THETA = {"w": np.linspace(1.0, 2.0, 40), "b": np.linspace(-1.0, 1.0, 3)}
 X = np.cos(np.arange(120.0)).reshape(3, 40)

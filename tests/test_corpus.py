@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import corpus
 import numpy as np
 import pytest
-from faults import FAULTS, error, subject
-from networks import NETWORKS
-from reference import Classification, classify
 
 import fastgradcheck as fgc
 from fastgradcheck import Verdict
+from tests.cases import corpus
+from tests.cases.faults import FAULTS, error, subject
+from tests.cases.networks import NETWORKS
+from tests.cases.reference import Classification, classify
 
 THRESHOLD = 1e-7
 UNDECIDED_SHARE = 0.05

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import documents
 import numpy as np
 import pytest
 
-from benchmarks import tables
+from studies import tables
+from tests.cases import documents
 
 README = documents.ROOT / "README.md"
 DOCS = documents.ROOT / "docs"

@@ -12,7 +12,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from report_results import (
+
+from fastgradcheck.problem import Finding
+from fastgradcheck.report import html, pictures, svg
+from fastgradcheck.report.html import fragment, to_html
+from fastgradcheck.result import Sweep
+from tests.cases.results import (
     SKIPPED,
     UNDECIDED,
     WRONG,
@@ -22,11 +27,6 @@ from report_results import (
     make_result,
     make_wrong,
 )
-
-from fastgradcheck.problem import Finding
-from fastgradcheck.report import html, pictures, svg
-from fastgradcheck.report.html import fragment, to_html
-from fastgradcheck.result import Sweep
 
 VOID = {"meta", "link", "br", "img"}
 

@@ -8,7 +8,11 @@ import math
 
 import numpy as np
 import pytest
-from report_results import (
+
+from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.report.json import from_json, to_dict, to_json
+from fastgradcheck.result import GradcheckResult, Resolution
+from tests.cases.results import (
     UNDECIDED,
     make_block,
     make_components,
@@ -16,10 +20,6 @@ from report_results import (
     make_result,
     make_wrong,
 )
-
-from fastgradcheck.errors import GradcheckInputError
-from fastgradcheck.report.json import from_json, to_dict, to_json
-from fastgradcheck.result import GradcheckResult, Resolution
 
 
 def same(a: object, b: object) -> bool:

@@ -11,13 +11,13 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
-from report_results import WRONG, make_block, make_components, make_result, make_wrong
 
 from fastgradcheck.errors import GradcheckInputError
 from fastgradcheck.parameters import describe
 from fastgradcheck.problem import Objective, Problem
 from fastgradcheck.report.plots import plot
 from fastgradcheck.result import GradcheckResult
+from tests.cases.results import WRONG, make_block, make_components, make_result, make_wrong
 
 mpl.use("agg")
 from matplotlib import pyplot

@@ -8,7 +8,13 @@ import time
 
 import numpy as np
 import pytest
-from report_results import (
+from rich.console import Console
+
+from fastgradcheck.problem import Finding
+from fastgradcheck.report import content
+from fastgradcheck.report.text import render, show
+from fastgradcheck.result import Resolution
+from tests.cases.results import (
     AGREES,
     SKIPPED,
     UNDECIDED,
@@ -19,12 +25,6 @@ from report_results import (
     make_result,
     make_wrong,
 )
-from rich.console import Console
-
-from fastgradcheck.problem import Finding
-from fastgradcheck.report import content
-from fastgradcheck.report.text import render, show
-from fastgradcheck.result import Resolution
 
 
 def unwrapped(text: str) -> str:

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faults import Subject, subject
-from networks import Network
 from scipy import stats
 
 import fastgradcheck as fgc
@@ -39,6 +37,8 @@ from fastgradcheck.screen import (
     screen,
     within,
 )
+from tests.cases.faults import Subject, subject
+from tests.cases.networks import Network
 
 Array = np.ndarray[Any, Any]
 NETWORK = Network((12, 20, 14, 5))

@@ -1,6 +1,6 @@
 """fastgradcheck beside its peers, on this machine, written into docs/performance.md.
 
-``python -m benchmarks.compare`` measures everything and takes a quarter of an hour; with the names
+``python -m studies.compare`` measures everything and takes a quarter of an hour; with the names
 of sections, only these. Tools take turns, a round at a time, so that other work on the machine
 meets all of them; a table gives medians over the rounds. torch and jax take part if installed.
 """
@@ -24,10 +24,11 @@ from pathlib import Path
 import numpy as np
 from joblib.externals.loky import get_reusable_executor
 
-from benchmarks import cold, numpy_problems, peers, problems, tables, timing
-from benchmarks.peers import Answer, Tool
+from benchmarks import cold, numpy_problems, problems, timing
 from benchmarks.problems import Problem
 from fastgradcheck.engines.blas import one_blas_thread
+from studies import peers, tables
+from studies.peers import Answer, Tool
 
 PAGE = tables.ROOT / "docs" / "performance.md"
 PATIENCE = 20.0
@@ -122,7 +123,7 @@ def in_turns(rows: Sequence[Row], problem: Problem, rounds: int) -> None:
 def megabytes(key: str, tool: Tool) -> str:
     """Peak memory that a check adds in a new process, its workers included."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.compare", "--memory", key, tool.name],
+        [sys.executable, "-m", "studies.compare", "--memory", key, tool.name],
         capture_output=True,
         text=True,
     )

@@ -1,10 +1,10 @@
 """False alarms, misses and undecided checks, for the documentation.
 
-``python -m benchmarks.corpus`` from the checkout's root, with the extra ``test`` (and umap-learn,
+``python -m studies.corpus`` from the checkout's root, with the extra ``test`` (and umap-learn,
 if its gradients are to be among them); some minutes. Released gradients are those of
-``tests/corpus.py``: which of them are right is decided by a reference of its own
-(``tests/reference.py``). Networks, and faults planted into their gradients, are those of
-``tests/networks.py`` and ``tests/faults.py``.
+``tests/cases/corpus.py``: which of them are right is decided by a reference of its own
+(``tests/cases/reference.py``). Networks, and faults planted into their gradients, are those of
+``tests/cases/networks.py`` and ``tests/faults.py``.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ from typing import Any
 import numpy as np
 
 import fastgradcheck as fgc
-from benchmarks import tables
 from fastgradcheck import Verdict
-
-tables.with_tests()
-import corpus as released  # noqa: E402  (tests/ is found only now)
-from faults import FAULTS, error, subject  # noqa: E402
-from networks import NETWORKS, Overconfident  # noqa: E402
-from reference import classify  # noqa: E402
+from studies import tables
+from tests.cases import corpus as released
+from tests.cases.faults import FAULTS, error, subject
+from tests.cases.networks import NETWORKS, Overconfident
+from tests.cases.reference import classify
 
 THRESHOLD = 1e-7
 TITLES = ["right", "false alarms", "undecided", "wrong", "missed", "undecided"]

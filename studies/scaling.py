@@ -1,6 +1,6 @@
 """The cost model of docs/scaling.md against measurement: 1, 2 and 4 local workers.
 
-``python -m benchmarks.scaling`` prints a line per way of running and number of workers. The cost
+``python -m studies.scaling`` prints a line per way of running and number of workers. The cost
 waits instead of computing, so that workers do not compete for the cores of this machine: what is
 measured is what the package adds.
 """

@@ -12,8 +12,8 @@ In a document, from its top to its end,
 - ``<!-- needs: torch -->`` above a block passes over it where that package is not installed, and
   ``<!-- not run: why -->`` everywhere.
 
-``python tests/documents.py`` runs all of them and writes down what they print now, and
-``python tests/documents.py README.md`` one.
+``python -m tests.cases.documents`` runs all of them and writes down what they print now, and
+``python -m tests.cases.documents README.md`` one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 _FENCE = re.compile(
     r"(?:^<!-- (?:needs: (?P<needs>\w+)|not run: (?P<why>[^\n]+)) -->\n+)?"
     r'^```(?P<language>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<text>.*?)^```$'

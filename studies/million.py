@@ -1,7 +1,7 @@
 """A network of a million parameters, all of them covered: evaluations, exactness, time, memory.
 
-    python -m benchmarks.million                # writes docs/performance.md, half an hour
-    python -m benchmarks.million --share 0.05   # a twentieth of it, printed only
+    python -m studies.million                # writes docs/performance.md, half an hour
+    python -m studies.million --share 0.05   # a twentieth of it, printed only
 
 784-1000-256-10, n = 1,043,826, batch of 32, float64, cross entropy. A wrong entry is off by 1e-3 of
 the larger of its own size and the median of all. The time is set against the evaluations, each at
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 import fastgradcheck as fgc
-from benchmarks import compare, tables
+from studies import compare, tables
 
 Array = NDArray[np.float64]
 
@@ -292,7 +292,7 @@ def networks() -> Iterator[Network]:
 
 def memory(kind: str) -> str:
     """Peak memory of a check of ten million parameters beyond the user's own, told by a child."""
-    command = [sys.executable, "-m", "benchmarks.million", "--memory-child", kind]
+    command = [sys.executable, "-m", "studies.million", "--memory-child", kind]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     beyond, allowed = (float(number) for number in told)
     return (

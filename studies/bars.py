@@ -1,7 +1,7 @@
 """Do error bars hold the truth? Measured against exact derivatives, for the documentation.
 
-``python -m benchmarks.bars`` from the checkout's root; some minutes. The functions and their
-derivatives (mpmath, 120 digits) are those of ``tests/oracle_functions.py``. A bar that holds says
+``python -m studies.bars`` from the checkout's root; some minutes. The functions and their
+derivatives (mpmath, 120 digits) are those of ``tests/cases/oracle.py``. A bar that holds says
 little if it is huge: the last column is the median of bar over true error.
 """
 
@@ -14,10 +14,8 @@ from typing import Any
 import numpy as np
 
 import fastgradcheck as fgc
-from benchmarks import tables
-
-tables.with_tests()
-from oracle_functions import CASES, Posed  # noqa: E402  (tests/ is found only now)
+from studies import tables
+from tests.cases.oracle import CASES, Posed
 
 SCALES = ((1.0, 1.0), (1e-9, 1.0), (1e9, 1.0), (1.0, 1e-9), (1.0, 1e9), (1e9, 1e-9))
 """(a, s) of ``a * f(theta / s)``."""

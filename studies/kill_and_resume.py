@@ -1,6 +1,6 @@
 """Fault injection: kill -9 a checkpointed check at random moments, resume it, compare.
 
-``python -m benchmarks.kill_and_resume --kills 20`` runs one check without any fault, then as many
+``python -m studies.kill_and_resume --kills 20`` runs one check without any fault, then as many
 again that are killed once each, at a moment drawn from the whole run, and started anew. Every
 evaluation of J is counted outside the process, so that what a kill costs is measured and not
 believed. The exit status is 1 if any resumed result differs in one bit, or if more evaluations
@@ -79,7 +79,7 @@ def start(folder: Path, size: tuple[int, int]) -> subprocess.Popen[bytes]:
     counter = folder / "evaluations.bin"
     if not counter.exists():
         counter.write_bytes(bytes(8))
-    module = [sys.executable, "-m", "benchmarks.kill_and_resume"]
+    module = [sys.executable, "-m", "studies.kill_and_resume"]
     sizes = [str(number) for number in size]
     return subprocess.Popen([*module, "--child", str(folder), "--size", *sizes])
 

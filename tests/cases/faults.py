@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from networks import FLAWS, Array, Network, Parameters
+
+from tests.cases.networks import FLAWS, Array, Network, Parameters
 
 Fault = Callable[["Subject", np.random.Generator], Parameters]
 

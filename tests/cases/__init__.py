@@ -1,0 +1,1 @@
+"""Networks, faults, released gradients and oracles that the tests and studies share."""
