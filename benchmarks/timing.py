@@ -12,12 +12,13 @@ import numpy as np
 from numba import njit
 
 from benchmarks.problems import Array, Problem
-from fastgradcheck.engines import is_jitted, open_engine
-from fastgradcheck.engines.blas import one_blas_thread
-from fastgradcheck.parameters import describe
-from fastgradcheck.plans import Stencils
-from fastgradcheck.problem import Objective
-from fastgradcheck.schemes import CENTRAL
+from fastgradcheck.differences.schemes import CENTRAL
+from fastgradcheck.evaluation.choice import open_engine
+from fastgradcheck.evaluation.engines.blas import one_blas_thread
+from fastgradcheck.evaluation.plans import Stencils
+from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.problem import Objective
+from fastgradcheck.problem.value import is_jitted
 
 
 def seconds(run: Callable[[], object]) -> float:

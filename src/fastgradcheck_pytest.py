@@ -100,10 +100,9 @@ class Gradcheck:
         """Check, and raise ``fastgradcheck.GradcheckError`` unless the gradient agrees."""
         __tracebackhide__ = True
         from fastgradcheck.check import gradcheck
-        from fastgradcheck.errors import GradcheckError
+        from fastgradcheck.cli.tracebacks import user_frames
         from fastgradcheck.report.text import render
-        from fastgradcheck.testing import require
-        from fastgradcheck.tracebacks import user_frames
+        from fastgradcheck.testing import GradcheckError, require
 
         try:
             result = gradcheck(cost, grad, theta, **{**self._defaults(), **options})

@@ -26,7 +26,7 @@ from joblib.externals.loky import get_reusable_executor
 
 from benchmarks import cold, numpy_problems, problems, timing
 from benchmarks.problems import Problem
-from fastgradcheck.engines.blas import one_blas_thread
+from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from studies import peers, tables
 from studies.peers import Answer, Tool
 
@@ -409,7 +409,7 @@ def machine() -> str:
     """Where and with what the figures were taken."""
     import numba
 
-    from fastgradcheck.doctor import usable_cores
+    from fastgradcheck.cli.doctor import usable_cores
 
     model = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")

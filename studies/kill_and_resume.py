@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from fastgradcheck import gradcheck
-from fastgradcheck.checkpoint import SAVE_SECONDS
+from fastgradcheck.evaluation.checkpoint import SAVE_SECONDS
 
 SLACK_SECONDS = 0.5
 """Of evaluating that a kill may cost besides `SAVE_SECONDS`: the chunk in flight, and writing."""

@@ -19,7 +19,7 @@ import numpy as np
 import fastgradcheck as fgc
 from benchmarks import timing
 from benchmarks.problems import Array, Problem
-from fastgradcheck.engines.blas import one_blas_thread
+from fastgradcheck.evaluation.engines.blas import one_blas_thread
 
 THRESHOLD = 1e-7
 """On the relative difference, where a tool leaves the verdict to its user: the usual choice."""

@@ -16,10 +16,11 @@ import joblib
 import numpy as np
 from distributed import Client, LocalCluster
 
-from fastgradcheck.engines.python import CHUNK_SECONDS, PythonEngine
-from fastgradcheck.parameters import describe
-from fastgradcheck.plans import Stencils
-from fastgradcheck.problem import Objective
+from fastgradcheck.evaluation.choice import open_engine
+from fastgradcheck.evaluation.parallel import CHUNK_SECONDS
+from fastgradcheck.evaluation.plans import Stencils
+from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.problem import Objective
 
 SECONDS = 0.005
 ROWS = 1200
@@ -60,9 +61,8 @@ def measure(way: str, workers: int) -> float:
     plan = Stencils(np.arange(ROWS), theta[:, None] + np.array([1e-5, -1e-5]))
     place = cluster(workers) if way == "dask" else contextlib.nullcontext()
     with place:
-        engine = PythonEngine(
-            Objective(cost, (), describe(theta), theta), None if way == "dask" else workers
-        )
+        objective = Objective(cost, (), describe(theta), theta)
+        engine = open_engine(objective, "python", None if way == "dask" else workers)
         engine.value(theta)
         for _ in engine.evaluate(plan.rows(slice(0, 100 * workers))):
             pass

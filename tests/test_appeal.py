@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastgradcheck as fgc
-from fastgradcheck.result import Verdict
+from fastgradcheck.verdict.verdict import Verdict
 from tests.cases.networks import Overconfident
 
 THETA = np.array([0.3003731, -0.7, 1.1, 0.6])

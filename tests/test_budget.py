@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastgradcheck import GradcheckInputError, Verdict, gradcheck
-from fastgradcheck.budget import Budget, budget_of
+from fastgradcheck.evaluation.budget import Budget, budget_of
 
 
 class Clock:

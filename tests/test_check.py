@@ -18,7 +18,8 @@ import pytest
 
 import fastgradcheck as fgc
 from fastgradcheck import Verdict
-from fastgradcheck.errors import CostEvaluationError, GradcheckError
+from fastgradcheck.errors import CostEvaluationError
+from fastgradcheck.testing import GradcheckError
 
 RNG = np.random.default_rng(0)
 THETA = RNG.normal(size=12)

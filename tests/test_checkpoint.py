@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from fastgradcheck import CheckpointError, GradcheckInputError, check_points, gradcheck
-from fastgradcheck import checkpoint as checkpoints
 from fastgradcheck.errors import CostEvaluationError
+from fastgradcheck.evaluation import checkpoint as checkpoints
+from fastgradcheck.problem import nests
 from studies.kill_and_resume import evaluated, finish, kill_once, start
 
 THETA = {"w": np.linspace(1.0, 2.0, 40), "b": np.linspace(-1.0, 1.0, 3)}
@@ -165,7 +166,7 @@ def test_a_checkpoint_of_another_check_is_refused_with_what_differs(
 def test_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "run.npz"
     check(path)
-    monkeypatch.setattr("fastgradcheck.__version__", "9.9")
+    monkeypatch.setattr("fastgradcheck.evaluation.checkpoint.__version__", "9.9")
     with pytest.raises(CheckpointError, match=r"version \(.* there, 9\.9 here\)"):
         check(path)
 
@@ -332,7 +333,7 @@ def test_every_point_has_a_checkpoint_of_its_own(tmp_path: Path) -> None:
 
 def test_what_args_hold_is_told_apart() -> None:
     texts = [
-        checkpoints._hex(checkpoints._parts(args))
+        nests.hexdigest(nests.bytes_of(args))
         for args in (
             (1, 2),
             (12,),

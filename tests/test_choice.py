@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import threading
+
 import numba
 import numpy as np
 import pytest
 
-from fastgradcheck.engines import choice, open_engine, workers
-from fastgradcheck.engines.choice import faster
-from fastgradcheck.parameters import describe
-from fastgradcheck.problem import Objective
+import fastgradcheck as fgc
+from fastgradcheck.evaluation import choice
+from fastgradcheck.evaluation.choice import faster, open_engine
+from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.problem import Objective
 
 THETA = np.linspace(0.5, 1.5, 50)
 
@@ -29,11 +33,6 @@ def looped(theta):
 
 def plain(theta):
     return float(np.tanh(theta).sum())
-
-
-@pytest.fixture(autouse=True)
-def no_workers_yet(monkeypatch):
-    monkeypatch.setattr(workers, "are_running", lambda n_jobs: False)
 
 
 def opened(cost, n_jobs=None):
@@ -73,53 +72,49 @@ def test_a_python_function_with_another_value_is_not_taken(monkeypatch):
     assert choice._timed(objective, plain(THETA), 1.0) > 0
 
 
-def test_a_python_cost_with_long_work_goes_to_workers(monkeypatch):
+def watched(monkeypatch):
+    """A cost that remembers the threads and processes that it was called in."""
+    seen = set()
+
+    def cost(theta):
+        seen.add((os.getpid(), threading.get_ident()))
+        return plain(theta)
+
     monkeypatch.setattr(choice.os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(choice, "_gain_of_threads", lambda objective, seconds: 1.0)
-    engine, (finding,) = chosen(plain, 0.1, 1000)
-    assert (engine.name, engine.n_jobs) == ("python", 4)
-    assert "processes on 4 cores" in finding.message
+    return cost, seen
 
 
-def test_workers_that_are_there_already_need_no_start(monkeypatch):
-    monkeypatch.setattr(choice.os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(choice, "_gain_of_threads", lambda objective, seconds: 1.0)
-    engine, _ = chosen(plain, 0.0015, 1000)
-    assert engine.n_jobs == 1
-    monkeypatch.setattr(workers, "are_running", lambda n_jobs: n_jobs == 2)
-    engine, (finding,) = chosen(plain, 0.0015, 1000)
-    assert engine.n_jobs == 2
-    assert "processes on 2 cores 0.75 s" in finding.message
-
-
-def test_threads_are_taken_where_the_cost_releases_the_lock(monkeypatch):
-    monkeypatch.setattr(choice.os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(choice, "_gain_of_threads", lambda objective, seconds: 1.8)
-    engine, (finding,) = chosen(plain, 0.002, 1000)
-    assert "4 threads" in finding.message
-    assert engine.name == "python"
-
-
-def test_a_python_cost_is_never_compiled_unasked_but_told_of_it(monkeypatch):
-    monkeypatch.setattr(choice.os, "cpu_count", lambda: 1)
-    engine, (finding,) = chosen(plain, 0.1, 1000)
+def test_a_python_cost_stays_in_its_thread_and_the_user_is_told_what_workers_would_give(
+    monkeypatch,
+):
+    cost, seen = watched(monkeypatch)
+    engine, (finding,) = chosen(cost, 0.1, 1000)
     assert (engine.name, engine.n_jobs) == ("python", 1)
+    assert seen == {(os.getpid(), threading.get_ident())}
+    assert finding.message.startswith(
+        "A Python cost runs on one core unless you ask for more: about 1e+02 s. n_jobs=4 would "
+        "take about 26 s with worker processes, their start included"
+    )
     assert 'numba.njit (engine="numba")' in finding.message
+
+
+def test_a_long_check_of_a_python_cost_never_leaves_its_thread(monkeypatch):
+    cost, seen = watched(monkeypatch)
+    monkeypatch.setattr(choice, "LONG", 0.0)
+    monkeypatch.setattr(choice, "START_OF_WORKERS", 0.0)
+    result = fgc.gradcheck(cost, lambda t: 1 - np.tanh(t) ** 2, THETA)
+    assert result
+    assert result.n_jobs == 1
+    assert seen == {(os.getpid(), threading.get_ident())}
+    assert [f.kind for f in result.findings] == ["engine"]
+
+
+def test_nothing_is_said_where_workers_would_gain_little(monkeypatch):
+    monkeypatch.setattr(choice.os, "cpu_count", lambda: 2)
+    assert chosen(plain, 0.0015, 1000)[1] == ()
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_the_users_number_of_workers_is_taken_as_it_is(n_jobs):
     engine, findings = chosen(plain, 0.1, 1000, n_jobs)
     assert (engine.n_jobs, findings) == (n_jobs, ())
-
-
-def test_threads_that_share_a_buffer_are_found_out():
-    buffer = np.empty_like(THETA)
-
-    def shared(theta):
-        for k in range(len(theta)):
-            buffer[k] = theta[k]
-        return float(sum(buffer))
-
-    objective = Objective(shared, (), describe(THETA), THETA)
-    assert choice._gain_of_threads(objective, 1e-5) == 1.0

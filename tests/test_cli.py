@@ -17,9 +17,11 @@ from pathlib import Path
 import pytest
 
 import fastgradcheck
-from fastgradcheck import check, cli, doctor
-from fastgradcheck.cli import main
-from fastgradcheck.doctor import Fact
+from fastgradcheck import check
+from fastgradcheck.cli import doctor
+from fastgradcheck.cli import main as cli
+from fastgradcheck.cli.doctor import Fact
+from fastgradcheck.cli.main import main
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 
@@ -191,7 +193,7 @@ class TestWhatIsChecked:
     def test_a_cached_njit_cost_in_a_file_whose_name_cannot_be_imported(self):
         write("my-model.py", NJIT)
         code = (
-            "from fastgradcheck.loading import load_subject\n"
+            "from fastgradcheck.cli.loading import load_subject\n"
             "subject = load_subject('my-model.py')\n"
             "subject.cost(subject.theta)\n"
             "print(sum(subject.cost.stats.cache_hits.values()))"
@@ -311,7 +313,7 @@ class TestOutput:
 
     def test_help_loads_neither_numpy_nor_numba(self):
         code = (
-            "import sys; from fastgradcheck.cli import main\n"
+            "import sys; from fastgradcheck.cli.main import main\n"
             "try: main(['check', '--help'])\n"
             "finally: assert not {'numpy', 'numba', 'rich'} & set(sys.modules)"
         )

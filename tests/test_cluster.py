@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from fastgradcheck import Progress, gradcheck
-from fastgradcheck.engines import open_engine, python
-from fastgradcheck.parameters import describe
-from fastgradcheck.plans import Directions, Stencils
-from fastgradcheck.problem import Objective
+from fastgradcheck.evaluation.choice import open_engine
+from fastgradcheck.evaluation.engines import python
+from fastgradcheck.evaluation.plans import Directions, Stencils
+from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.problem import Objective
 
 distributed = pytest.importorskip("distributed")
 

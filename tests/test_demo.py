@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fastgradcheck import demo
+from fastgradcheck.cli import demo
 from fastgradcheck.errors import GradcheckInputError
-from fastgradcheck.result import Verdict
+from fastgradcheck.verdict.verdict import Verdict
 
 pytestmark = pytest.mark.xdist_group("demo")  # one process compiles the network, once
 

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastgradcheck.diagnose import diagnose
-from fastgradcheck.parameters import describe
-from fastgradcheck.problem import Finding, Objective, Problem
-from fastgradcheck.result import COMPONENT, BlockResult, Verdict
+from fastgradcheck.diagnosis.diagnose import diagnose
+from fastgradcheck.problem.finding import Finding
+from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.problem import Objective, Problem
+from fastgradcheck.report.outcome import COMPONENT
+from fastgradcheck.verdict.verdict import BlockResult, Verdict
 
 BAR = 1e-9  # relative to the block's largest entry: what central differences reach
 M = 23

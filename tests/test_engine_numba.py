@@ -23,15 +23,15 @@ from numba.typed import List
 from threadpoolctl import threadpool_info
 
 import fastgradcheck
-from fastgradcheck.engines import kernels
-from fastgradcheck.engines import numba as engine_module
-from fastgradcheck.engines.adapt import adapt
-from fastgradcheck.engines.blas import one_blas_thread
-from fastgradcheck.engines.numba import NumbaEngine
 from fastgradcheck.errors import CostEvaluationError, GradcheckInputError, GradcheckTypeError
-from fastgradcheck.parameters import describe
-from fastgradcheck.plans import Directions, Plan, Stencils
-from fastgradcheck.problem import Objective
+from fastgradcheck.evaluation.engines import kernels
+from fastgradcheck.evaluation.engines import numba as engine_module
+from fastgradcheck.evaluation.engines.adapt import adapt
+from fastgradcheck.evaluation.engines.blas import one_blas_thread
+from fastgradcheck.evaluation.engines.numba import NumbaEngine
+from fastgradcheck.evaluation.plans import Directions, Plan, Stencils
+from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.problem import Objective
 
 SOURCES = Path(fastgradcheck.__path__[0]).parent
 THREADS = int(numba.config.NUMBA_NUM_THREADS)

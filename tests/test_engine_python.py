@@ -17,13 +17,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from fastgradcheck.engines import loop, python
-from fastgradcheck.engines.failure import complaint
-from fastgradcheck.engines.python import PythonEngine
 from fastgradcheck.errors import CostEvaluationError, GradcheckInputError
-from fastgradcheck.parameters import describe
-from fastgradcheck.plans import Directions, Plan, Stencils
-from fastgradcheck.problem import Objective
+from fastgradcheck.evaluation import hashing, parallel, plans
+from fastgradcheck.evaluation.choice import open_engine
+from fastgradcheck.evaluation.engines import python
+from fastgradcheck.evaluation.engines.python import PythonEngine
+from fastgradcheck.evaluation.plans import Directions, Plan, Stencils
+from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.problem import Objective
+from fastgradcheck.problem.value import complaint
 
 WORKERS = [
     pytest.param({}, id="serial"),
@@ -35,8 +37,9 @@ WORKERS = [
 @pytest.fixture
 def send(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send even the smallest plan to the workers, in many chunks."""
-    monkeypatch.setattr(python, "WORTH_SENDING_SECONDS", 0.0)
-    monkeypatch.setattr(python, "CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(parallel, "WORTH_SENDING_SECONDS", 0.0)
+    for module in (parallel, python):
+        monkeypatch.setattr(module, "CHUNK_SECONDS", 1e-9)
 
 
 def objective(cost: Any, theta: Any, *args: Any) -> Objective:
@@ -166,8 +169,10 @@ class TestValues:
         regions = np.array([[0, 120, 0, 1, 0, 120], [0, 4, 2, 9, 1, 3]] * 10)
         directions = Directions(regions, np.arange(20, dtype=np.uint64), np.full((20, 2), 0.1))
         for plan in (stencils(subject, 1e-5, -1e-5), directions):
-            whole = loop.Loop(subject, False).values(plan)
-            np.testing.assert_array_equal(collect(PythonEngine(subject, **workers), plan), whole)
+            whole = python.Loop(subject, False).values(plan)
+            np.testing.assert_array_equal(
+                collect(open_engine(subject, "python", **workers), plan), whole
+            )
 
     def test_an_empty_plan_yields_nothing(self):
         subject = objective(flat_cost, draw(3))
@@ -256,7 +261,7 @@ class TestDirections:
     @pytest.mark.parametrize("compiled", [False, True])
     @pytest.mark.parametrize("offsets", [(0.1, -0.1, 1e-7), (1e-20j,)])
     def test_points(self, dtype, scaled, compiled, offsets, monkeypatch):
-        monkeypatch.setattr(loop, "LARGE_REGION", 0 if compiled else 100)
+        monkeypatch.setattr(plans, "LARGE_REGION", 0 if compiled else 100)
         theta = draw(19).astype(dtype)
         subject = objective(flat_cost, theta)
         scale = np.linspace(0.5, 2.0, 19) if scaled else None
@@ -270,9 +275,9 @@ class TestDirections:
         np.testing.assert_array_equal(snapshot_of(subject, plan), expected)
 
     def test_large_regions_are_compiled_and_the_same_bit_for_bit(self, monkeypatch):
-        from fastgradcheck.engines import kernels
+        from fastgradcheck.evaluation.engines import kernels
 
-        n = loop.LARGE_REGION + 1
+        n = hashing.LARGE_REGION + 1
         subject = objective(flat_cost, draw(n))
         regions, keys = np.array([[0, n, 0, 1, 0, n]]), np.array([9], np.uint64)
         plan = Directions(regions, keys, np.array([[1e-4, -2e-4]]), np.linspace(1, 2, n))
@@ -280,7 +285,7 @@ class TestDirections:
         monkeypatch.setattr(kernels, "perturb", lambda *a: calls.append(perturb(*a)))
         compiled = snapshot_of(subject, plan)
         assert len(calls) == 2
-        monkeypatch.setattr(loop, "LARGE_REGION", n)
+        monkeypatch.setattr(plans, "LARGE_REGION", n)
         np.testing.assert_array_equal(compiled, snapshot_of(subject, plan))
         assert len(calls) == 2
 
@@ -305,7 +310,7 @@ class TestFailures:
                 raise ValueError("log of a negative number", 17)
             return float(np.sum(p["W1"]))
 
-        engine = PythonEngine(objective(cost, {"b": np.ones(2), "W1": start}), **workers)
+        engine = open_engine(objective(cost, {"b": np.ones(2), "W1": start}), "python", **workers)
         with pytest.raises(CostEvaluationError) as caught:
             collect(engine, stencils(engine.objective, 0.25, -0.125))
         assert str(caught.value) == (
@@ -323,7 +328,7 @@ class TestFailures:
         def cost(x):
             return 1.0 / float(x[2] == 0)
 
-        engine = PythonEngine(objective(cost, np.zeros(4)), n_jobs=2)
+        engine = open_engine(objective(cost, np.zeros(4)), "python", n_jobs=2)
         with pytest.raises(CostEvaluationError, match=r"ZeroDivisionError at theta\[2\] \+ 0\.5"):
             collect(engine, stencils(engine.objective, 0.5))
         with pytest.raises(CostEvaluationError) as caught:
@@ -338,7 +343,7 @@ class TestFailures:
                 raise Picky("one", "two")
             return 0.0
 
-        engine = PythonEngine(objective(cost, np.zeros(3)), n_jobs=2)
+        engine = open_engine(objective(cost, np.zeros(3)), "python", n_jobs=2)
         with pytest.raises(CostEvaluationError, match=r"raised Picky at theta\[1\]") as caught:
             collect(engine, stencils(engine.objective, 0.5))
         assert str(caught.value.__cause__) == "Picky: one and two"
@@ -382,9 +387,8 @@ class TestFailures:
         ids=str,
     )
     def test_values_that_are_no_scalars(self, value, text, workers, send):
-        engine = PythonEngine(
-            objective(lambda x: value if x[2] > 0 else 1.0, np.zeros(3)), **workers
-        )
+        subject = objective(lambda x: value if x[2] > 0 else 1.0, np.zeros(3))
+        engine = open_engine(subject, "python", **workers)
         with pytest.raises(CostEvaluationError, match=r"^at theta\[2\] \+ 0\.5, " + text) as caught:
             collect(engine, stencils(engine.objective, 0.5))
         assert caught.value.address == "theta[2]"
@@ -483,10 +487,10 @@ class TestPace:
         script = """
             import sys
             import numpy as np
-            from fastgradcheck.engines.python import PythonEngine
-            from fastgradcheck.parameters import describe
-            from fastgradcheck.plans import Directions, Stencils
-            from fastgradcheck.problem import Objective
+            from fastgradcheck.evaluation.engines.python import PythonEngine
+            from fastgradcheck.problem.parameters import describe
+            from fastgradcheck.evaluation.plans import Directions, Stencils
+            from fastgradcheck.problem.problem import Objective
             theta = np.zeros(5)
             engine = PythonEngine(Objective(lambda x: float(x.sum()), (), describe(theta), theta))
             region = np.array([[0, 5, 0, 1, 0, 5]])
@@ -516,26 +520,26 @@ class TestNumberOfWorkers:
         assert PythonEngine(objective(flat_cost, draw(2))).n_jobs == 1
 
     def test_as_asked(self):
-        assert PythonEngine(objective(flat_cost, draw(2)), n_jobs=3).n_jobs == 3
-        assert PythonEngine(objective(flat_cost, draw(2)), n_jobs=-1).n_jobs >= 1
+        assert open_engine(objective(flat_cost, draw(2)), "python", n_jobs=3).n_jobs == 3
+        assert open_engine(objective(flat_cost, draw(2)), "python", n_jobs=-1).n_jobs >= 1
 
     def test_as_configured_around(self):
         import joblib
 
         with joblib.parallel_config(backend="threading", n_jobs=2):
-            assert PythonEngine(objective(flat_cost, draw(2))).n_jobs == 2
-            assert PythonEngine(objective(flat_cost, draw(2)), n_jobs=1).n_jobs == 1
+            assert open_engine(objective(flat_cost, draw(2))).n_jobs == 2
+            assert open_engine(objective(flat_cost, draw(2)), "python", n_jobs=1).n_jobs == 1
 
     @pytest.mark.parametrize("n_jobs", [0, True, 1.5, "2"])
     def test_refused(self, n_jobs):
         with pytest.raises(GradcheckInputError, match="is not a number of workers"):
-            PythonEngine(objective(flat_cost, draw(2)), n_jobs=n_jobs)
+            open_engine(objective(flat_cost, draw(2)), "python", n_jobs=n_jobs)
 
     def test_tiny_work_stays_here(self):
         def cost(x):
             return float(os.getpid())
 
-        engine = PythonEngine(objective(cost, np.zeros(3)), n_jobs=2)
+        engine = open_engine(objective(cost, np.zeros(3)), "python", n_jobs=2)
         assert (collect(engine, stencils(engine.objective, 1.0)) == os.getpid()).all()
 
 
@@ -549,7 +553,7 @@ class TestWorkers:
 
         main, pid = threading.get_ident(), os.getpid()
         with joblib.parallel_config(backend="threading", n_jobs=2):
-            engine = PythonEngine(objective(cost, np.zeros(6)))
+            engine = open_engine(objective(cost, np.zeros(6)))
             values = collect(engine, stencils(engine.objective, 1.0))
         # The first row is measured here.
         assert values[:, 0].tolist() == [0.0] + [1.0] * 5
@@ -565,40 +569,16 @@ class TestWorkers:
 
         pid = os.getpid()
         X, scratch = np.ones(200_000), np.zeros(200_000)
-        engine = PythonEngine(objective(cost, np.zeros(6), X, scratch), n_jobs=2)
+        engine = open_engine(objective(cost, np.zeros(6), X, scratch), "python", n_jobs=2)
         values = collect(engine, stencils(engine.objective, 1.0))
         assert values[:, 0].tolist() == [1e6 + 1] + [11.0] * 5
-
-    def test_processes_that_stay_are_known_of(self):
-        script = """
-            import time
-            import numpy as np
-            from fastgradcheck.engines import workers
-            from fastgradcheck.engines.python import PythonEngine
-            from fastgradcheck.parameters import describe
-            from fastgradcheck.plans import Stencils
-            from fastgradcheck.problem import Objective
-
-            def cost(x):
-                time.sleep(0.05)
-                return 1.0
-
-            if __name__ == "__main__":
-                theta = np.zeros(8)
-                engine = PythonEngine(Objective(cost, (), describe(theta), theta), n_jobs=2)
-                index = np.arange(8)
-                print(workers.are_running(2))
-                list(engine.evaluate(Stencils(index, np.ones((8, 1)))))
-                print(workers.are_running(2), workers.are_running(3))
-        """
-        assert run_script(script).stdout.split() == ["False", "True", "False"]
 
     def test_an_early_close_is_silent_and_the_next_call_works(self, send):
         def cost(x):
             time.sleep(0.02)
             return float(x.sum())
 
-        engine = PythonEngine(objective(cost, np.zeros(40)), n_jobs=2)
+        engine = open_engine(objective(cost, np.zeros(40)), "python", n_jobs=2)
         engine.t_cost = 0.02
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -628,12 +608,12 @@ class TestWorkers:
             subject = objective(given, np.zeros(3), np.ones(3), lock)
             text = r"^args\[1\] cannot be sent to worker processes: it does not pickle \(TypeError"
         with pytest.raises(GradcheckInputError, match=text) as caught:
-            collect(PythonEngine(subject, n_jobs=2), stencils(subject, 1.0))
+            collect(open_engine(subject, "python", n_jobs=2), stencils(subject, 1.0))
         assert str(caught.value).endswith(
             "Create such an object inside the cost, or use n_jobs=1, or threads: "
             '`with joblib.parallel_config(backend="threading"): ...`.'
         )
-        engine = PythonEngine(subject, n_jobs=2, backend="threading")
+        engine = open_engine(subject, "python", n_jobs=2, backend="threading")
         assert (collect(engine, stencils(subject, 1.0)) == 1.0).all()
 
     def test_a_module_that_workers_cannot_import_is_named(self, send, monkeypatch):
@@ -642,7 +622,7 @@ class TestWorkers:
         module = types.ModuleType("only_in_this_process")
         exec("def cost(x):\n    return float(x.sum())", module.__dict__)
         monkeypatch.setitem(sys.modules, "only_in_this_process", module)
-        engine = PythonEngine(objective(module.cost, np.zeros(5)), n_jobs=2)
+        engine = open_engine(objective(module.cost, np.zeros(5)), "python", n_jobs=2)
         with pytest.raises(GradcheckInputError) as caught:
             collect(engine, stencils(engine.objective, 1.0))
         assert "cannot load what they were sent (ModuleNotFoundError: No module" in str(
@@ -668,7 +648,7 @@ class TestDeath:
 
     def test_a_dead_worker_is_told_and_its_rows_are_done_again(self, tmp_path, send):
         subject = self.subject(tmp_path / "died", always=False)
-        engine = PythonEngine(subject, n_jobs=2)
+        engine = open_engine(subject, "python", n_jobs=2)
         values = collect(engine, stencils(subject, 1.0, -1.0))
         np.testing.assert_array_equal(values, np.outer(np.arange(1, 13), [1, -1]))
         [finding] = engine.findings
@@ -680,7 +660,7 @@ class TestDeath:
 
     def test_a_second_death_ends_the_check(self, tmp_path, send):
         subject = self.subject(tmp_path / "died", always=True)
-        engine = PythonEngine(subject, n_jobs=2)
+        engine = open_engine(subject, "python", n_jobs=2)
         with pytest.raises(CostEvaluationError) as caught:
             collect(engine, stencils(subject, 1.0))
         text = str(caught.value)
@@ -698,16 +678,16 @@ def test_ctrl_c_stops_within_a_second_and_workers_keep_quiet(backend, delay):
         import os, signal, sys, threading, time
         import numpy as np
         import joblib
-        from fastgradcheck.engines.python import PythonEngine
-        from fastgradcheck.parameters import describe
-        from fastgradcheck.plans import Stencils
-        from fastgradcheck.problem import Objective
+        from fastgradcheck.evaluation.engines.python import PythonEngine
+        from fastgradcheck.problem.parameters import describe
+        from fastgradcheck.evaluation.plans import Stencils
+        from fastgradcheck.problem.problem import Objective
         def cost(x):
             time.sleep(0.05)
             return float(x.sum())
         theta = np.zeros(1000)
         objective = Objective(cost, (), describe(theta), theta)
-        engine = PythonEngine(objective, n_jobs=2, backend={backend})
+        engine = open_engine(objective, "python", n_jobs=2, backend={backend})
         engine.t_cost = 0.05
         def press():
             global pressed
@@ -739,10 +719,10 @@ def test_a_missing_main_guard_is_explained(tmp_path):
         textwrap.dedent("""
         import multiprocessing
         import numpy as np
-        from fastgradcheck.engines.python import PythonEngine
-        from fastgradcheck.parameters import describe
-        from fastgradcheck.plans import Stencils
-        from fastgradcheck.problem import Objective
+        from fastgradcheck.evaluation.engines.python import PythonEngine
+        from fastgradcheck.problem.parameters import describe
+        from fastgradcheck.evaluation.plans import Stencils
+        from fastgradcheck.problem.problem import Objective
         def cost(x):
             return float(x.sum())
         if multiprocessing.current_process().name == "MainProcess":
@@ -751,7 +731,7 @@ def test_a_missing_main_guard_is_explained(tmp_path):
             process.join()
         else:
             theta = np.zeros(3)
-            engine = PythonEngine(Objective(cost, (), describe(theta), theta), n_jobs=2)
+            engine = open_engine(Objective(cost, (), describe(theta), theta), "python", n_jobs=2)
             engine.t_cost = 1.0
             list(engine.evaluate(Stencils(np.arange(3), theta[:, None] + 1)))
         """)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from fastgradcheck import Verdict, check_points, gradcheck
-from fastgradcheck.interrupt import Interrupts
+from fastgradcheck.evaluation.interrupt import Interrupts
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 

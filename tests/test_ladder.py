@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastgradcheck import noise, steps
-from fastgradcheck.engines.python import PythonEngine
-from fastgradcheck.ladder import (
+from fastgradcheck.differences import noise, steps, sweep
+from fastgradcheck.differences.plateau import (
     KINK_HERE,
     KINK_LEFT,
     KINK_RIGHT,
     SMOOTH,
     UNSETTLED,
     Settled,
-    climb,
 )
-from fastgradcheck.parameters import describe
-from fastgradcheck.problem import Objective
-from fastgradcheck.stream import Stream
+from fastgradcheck.differences.sweep import climb
+from fastgradcheck.evaluation.engines.python import PythonEngine
+from fastgradcheck.evaluation.stream import Stream
+from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.problem import Objective
 
 EPS = float(np.finfo(np.float64).eps)
 DISTANCES = [sign * 10.0**-k for k in range(1, 17) for sign in (1, -1)]
@@ -37,11 +37,11 @@ def measured(cost: Callable[[Any], float], theta: Any, bounds: Any = None) -> li
     parameters = describe(theta)
     flat = parameters.flatten(theta)
     flat.flags.writeable = False
-    stream = Stream(PythonEngine(Objective(cost, (), parameters, flat), 1))
+    stream = Stream(PythonEngine(Objective(cost, (), parameters, flat)))
     value = float(cost(theta.copy()))
-    limits = None if bounds is None else steps.flat_bounds(bounds, flat, parameters)
+    limits = None if bounds is None else bounds.flat_bounds(bounds, flat, parameters)
     level = noise.measure(stream, value, 0, limits).level
-    largest = steps.FIRST_RUNG * steps.scales(flat, parameters)
+    largest = sweep.FIRST_RUNG * steps.scales(flat, parameters)
     return climb(stream, np.arange(theta.size), largest, value, level, limits)
 
 

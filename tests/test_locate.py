@@ -10,22 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastgradcheck.hashing import direction, key
-from fastgradcheck.locate import (
-    CAP,
+from fastgradcheck.evaluation.hashing import direction, key
+from fastgradcheck.problem.blocks import Block
+from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.region import (
     CHUNK,
-    WITNESSES,
-    Located,
     columns_of,
     entries_of,
     halves,
     inside,
-    locate,
     named,
     overlap,
     rows_of,
 )
-from fastgradcheck.parameters import Block, describe
+from fastgradcheck.search.locate import CAP, WITNESSES, Located, locate
 
 Array = np.ndarray[Any, Any]
 DIRECTIONS = 4

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastgradcheck import noise
-from fastgradcheck.engines.python import PythonEngine
-from fastgradcheck.noise import Noise, difference_table, ecnoise
-from fastgradcheck.parameters import describe
-from fastgradcheck.problem import Objective
-from fastgradcheck.stream import Stream
+from fastgradcheck.differences import noise
+from fastgradcheck.differences.noise import Noise, difference_table, ecnoise
+from fastgradcheck.evaluation.engines.python import PythonEngine
+from fastgradcheck.evaluation.stream import Stream
+from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.problem import Objective
 
 EPS = float(np.finfo(np.float64).eps)
 THETA = np.array([0.7, -1.3, 2.1, 0.4])
@@ -22,7 +22,7 @@ def measure(cost: Any, theta: Any = THETA, seed: int = 0, bounds: Any = None) ->
     parameters = describe(theta)
     flat = parameters.flatten(theta)
     flat.flags.writeable = False
-    stream = Stream(PythonEngine(Objective(cost, (), parameters, flat), 1))
+    stream = Stream(PythonEngine(Objective(cost, (), parameters, flat)))
     return noise.measure(stream, float(cost(flat.copy())), seed, bounds)
 
 

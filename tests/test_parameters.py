@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
-from fastgradcheck.parameters import Block, Flat, Leaf, Node, Parameters, describe
+from fastgradcheck.problem.blocks import Block
+from fastgradcheck.problem.parameters import Parameters, describe
+from fastgradcheck.problem.structure import Flat, Leaf, Node
 
 
 class Layer(NamedTuple):

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastgradcheck import GradcheckTypeError, Progress, gradcheck, progress
-from fastgradcheck.progress import Pace, describe, duration, showing
+from fastgradcheck import GradcheckTypeError, Progress, gradcheck
+from fastgradcheck.evaluation import progress
+from fastgradcheck.evaluation.progress import Pace, describe, duration, showing
 
 THETA = np.linspace(1.0, 2.0, 30)
 

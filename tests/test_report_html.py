@@ -13,10 +13,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from fastgradcheck.problem import Finding
+from fastgradcheck.problem.finding import Finding
 from fastgradcheck.report import html, pictures, svg
 from fastgradcheck.report.html import fragment, to_html
-from fastgradcheck.result import Sweep
+from fastgradcheck.report.outcome import Sweep
 from tests.cases.results import (
     SKIPPED,
     UNDECIDED,

@@ -11,7 +11,8 @@ import pytest
 
 from fastgradcheck.errors import GradcheckInputError
 from fastgradcheck.report.json import from_json, to_dict, to_json
-from fastgradcheck.result import GradcheckResult, Resolution
+from fastgradcheck.result import GradcheckResult
+from fastgradcheck.verdict.verdict import Resolution
 from tests.cases.results import (
     UNDECIDED,
     make_block,

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from fastgradcheck.errors import GradcheckInputError
-from fastgradcheck.parameters import describe
-from fastgradcheck.problem import Objective, Problem
+from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.problem import Objective, Problem
 from fastgradcheck.report.plots import plot
 from fastgradcheck.result import GradcheckResult
 from tests.cases.results import WRONG, make_block, make_components, make_result, make_wrong

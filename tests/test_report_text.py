@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fastgradcheck.problem import Finding
+from fastgradcheck.problem.finding import Finding
 from fastgradcheck.report import content
 from fastgradcheck.report.text import render, show
-from fastgradcheck.result import Resolution
+from fastgradcheck.verdict.verdict import Resolution
 from tests.cases.results import (
     AGREES,
     SKIPPED,

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
-from fastgradcheck.parameters import Parameters, describe
-from fastgradcheck.sampling import Sample, coverage, draw, limit
+from fastgradcheck.diagnosis.coverage import coverage, limit
+from fastgradcheck.problem.parameters import Parameters, describe
+from fastgradcheck.problem.sampling import Sample, draw
 
 shapes = st.lists(st.integers(1, 60), min_size=1, max_size=8)
 

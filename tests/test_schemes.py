@@ -10,8 +10,16 @@ import numpy as np
 import pytest
 
 import fastgradcheck as fgc
+from fastgradcheck.differences.schemes import (
+    CENTRAL,
+    CENTRAL4,
+    COMPLEX,
+    FORWARD,
+    SCHEMES,
+    Scheme,
+    scheme_named,
+)
 from fastgradcheck.errors import GradcheckInputError
-from fastgradcheck.schemes import CENTRAL, CENTRAL4, COMPLEX, FORWARD, SCHEMES, Scheme, scheme_named
 
 REAL = [FORWARD, CENTRAL, CENTRAL4]
 # t^(p+1) at 0 with h = 1: the quotient itself is the error, the derivative being zero.

@@ -15,28 +15,25 @@ import pytest
 from scipy import stats
 
 import fastgradcheck as fgc
-from fastgradcheck.engines import kernels
-from fastgradcheck.findings import unlocated
-from fastgradcheck.hashing import direction, key
-from fastgradcheck.measured import Measured
-from fastgradcheck.parameters import describe
-from fastgradcheck.plans import Directions, Plan
-from fastgradcheck.problem import Objective, Problem
-from fastgradcheck.result import Verdict
-from fastgradcheck.screen import (
+from fastgradcheck.diagnosis.findings import unlocated
+from fastgradcheck.differences.directions import OFFSETS, Prober, five_point
+from fastgradcheck.differences.screen import (
     CONFIDENCE,
     HIDDEN_BELOW,
-    OFFSETS,
     SECOND_MOMENT,
     Draws,
-    Prober,
     Screened,
-    five_point,
-    project,
-    region_of,
     screen,
-    within,
 )
+from fastgradcheck.evaluation.engines import kernels
+from fastgradcheck.evaluation.hashing import direction, key
+from fastgradcheck.evaluation.plans import Directions, Plan
+from fastgradcheck.evaluation.projection import project
+from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.problem import Objective, Problem
+from fastgradcheck.problem.region import region_of, within
+from fastgradcheck.search.measured import Measured
+from fastgradcheck.verdict.verdict import Verdict
 from tests.cases.faults import Subject, subject
 from tests.cases.networks import Network
 

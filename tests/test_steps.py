@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from fastgradcheck import noise, steps
-from fastgradcheck.engines.python import PythonEngine
+from fastgradcheck import options
+from fastgradcheck.differences import noise, steps, sweep
+from fastgradcheck.differences.schemes import CENTRAL, CENTRAL4, COMPLEX, FORWARD, Scheme
+from fastgradcheck.differences.steps import Steps
 from fastgradcheck.errors import GradcheckInputError
-from fastgradcheck.parameters import Parameters, describe
-from fastgradcheck.problem import Objective
-from fastgradcheck.schemes import CENTRAL, CENTRAL4, COMPLEX, FORWARD, Scheme
-from fastgradcheck.steps import Steps
-from fastgradcheck.stream import Stream
+from fastgradcheck.evaluation.engines.python import PythonEngine
+from fastgradcheck.evaluation.stream import Stream
+from fastgradcheck.problem import bounds
+from fastgradcheck.problem.parameters import Parameters, describe
+from fastgradcheck.problem.problem import Objective
 
 EPS = float(np.finfo(np.float64).eps)
 RNG = np.random.default_rng(0)
@@ -37,12 +39,12 @@ def calibrated(
     parameters = describe(theta)
     flat = parameters.flatten(theta)
     flat.flags.writeable = False
-    stream = Stream(PythonEngine(Objective(cost, (), parameters, flat), 1))
+    stream = Stream(PythonEngine(Objective(cost, (), parameters, flat)))
     value = float(cost(theta))
     level = noise.measure(stream, value, 0).level
     every = np.arange(parameters.size)
     index = steps.choose(np.ones(parameters.size), parameters, every, 0)
-    absolute = steps.user_epsilon(epsilon, parameters)
+    absolute = options.user_epsilon(epsilon, parameters)
     scale = steps.scales(flat, parameters)
     chosen = steps.calibrate(stream, parameters, index, scheme, absolute, value, level, None, scale)
     return chosen, stream, parameters, value
@@ -103,7 +105,7 @@ def test_epsilon_by_block() -> None:
     auto, mine = chosen.of(index, block)
     assert mine == 1e-3
     assert auto == calibrated()[0].of(index, block)[0]
-    assert np.isnan(steps.user_epsilon({"b": "auto"}, describe(THETA))).all()
+    assert np.isnan(options.user_epsilon({"b": "auto"}, describe(THETA))).all()
 
 
 def test_the_complex_step_has_no_truncation() -> None:
@@ -116,7 +118,7 @@ def test_the_complex_step_has_no_truncation() -> None:
 
 def test_a_line_gets_the_largest_step() -> None:
     chosen, _, _, _ = calibrated(cost=lambda t: float(t["W"].sum() + 2 * t["b"].sum()))
-    assert (chosen.relative == steps.FIRST_RUNG).all()
+    assert (chosen.relative == sweep.FIRST_RUNG).all()
 
 
 def test_kinks_do_not_shrink_the_step() -> None:
@@ -157,13 +159,13 @@ def test_choose_takes_the_largest_and_a_few_others() -> None:
 def test_an_epsilon_that_vanishes_is_refused_with_the_address() -> None:
     parameters = describe({"W": np.array([[1.0, 1e-3], [1e4, 0.0]])})
     flat = parameters.flatten({"W": np.array([[1.0, 1e-3], [1e4, 0.0]])})
-    steps.refuse_vanishing(flat, np.array([1e-11]), parameters)
+    options.refuse_vanishing(flat, np.array([1e-11]), parameters)
     with pytest.raises(
         GradcheckInputError,
         match=r"epsilon=1e-13 is too small for W\[1, 0\] = 10000: theta \+ epsilon is theta in "
         r"float64\. Use epsilon >= 0\.06, or epsilon=\"auto\"",
     ):
-        steps.refuse_vanishing(flat, np.array([1e-13]), parameters)
+        options.refuse_vanishing(flat, np.array([1e-13]), parameters)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +179,7 @@ def test_an_epsilon_that_vanishes_is_refused_with_the_address() -> None:
 )
 def test_bounds_in_every_form(bounds: Any) -> None:
     theta = np.array([1.0, -2.0, 5.0])
-    low, high = steps.flat_bounds(bounds, theta, describe(theta))
+    low, high = bounds.flat_bounds(bounds, theta, describe(theta))
     assert low.tolist() == [-2.0] * 3
     assert high.tolist() == [5.0] * 3
 
@@ -186,17 +188,17 @@ def test_bounds_of_a_nest() -> None:
     parameters = describe(THETA)
     low = {name: part - 1 for name, part in THETA.items()}
     flat = parameters.flatten(THETA)
-    found = steps.flat_bounds((low, np.inf), flat, parameters)
+    found = bounds.flat_bounds((low, np.inf), flat, parameters)
     assert found is not None
     np.testing.assert_array_equal(found[0], flat - 1)
     assert (found[1] == np.inf).all()
-    assert steps.flat_bounds(None, flat, parameters) is None
+    assert bounds.flat_bounds(None, flat, parameters) is None
     with pytest.raises(GradcheckInputError, match=r"W\[0, 0\] = .* lies outside its bounds"):
-        steps.flat_bounds((-np.inf, low), flat, parameters)
+        bounds.flat_bounds((-np.inf, low), flat, parameters)
     for bad, message in [
         (({"W": low["W"]}, 0.0), r"in bounds, theta lacks 'b'"),
         ((0.0, "high"), r"in bounds, theta is of type str"),
         ((-9.0, low["W"]), r"in bounds, theta is one array of shape \(6, 5\)"),
     ]:
         with pytest.raises(GradcheckInputError, match=message):
-            steps.flat_bounds(bad, flat, parameters)
+            bounds.flat_bounds(bad, flat, parameters)

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastgradcheck import stream as streams
-from fastgradcheck.budget import Budget
 from fastgradcheck.errors import CostEvaluationError
-from fastgradcheck.hashing import direction, key
-from fastgradcheck.parameters import describe
-from fastgradcheck.plans import Directions, Plan, Stencils
-from fastgradcheck.problem import Objective
-from fastgradcheck.stream import Progress, Record, Stopped, Stream
+from fastgradcheck.evaluation import stream as streams
+from fastgradcheck.evaluation.budget import Budget
+from fastgradcheck.evaluation.hashing import direction, key
+from fastgradcheck.evaluation.plans import Directions, Plan, Stencils
+from fastgradcheck.evaluation.stream import Progress, Record, Stopped, Stream
+from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.problem import Objective
 
 THETA = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
 

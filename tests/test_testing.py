@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from fastgradcheck.check import gradcheck
-from fastgradcheck.errors import GradcheckError, GradcheckInputError
-from fastgradcheck.problem import Finding
-from fastgradcheck.result import Verdict
-from fastgradcheck.testing import assert_gradcheck, require, stopped_by_hand
+from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.problem.finding import Finding
+from fastgradcheck.testing import GradcheckError, assert_gradcheck, require, stopped_by_hand
+from fastgradcheck.verdict.verdict import Verdict
 
 THETA = np.array([1.0, -2.0, 3.0])
 

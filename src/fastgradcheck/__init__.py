@@ -5,37 +5,37 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fastgradcheck.version import __version__
+
 if TYPE_CHECKING:
     from fastgradcheck.check import check_points, gradcheck
     from fastgradcheck.errors import (
         CheckpointError,
         CostEvaluationError,
-        GradcheckError,
         GradcheckInputError,
         GradcheckTypeError,
     )
+    from fastgradcheck.evaluation.stream import Progress
     from fastgradcheck.numeric import NumericalGradient, numerical_gradient
-    from fastgradcheck.problem import Finding
-    from fastgradcheck.result import BlockResult, GradcheckResult, Resolution, Verdict
-    from fastgradcheck.stream import Progress
-    from fastgradcheck.testing import assert_gradcheck
-
-__version__ = "0.1.0"
+    from fastgradcheck.problem.finding import Finding
+    from fastgradcheck.result import GradcheckResult
+    from fastgradcheck.testing import GradcheckError, assert_gradcheck
+    from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
 
 _HOMES = {
     "check": ("check_points", "gradcheck"),
     "errors": (
         "CheckpointError",
         "CostEvaluationError",
-        "GradcheckError",
         "GradcheckInputError",
         "GradcheckTypeError",
     ),
+    "evaluation.stream": ("Progress",),
     "numeric": ("NumericalGradient", "numerical_gradient"),
-    "problem": ("Finding",),
-    "result": ("BlockResult", "GradcheckResult", "Resolution", "Verdict"),
-    "stream": ("Progress",),
-    "testing": ("assert_gradcheck",),
+    "problem.finding": ("Finding",),
+    "result": ("GradcheckResult",),
+    "testing": ("GradcheckError", "assert_gradcheck"),
+    "verdict.verdict": ("BlockResult", "Resolution", "Verdict"),
 }
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -52,6 +52,7 @@ __all__ = [
     "Progress",
     "Resolution",
     "Verdict",
+    "__version__",
     "assert_gradcheck",
     "check_points",
     "gradcheck",

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from fastgradcheck.cli import main
+from fastgradcheck.cli.main import main
 
 sys.exit(main())

@@ -12,30 +12,25 @@ from typing import Any
 
 import numpy as np
 
-from fastgradcheck import checkpoint as checkpoints
-from fastgradcheck import guards, judge, noise, steps
-from fastgradcheck.appeal import appeal
-from fastgradcheck.assemble import assemble, skipped
-from fastgradcheck.budget import UNLIMITED, budget_of
-from fastgradcheck.checkpoint import Checkpoint
-from fastgradcheck.components import loop, refine
-from fastgradcheck.confirm import confirm, ladders
-from fastgradcheck.engines import open_engine, refuse_unknown
-from fastgradcheck.engines.base import Engine
-from fastgradcheck.engines.blas import one_blas_thread
-from fastgradcheck.engines.choice import faster
+from fastgradcheck.differences.schemes import Scheme
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
-from fastgradcheck.judge import Tolerances
-from fastgradcheck.ladder import Settled
-from fastgradcheck.measured import Measured, Options, evidence_of
-from fastgradcheck.options import callables, checked_seed, options_of
-from fastgradcheck.parameters import describe
-from fastgradcheck.problem import Objective, Problem
-from fastgradcheck.progress import showing
-from fastgradcheck.result import GradcheckResult
-from fastgradcheck.schemes import Scheme
-from fastgradcheck.search import search
-from fastgradcheck.stream import Stopped, Stream
+from fastgradcheck.evaluation import checkpoint
+from fastgradcheck.evaluation.budget import UNLIMITED, budget_of
+from fastgradcheck.evaluation.checkpoint import Checkpoint
+from fastgradcheck.evaluation.choice import faster, open_engine, refuse_unknown
+from fastgradcheck.evaluation.engines.base import Engine
+from fastgradcheck.evaluation.engines.blas import one_blas_thread
+from fastgradcheck.evaluation.progress import showing
+from fastgradcheck.evaluation.stream import Stopped, Stream
+from fastgradcheck.options import Options, checked_seed, options_of, refuse_vanishing
+from fastgradcheck.problem import gradient, guards
+from fastgradcheck.problem.gradient import callables
+from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.problem import Objective, Problem
+from fastgradcheck.result import GradcheckResult, assemble, skipped
+from fastgradcheck.search.measured import Measured
+from fastgradcheck.search.strategy import measure
+from fastgradcheck.verdict import tolerances
 
 MANY = 100
 """Evaluations that there must be time for, to try out other engines with a dozen."""
@@ -131,7 +126,7 @@ def gradcheck(
     -----
     The gradient is compared with ``gradapprox_i = (J(theta + h e_i) - J(theta - h e_i)) / 2h`` by
     ``||grad - gradapprox|| / (||grad|| + ||gradapprox||)``. Every numeric derivative carries an
-    error bar; `fastgradcheck.judge` says how they decide.
+    error bar; `fastgradcheck.verdict.rules` says how they decide.
 
     Examples
     --------
@@ -162,14 +157,14 @@ def gradcheck(
     cost, grad = callables(cost, grad)
     with one_blas_thread(), showing(progress) as listen:
         objective, found = guards.in_double(Objective(cost, args, parameters, flat))
-        steps.refuse_vanishing(objective.theta, options.absolute, parameters)
+        refuse_vanishing(objective.theta, options.absolute, parameters)
         running = open_engine(objective, engine, n_jobs)
         try:
             inspected = guards.inspect(running.objective, options.bounds)
             if inspected.serial:
                 running.close()
                 running = open_engine(objective, engine, n_jobs, serial=True)
-            claimed, eps, notes = guards.evaluate_gradient(grad, theta, args, parameters)
+            claimed, eps, notes = gradient.evaluate_gradient(grad, theta, args, parameters)
             work = len(options.sample.index) * len(options.scheme.offsets)
             reach = int(min(work, max(limit.left(), 0.0) / max(inspected.seconds, 1e-9)))
             if engine == "auto" and memory is None and not inspected.serial and reach >= MANY:
@@ -177,7 +172,7 @@ def gradcheck(
                 running, choice = faster(running, inspected.value, inspected.seconds, reach, n_jobs)
                 notes += choice
             problem = Problem(running.objective, claimed, eps, inspected.value)
-            tolerance = judge.tolerances(problem, threshold, rtol)
+            tolerance = tolerances.tolerances(problem, threshold, rtol)
             _refuse_scheme(options.scheme, running)
             found += inspected.findings + notes + guards.uninformative(problem)
             found += guards.slow(inspected.seconds, work, max(1, running.n_jobs))
@@ -189,7 +184,7 @@ def gradcheck(
                 stream.evaluations = inspected.evaluations
                 # Large steps may leave the cost's domain: that log(-1) is nan there is no news.
                 with contextlib.suppress(Stopped), np.errstate(all="ignore"):
-                    _measure(problem, options, tolerance, stream, measured)
+                    measure(problem, options, tolerance, stream, measured)
         finally:
             running.close()
     found += stream.findings + (memory.findings if memory is not None else ())
@@ -241,7 +236,7 @@ def check_points(
     results = {}
     path = options.pop("checkpoint", None)
     for name, theta in thetas.items():
-        own = None if path is None else checkpoints.path_for(path, name)
+        own = None if path is None else checkpoint.path_for(path, name)
         try:
             results[name] = gradcheck(cost, grad, theta, checkpoint=own, **options)
         except GradcheckInputError as error:
@@ -251,51 +246,9 @@ def check_points(
     return results
 
 
-def _measure(
-    problem: Problem, options: Options, tolerance: Tolerances, stream: Stream, into: Measured
-) -> None:
-    """Noise, steps, the loop over components, confirmation: in this order, into `into`."""
-    gradient, parameters = problem.gradient, problem.parameters
-    into.noise = noise.measure(stream, problem.value, options.seed, options.bounds)
-    scale = steps.scales(problem.theta, parameters)
-    if options.screens:
-        search(problem, options, tolerance, stream, scale, into)
-    chosen = steps.calibrate(
-        stream,
-        parameters,
-        steps.choose(gradient, parameters, options.sample.index, options.seed),
-        options.scheme,
-        options.absolute,
-        problem.value,
-        into.noise.level,
-        options.bounds,
-        scale,
-    )
-    into.steps = chosen
-    own = [s for s in chosen.calibrated if not chosen.by_user(parameters.block_index(s.index))]
-    into.keep(own, gradient)
-    loop(problem, options, tolerance, stream, chosen, into)
-    measure = ladders(stream, scale, problem.value, into.noise.level, options.bounds)
-
-    def keep(settled: list[Settled]) -> None:
-        into.keep(settled, gradient)
-
-    stream.wrong = 0
-    for b, evidence in enumerate(evidence_of(problem, into)):
-        if evidence.throughout:
-            continue
-        confirmed = confirm(evidence, measure, gradient, tolerance, keep)
-        stream.wrong += int(judge.wrong_components(confirmed, tolerance).sum())
-        if confirmed.throughout:
-            into.throughout.add(b)
-    appeal(problem, tolerance, stream, scale, options.bounds, into)
-    refine(problem, tolerance, chosen, measure, into)
-    appeal(problem, tolerance, stream, scale, options.bounds, into)
-
-
 def _identity(problem: Problem, options: Options, engine: Engine) -> dict[str, str]:
     """What a checkpoint must have in common with this check."""
-    return checkpoints.identity(
+    return checkpoint.identity(
         problem,
         scheme=options.scheme.name,
         engine=engine.name,

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from fastgradcheck.result import GradcheckResult
-
 
 class GradcheckInputError(ValueError):
     """The check cannot start: an argument is unusable.
@@ -45,20 +40,3 @@ class CostEvaluationError(RuntimeError):
 
     def __reduce__(self) -> tuple[type, tuple[str, str, float]]:
         return type(self), (str(self), self.address, self.step)
-
-
-class GradcheckError(AssertionError):
-    """Raised by `assert_gradcheck`: the gradient is wrong, or could not be decided.
-
-    Parameters
-    ----------
-    result : GradcheckResult
-        The check's result; the message is its report.
-    """
-
-    def __init__(self, result: GradcheckResult) -> None:
-        super().__init__(str(result))
-        self.result = result
-
-    def __reduce__(self) -> tuple[type, tuple[GradcheckResult]]:
-        return type(self), (self.result,)

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck import guards, noise, steps
-from fastgradcheck.engines import open_engine, refuse_unknown
-from fastgradcheck.engines.blas import one_blas_thread
-from fastgradcheck.evidence import of_ladders
-from fastgradcheck.ladder import climb
-from fastgradcheck.parameters import describe
-from fastgradcheck.problem import Objective
-from fastgradcheck.stream import Stream
+from fastgradcheck.differences import noise, steps, sweep
+from fastgradcheck.differences.components import of_ladders
+from fastgradcheck.differences.sweep import climb
+from fastgradcheck.evaluation.choice import open_engine, refuse_unknown
+from fastgradcheck.evaluation.engines.blas import one_blas_thread
+from fastgradcheck.evaluation.stream import Stream
+from fastgradcheck.problem import guards
+from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.problem import Objective
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +83,7 @@ def numerical_gradient(
     guards.refuse_uncallable(cost, args)
     parameters = describe(theta, layout)
     flat = parameters.flatten(theta)
-    limits = steps.flat_bounds(bounds, flat, parameters)
+    limits = bounds.flat_bounds(bounds, flat, parameters)
     with one_blas_thread():
         objective, _ = guards.in_double(Objective(cost, args, parameters, flat))
         inspected = guards.inspect(objective, limits)
@@ -92,7 +93,7 @@ def numerical_gradient(
             stream.evaluations = inspected.evaluations
             level = noise.measure(stream, inspected.value, seed, limits).level
             every = np.arange(parameters.size)
-            largest = steps.FIRST_RUNG * steps.scales(objective.theta, parameters)
+            largest = sweep.FIRST_RUNG * steps.scales(objective.theta, parameters)
             with np.errstate(all="ignore"):  # large steps may leave the cost's domain
                 settled = climb(stream, every, largest, inspected.value, level, limits, "gradient")
         finally:

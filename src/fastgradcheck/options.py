@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck import guards, sampling, steps
-from fastgradcheck.engines import is_jitted
+from fastgradcheck.differences.schemes import Scheme, scheme_named
 from fastgradcheck.errors import GradcheckInputError
-from fastgradcheck.measured import Options
-from fastgradcheck.parameters import Parameters
-from fastgradcheck.schemes import Scheme, scheme_named
+from fastgradcheck.problem import sampling
+from fastgradcheck.problem.bounds import Bounds, flat_bounds
+from fastgradcheck.problem.parameters import Parameters
+from fastgradcheck.problem.sampling import Sample
 
 STRATEGIES = ("auto", "components", "screen")
+
+
 EVERY_COMPONENT = 2000
 """Up to this size, strategy "auto" measures every component one by one ..."""
+
+
 SPOT_CHECK = 100
 """... and beyond it, it screens and spot-checks this many."""
+
+
 IN_BUDGET = 100_000
 """With a budget it screens first, and then measures components as long as there is time, up to
 this many."""
@@ -73,39 +79,16 @@ def options_of(
     if screens:
         # A direction on a single entry is that entry's own difference, at eight times the cost.
         drawn = drawn.including([block.start for block in parameters.blocks if block.size == 1])
-    absolute = steps.user_epsilon(epsilon, parameters)
+    absolute = user_epsilon(epsilon, parameters)
     return Options(
         scheme_named(scheme),
         strategy,
         drawn,
         screens,
         absolute,
-        steps.flat_bounds(bounds, theta, parameters),
+        flat_bounds(bounds, theta, parameters),
         seed,
     )
-
-
-def callables(cost: Any, grad: Any) -> tuple[Callable[..., Any], Any]:
-    """The cost and the gradient; apart from each other where ``grad=True``."""
-    if grad is not True:
-        return cost, grad
-    if is_jitted(cost):
-        from numba import njit
-
-        value = njit(lambda theta, *args: cost(theta, *args)[0])
-    else:
-        value = _First(cost)
-    return value, lambda theta, *args: guards.pair(cost(theta, *args))[1]
-
-
-@dataclass(frozen=True)
-class _First:
-    """The J of a cost that returns ``(J, grad)``; picklable if the cost is."""
-
-    cost: Callable[..., Any]
-
-    def __call__(self, theta: Any, *args: Any) -> Any:
-        return guards.pair(self.cost(theta, *args))[0]
 
 
 def checked_seed(seed: Any) -> int:
@@ -113,3 +96,83 @@ def checked_seed(seed: Any) -> int:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise GradcheckInputError(f"seed={seed!r} is not a seed; use a non-negative integer.")
     return int(seed)
+
+
+def user_epsilon(epsilon: Any, parameters: Parameters) -> NDArray[np.float64]:
+    """One absolute step per block from the argument ``epsilon``; nan for ``"auto"``.
+
+    Raises
+    ------
+    GradcheckInputError
+        If it is not positive and finite, or names an unknown block.
+    """
+    names = parameters.names
+    steps = np.full(len(names), np.nan)
+    if isinstance(epsilon, Mapping):
+        unknown = [name for name in epsilon if name not in names]
+        if unknown:
+            raise GradcheckInputError(
+                f"epsilon names the block {unknown[0]!r}, which theta does not have; "
+                f"its blocks are {', '.join(names)}."
+            )
+        for name, value in epsilon.items():
+            steps[names.index(name)] = _one_epsilon(value, f"epsilon[{name!r}]")
+    else:
+        steps[:] = _one_epsilon(epsilon, "epsilon")
+    return steps
+
+
+def _one_epsilon(value: Any, where: str) -> float:
+    if isinstance(value, str) and value == "auto":
+        return np.nan
+    number = (
+        float(value)
+        if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+        else np.nan
+    )
+    if not (np.isfinite(number) and number > 0):
+        raise GradcheckInputError(
+            f'{where}={value!r} is not a step: use "auto", or a positive number in '
+            "theta's units such as 1e-6."
+        )
+    return number
+
+
+def refuse_vanishing(
+    theta: NDArray[Any], absolute: NDArray[np.float64], parameters: Parameters
+) -> None:
+    """Refuse a user's epsilon that is lost beside some theta_i in floating point.
+
+    Raises
+    ------
+    GradcheckInputError
+        Naming the first such component.
+    """
+    for block, epsilon in zip(parameters.blocks, absolute, strict=True):
+        if np.isnan(epsilon):
+            continue
+        part = theta[block.slice]
+        step = theta.dtype.type(epsilon)
+        lost = np.flatnonzero((part + step == part) | (part - step == part))
+        if len(lost):
+            where = parameters.address(block.start + int(lost[0]))
+            value = float(part[lost[0]])
+            raise GradcheckInputError(
+                f"epsilon={epsilon:g} is too small for {where} = {value:g}: theta + epsilon is "
+                f"theta in {theta.dtype}. Use epsilon >= "
+                f"{abs(value) * float(np.finfo(theta.dtype).eps) ** (1 / 3):.1g}, or "
+                'epsilon="auto".'
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Options:
+    """What is to be done, validated."""
+
+    scheme: Scheme
+    strategy: str
+    sample: Sample
+    screens: bool
+    absolute: NDArray[np.float64]
+    bounds: Bounds | None
+    seed: int

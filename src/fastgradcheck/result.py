@@ -2,170 +2,37 @@
 
 from __future__ import annotations
 
-import enum
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.problem import Finding, Problem
+from fastgradcheck.diagnosis.advice import reasons
+from fastgradcheck.diagnosis.coverage import covered
+from fastgradcheck.diagnosis.diagnose import diagnose
+from fastgradcheck.diagnosis.findings import kinks, lost, two_scales, undecided, unlocated
+from fastgradcheck.differences.evidence import BlockEvidence
+from fastgradcheck.differences.plateau import Settled
+from fastgradcheck.differences.screen import CONFIDENCE
+from fastgradcheck.evaluation.stream import Stream
+from fastgradcheck.options import Options
+from fastgradcheck.problem.finding import Finding
+from fastgradcheck.problem.parameters import Parameters
+from fastgradcheck.problem.problem import Problem
+from fastgradcheck.problem.region import Region, entries_of, named
+from fastgradcheck.report.outcome import COMPONENT, Seconds, Sweep
+from fastgradcheck.search.measured import Measured, evidence_of
+from fastgradcheck.verdict import rules
+from fastgradcheck.verdict.tolerances import Tolerances
+from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fastgradcheck.judge import BlockEvidence, Tolerances
-    from fastgradcheck.selftest import SelfTest
-
-
-class Verdict(enum.Enum):
-    """The answer of a check, a block or a component."""
-
-    AGREES = "AGREES"
-    WRONG = "WRONG"
-    UNDECIDED = "UNDECIDED"
-    SKIPPED = "SKIPPED"
-
-    @property
-    def sentence(self) -> str:
-        """What the verdict means, in one sentence."""
-        return _SENTENCES[self]
-
-    @property
-    def code(self) -> int:
-        """The number that stands for the verdict in ``GradcheckResult.components``."""
-        return _CODES[self]
-
-
-_SENTENCES = {
-    Verdict.AGREES: "The gradient is the gradient of the cost, to the resolution stated.",
-    Verdict.WRONG: "The gradient is not the gradient of the cost.",
-    Verdict.UNDECIDED: "The numeric side cannot decide at this tolerance.",
-    Verdict.SKIPPED: "Nothing was checked: FASTGRADCHECK=off is set.",
-}
-_CODES = {verdict: code for code, verdict in enumerate(Verdict)}
-
-COMPONENT = np.dtype(
-    [
-        ("index", np.int64),
-        ("analytic", np.float64),
-        ("numeric", np.float64),
-        ("error", np.float64),
-        ("verdict", np.uint8),
-    ]
-)
-"""dtype of ``GradcheckResult.components``; ``verdict`` holds `Verdict.code`."""
-
-
-@dataclass(frozen=True)
-class Resolution:
-    """The smallest isolated error that the check would have seen.
-
-    Attributes
-    ----------
-    size : float
-        Absolute, in units of the gradient: a single component wrong by more than this, in any
-        block, would have been called wrong ...
-    probability : float
-        ... with at least this probability (the fraction of components looked at, or the
-        confidence of the directions).
-    relative : float
-        `size` over the median absolute value of the gradient's non-zero entries.
-    """
-
-    size: float
-    probability: float
-    relative: float
-
-
-@dataclass(frozen=True)
-class BlockResult:
-    """What was found for one block (layer) of theta.
-
-    Attributes
-    ----------
-    name : str
-    shape : tuple of int
-    size : int
-    verdict : Verdict
-    checked : int
-        Components measured one by one.
-    directions : int
-        Random directions that covered all of the block.
-    norm_grad, norm_gradapprox : float
-        Euclidean norms over the components measured, or, when directions covered the block,
-        over all of it (the numeric one estimated).
-    relative_difference : float
-        ||grad - gradapprox|| / (||grad|| + ||gradapprox||), 0 where both are exactly zero.
-    limit : float
-        Upper limit of the relative difference, error bars included.
-    lower : float
-        What the confirmed measurements alone prove about the relative difference.
-    resolution : float
-        Smallest isolated error of the block that would have been seen; inf if none.
-    wrong : int
-        Components confirmed wrong; `size` when the block is wrong throughout.
-    worst : str
-        Address of the worst component, empty if none stands out.
-    step : float
-        The step used, in theta's units; nan if the block was not measured.
-    reason : str
-        Why the block is undecided, and what to change; empty otherwise.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    size: int
-    verdict: Verdict
-    checked: int
-    directions: int
-    norm_grad: float
-    norm_gradapprox: float
-    relative_difference: float
-    limit: float
-    lower: float
-    resolution: float
-    wrong: int
-    worst: str
-    step: float
-    reason: str
-
-
-@dataclass(frozen=True)
-class Seconds:
-    """Where the wall time went.
-
-    Attributes
-    ----------
-    total : float
-    compiling : float
-        Numba's time for the user's cost; part of `total`.
-    """
-
-    total: float
-    compiling: float
-
-
-@dataclass(frozen=True, eq=False)
-class Sweep:
-    """Differences of one component over a ladder of steps: the V-curve.
-
-    Attributes
-    ----------
-    address : str
-    steps : float array, shape (k,), decreasing
-    derivatives : float array, shape (k,)
-        The unextrapolated central differences.
-    value, error : float
-        What the ladder settled on, and its bar.
-    """
-
-    address: str
-    steps: NDArray[np.float64]
-    derivatives: NDArray[np.float64]
-    value: float
-    error: float
+    from fastgradcheck.diagnosis.selftest import SelfTest
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,6 +180,144 @@ class GradcheckResult:
         GradcheckInputError
             If the result was read back from JSON and no longer holds its measurements.
         """
-        from fastgradcheck.selftest import self_test
+        from fastgradcheck.diagnosis.selftest import self_test
 
         return self_test(self)
+
+
+def assemble(
+    problem: Problem,
+    options: Options,
+    tolerance: Tolerances,
+    stream: Stream,
+    measured: Measured,
+    found: tuple[Finding, ...],
+    began: float,
+) -> GradcheckResult:
+    """The result of a check, judged on all that was measured."""
+    evidence = evidence_of(problem, measured)
+    verdict, overall, blocks = rules.judge(evidence, tolerance)
+    blocks = reasons(problem, measured, evidence, blocks, tolerance)
+    components = _records(evidence, tolerance)
+    wrong = _wrong(evidence, measured.regions, tolerance)
+    parameters = problem.parameters
+    resolution = rules.overall_resolution(blocks, problem.gradient, CONFIDENCE)
+    coverage, probability = covered(problem, options, blocks, measured, resolution)
+    found += undecided(verdict, overall.limit, blocks, tolerance)
+    found += lost(evidence)
+    if verdict is Verdict.WRONG:
+        found += diagnose(problem, components, blocks)
+    found += unlocated(parameters, measured, verdict)
+    found += kinks(parameters, measured.ladders) + two_scales(parameters, measured.ladders)
+    found += stream.engine.findings
+    return GradcheckResult(
+        verdict=verdict,
+        relative_difference=overall.relative,
+        limit=overall.limit,
+        threshold=tolerance.threshold,
+        rtol=tolerance.rtol,
+        resolution=replace(resolution, probability=probability),
+        blocks=blocks,
+        components=components,
+        wrong=wrong,
+        findings=found,
+        coverage=coverage,
+        evaluations=stream.evaluations,
+        seconds=Seconds(time.perf_counter() - began, stream.engine.compile_seconds),
+        engine=stream.engine.name,
+        n_jobs=stream.engine.n_jobs,
+        scheme=options.scheme.name,
+        strategy=options.strategy,
+        seed=options.seed,
+        steps={block.name: block.step for block in blocks},
+        noise=measured.noise.level,
+        size=parameters.size,
+        interrupted=stream.stopped is not None or stream.cut,
+        sweeps=_sweeps(parameters, components, measured.ladders),
+        problem=problem,
+        measurements=(evidence, tolerance),
+    )
+
+
+def _records(evidence: list[BlockEvidence], tolerance: Tolerances) -> NDArray[Any]:
+    records = np.zeros(sum(len(e.components) for e in evidence), COMPONENT)
+    start = 0
+    for e in evidence:
+        part = records[start : start + len(e.components)]
+        start += len(part)
+        part["index"] = e.components.index
+        part["analytic"] = e.components.analytic
+        part["numeric"] = e.components.numeric
+        part["error"] = e.components.error
+        part["verdict"] = rules.component_verdicts(e, tolerance)
+    return records
+
+
+def _wrong(
+    evidence: list[BlockEvidence], regions: dict[int, list[Region]], tolerance: Tolerances
+) -> tuple[str, ...]:
+    """What is confirmed wrong, furthest outside its bar first: components, lines, blocks.
+
+    Components of a line or block that is wrong throughout are not named one by one.
+    """
+    found: list[tuple[float, str]] = []
+    for b, e in enumerate(evidence):
+        c = e.components
+        rows = np.flatnonzero(rules.wrong_components(e, tolerance))
+        excess = np.nan_to_num(c.discrepancy[rows] - c.error[rows], nan=np.inf)
+        index = c.index[rows]
+        if e.throughout and e.screened is not None:
+            found.append((-float(np.max(excess, initial=0.0)), e.block.name))
+            continue
+        for region in regions.get(b, ()):
+            inside = np.isin(index, np.concatenate(list(entries_of(region))))
+            found.append((-float(np.max(excess[inside], initial=0.0)), named(e.block, region)))
+            index, excess = index[~inside], excess[~inside]
+        found += [
+            (-x, e.block.address(int(i) - e.block.start))
+            for x, i in zip(excess, index, strict=True)
+        ]
+    return tuple(address for _, address in sorted(found, key=lambda pair: pair[0]))
+
+
+def _sweeps(
+    parameters: Parameters, components: NDArray[Any], ladders: list[Settled], most: int = 8
+) -> tuple[Sweep, ...]:
+    """The ladders of the components furthest off, for the picture of error against step."""
+    last = {s.index: s for s in ladders}
+    rows = np.flatnonzero(np.isin(components["index"], list(last)))
+    off = np.abs(components["analytic"] - components["numeric"])[rows]
+    worst = rows[np.argsort(-np.nan_to_num(off, nan=np.inf), kind="stable")][:most]
+    chosen = [last[int(i)] for i in components["index"][worst]]
+    return tuple(
+        Sweep(parameters.address(s.index), s.steps, s.derivatives, s.value, s.error) for s in chosen
+    )
+
+
+def skipped() -> GradcheckResult:
+    """The result when FASTGRADCHECK=off: nothing was looked at."""
+    nan = float("nan")
+    return GradcheckResult(
+        verdict=Verdict.SKIPPED,
+        relative_difference=nan,
+        limit=nan,
+        threshold=nan,
+        rtol=nan,
+        resolution=Resolution(float("inf"), 0.0, nan),
+        blocks=(),
+        components=np.zeros(0, COMPONENT),
+        wrong=(),
+        findings=(Finding("skipped", Verdict.SKIPPED.sentence),),
+        coverage="Nothing was covered.",
+        evaluations=0,
+        seconds=Seconds(0.0, 0.0),
+        engine="none",
+        n_jobs=0,
+        scheme="none",
+        strategy="none",
+        seed=0,
+        steps={},
+        noise=nan,
+        size=0,
+        interrupted=False,
+    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastgradcheck.errors import GradcheckError
-from fastgradcheck.result import GradcheckResult, Verdict
+from fastgradcheck.result import GradcheckResult
+from fastgradcheck.verdict.verdict import Verdict
 
 
 def assert_gradcheck(
@@ -72,3 +72,20 @@ def require(result: GradcheckResult, *, allow_undecided: bool = False) -> None:
 def stopped_by_hand(result: GradcheckResult) -> bool:
     """Whether Ctrl-C ended the check, and not its budget."""
     return any(finding.kind == "interrupted" for finding in result.findings)
+
+
+class GradcheckError(AssertionError):
+    """Raised by `assert_gradcheck`: the gradient is wrong, or could not be decided.
+
+    Parameters
+    ----------
+    result : GradcheckResult
+        The check's result; the message is its report.
+    """
+
+    def __init__(self, result: GradcheckResult) -> None:
+        super().__init__(str(result))
+        self.result = result
+
+    def __reduce__(self) -> tuple[type, tuple[GradcheckResult]]:
+        return type(self), (self.result,)

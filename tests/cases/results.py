@@ -6,16 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from fastgradcheck.problem import Finding
-from fastgradcheck.result import (
-    COMPONENT,
-    BlockResult,
-    GradcheckResult,
-    Resolution,
-    Seconds,
-    Sweep,
-    Verdict,
-)
+from fastgradcheck.problem.finding import Finding
+from fastgradcheck.report.outcome import COMPONENT, Seconds, Sweep
+from fastgradcheck.result import GradcheckResult
+from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
 
 AGREES, WRONG, UNDECIDED, SKIPPED = Verdict
 SHAPES: dict[str, tuple[int, ...]] = {"W1": (4, 3), "b1": (4,), "W2": (2, 4), "b2": (2,)}

@@ -11,10 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.report.numbers import count, percent, plural, seconds, short
-from fastgradcheck.result import BlockResult, GradcheckResult, Verdict
+from fastgradcheck.result import GradcheckResult
+from fastgradcheck.verdict.verdict import BlockResult, Verdict
 
 _RANK = {Verdict.WRONG: 0, Verdict.UNDECIDED: 1, Verdict.AGREES: 2, Verdict.SKIPPED: 3}
+
+
 _VERDICTS = tuple(Verdict)
+
+
 _PLACE = re.compile(r"(?:\[(\d+(?:, \d+)*)\])?")
 
 

@@ -14,8 +14,11 @@ from fastgradcheck.result import GradcheckResult
 if TYPE_CHECKING:
     from jinja2 import Template
 
+
 # What keeps the page small: a reader looks at the worst, the JSON holds the rest.
 _POINTS, _SIDE, _MAPS, _CURVES = 1_500, 48, 6, 2
+
+
 _BLOCKS, _COMPONENTS, _FINDINGS, _REASONS = 200, 15, 20, 20
 
 

@@ -13,21 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError
-from fastgradcheck.problem import Finding
-from fastgradcheck.result import (
-    COMPONENT,
-    BlockResult,
-    GradcheckResult,
-    Resolution,
-    Seconds,
-    Sweep,
-    Verdict,
-)
+from fastgradcheck.problem.finding import Finding
+from fastgradcheck.report.outcome import COMPONENT, Seconds, Sweep
+from fastgradcheck.result import GradcheckResult
+from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
 
 FORMAT = 1
 """Version of the layout; raised when an older reader could misread a newer result."""
 
+
 _COMPONENTS_BY_DEFAULT = 10_000
+
+
 _LEFT_OUT = ("components", "problem", "measurements")
 
 

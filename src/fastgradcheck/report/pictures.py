@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.result import BlockResult, GradcheckResult, Sweep, Verdict
+from fastgradcheck.report.outcome import Sweep
+from fastgradcheck.result import GradcheckResult
+from fastgradcheck.verdict.verdict import BlockResult, Verdict
 
 Array = NDArray[np.float64]
+
 
 # Okabe and Ito's colours: told apart with any colour vision.
 COLORS = {
@@ -19,8 +22,11 @@ COLORS = {
     Verdict.UNDECIDED: "#E69F00",
     Verdict.SKIPPED: "#8A8A8A",
 }
+
+
 DECADES = 10
 """Heat maps span this many decades of relative error, up to 1."""
+
 
 _SAMPLE = 0  # the seed of what is left out where there is too much to draw
 

@@ -7,18 +7,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.differences.section import along
 from fastgradcheck.errors import GradcheckInputError
-from fastgradcheck.problem import Problem
+from fastgradcheck.problem.problem import Problem
 from fastgradcheck.report import content, pictures
 from fastgradcheck.report.numbers import bar, count, short
-from fastgradcheck.result import GradcheckResult, Sweep, Verdict
+from fastgradcheck.report.outcome import Sweep
+from fastgradcheck.result import GradcheckResult
+from fastgradcheck.verdict.verdict import Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+
 KINDS = ("scatter", "heatmap", "steps", "secant")
+
+
 _POINTS, _SIDE = 20_000, 256
+
+
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
 
 
@@ -85,9 +93,6 @@ def _nothing(what: str) -> GradcheckInputError:
     )
 
 
-# -- analytic against numeric ----------------------------------------------------------------
-
-
 def _scatter(result: GradcheckResult, axes: Axes) -> None:
     points = pictures.points(result, _POINTS)
     if not len(points.numeric):
@@ -127,9 +132,6 @@ def _scatter(result: GradcheckResult, axes: Axes) -> None:
     axes.set_title("Analytic against numeric")
     axes.grid(alpha=0.25)
     axes.legend(loc="best", fontsize="small")
-
-
-# -- heat maps -------------------------------------------------------------------------------
 
 
 def _heat_figure(result: GradcheckResult, figure: Figure) -> Figure:
@@ -175,9 +177,6 @@ def _draw_heat(axes: Axes, heat: pictures.Heat) -> Any:
     axes.set_xlabel("column" if heat.rows > 1 else "entry")
     axes.set_ylabel("row" if heat.rows > 1 else "")
     return image
-
-
-# -- the V-curve -----------------------------------------------------------------------------
 
 
 def _steps(result: GradcheckResult, axes: Axes) -> None:
@@ -231,17 +230,6 @@ def _along(result: GradcheckResult, row: content.Row) -> tuple[Problem, int]:
     return result.problem, index
 
 
-def _values(problem: Problem, index: int, offsets: NDArray[np.float64]) -> NDArray[np.float64]:
-    """J where one component is displaced by the offsets."""
-    theta = np.array(problem.theta)
-    start = theta[index]
-    values = np.empty(len(offsets))
-    for k, offset in enumerate(offsets):
-        theta[index] = start + offset
-        values[k] = float(problem.objective(theta))
-    return values
-
-
 def _measured_sweep(result: GradcheckResult) -> Sweep:
     """A ladder of steps for the worst component; its value is that of the check."""
     row = _worst_component(result)
@@ -252,11 +240,8 @@ def _measured_sweep(result: GradcheckResult) -> Sweep:
     up, down = (start + steps) - start, (start - steps) - start
     keep = up > down
     up, down = up[keep], down[keep]
-    rise = _values(problem, index, up) - _values(problem, index, down)
+    rise = along(problem, index, up) - along(problem, index, down)
     return Sweep(row.address, steps[keep], rise / (up - down), row.numeric, row.bar)
-
-
-# -- secants ---------------------------------------------------------------------------------
 
 
 def _secant(result: GradcheckResult, axes: Axes) -> None:
@@ -264,7 +249,7 @@ def _secant(result: GradcheckResult, axes: Axes) -> None:
     problem, index = _along(result, row)
     epsilon = 0.5 * max(1.0, abs(float(problem.theta[index])))
     offsets = np.linspace(-1.6, 1.6, 65) * epsilon
-    values = _values(problem, index, offsets)
+    values = along(problem, index, offsets)
     low, middle, high = values[12], values[32], values[52]  # at -1, 0 and 1 epsilon
     if not np.isfinite([low, middle, high]).all():
         raise GradcheckInputError(

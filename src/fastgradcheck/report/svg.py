@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 
 from fastgradcheck.report import pictures
 from fastgradcheck.report.numbers import bar, short
-from fastgradcheck.result import Verdict
+from fastgradcheck.verdict.verdict import Verdict
 
 _WIDTH, _HEIGHT = 420, 320
+
+
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 14, 42
+
 
 # Ten steps of viridis, from 1e-10 (dark) to 1 (light).
 HEAT_COLORS = (

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from fastgradcheck.report import content
 from fastgradcheck.report.numbers import bar, compared, count, measured, plural, short
-from fastgradcheck.result import BlockResult, GradcheckResult, Verdict
+from fastgradcheck.result import GradcheckResult
+from fastgradcheck.verdict.verdict import BlockResult, Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console, Group, RenderableType
     from rich.table import Table
+
 
 _STYLES = {
     Verdict.AGREES: "bold green",
@@ -20,12 +22,22 @@ _STYLES = {
     Verdict.UNDECIDED: "bold yellow",
     Verdict.SKIPPED: "dim",
 }
+
+
 _MIN_WIDTH, _MAX_WIDTH = 60, 120
+
+
 # A narrow page gets shorter numbers, since a number that is folded is misread.
 _ROOMY, _NARROW = 100, 80
+
+
 _DIGITS_ROOMY, _DIGITS, _DIGITS_NARROW = 10, 7, 5
+
+
 # A screenful: these add up to about 40 lines of 100 characters.
 _BLOCKS, _COMPONENTS, _FINDINGS, _REASONS = 8, 5, 3, 3
+
+
 _ALL = 10**9
 
 

@@ -1,0 +1,1 @@
+"""What is probably wrong, and what was covered."""

@@ -1,0 +1,85 @@
+"""What limits the numeric side, and what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fastgradcheck.differences.evidence import BlockEvidence
+from fastgradcheck.problem.problem import Problem
+from fastgradcheck.search.measured import Measured
+from fastgradcheck.verdict.rules import component_verdicts
+from fastgradcheck.verdict.tolerances import Tolerances
+from fastgradcheck.verdict.verdict import BlockResult, Verdict
+
+
+def reasons(
+    problem: Problem,
+    measured: Measured,
+    evidence: Sequence[BlockEvidence],
+    blocks: Sequence[BlockResult],
+    tolerance: Tolerances,
+) -> tuple[BlockResult, ...]:
+    """The blocks' results, the undecided ones with why they are and what to change."""
+    return tuple(
+        replace(block, reason=_reason(problem, measured, b, evidence[b], block, tolerance))
+        if block.verdict is Verdict.UNDECIDED
+        else block
+        for b, block in enumerate(blocks)
+    )
+
+
+def _reason(
+    problem: Problem,
+    measured: Measured,
+    b: int,
+    evidence: BlockEvidence,
+    block: BlockResult,
+    tolerance: Tolerances,
+) -> str:
+    codes = component_verdicts(evidence, tolerance)
+    undecided = int((codes == Verdict.UNDECIDED.code).sum())
+    if undecided:
+        return (
+            f"{undecided:,} of {len(codes):,} components gave no usable difference (a non-finite "
+            "J, or steps that do not agree with each other). Check at a theta away from the edge "
+            "of the domain and from kinks, or pass bounds=."
+        )
+    if evidence.unexplained:
+        return (
+            "its directions disagree by more than their error bars, but no component was found "
+            'that does. Measure every component with strategy="components".'
+        )
+    return (
+        f"the error bars allow a relative difference of up to {block.limit:.1g}. "
+        f"{_limits(problem, measured, b)}"
+    )
+
+
+def _limits(problem: Problem, measured: Measured, b: int) -> str:
+    """What limits the numeric side in a block, and what to change."""
+    chosen, level = measured.steps, measured.noise
+    if chosen is not None and chosen.by_user(b):
+        return (
+            f"Your epsilon={chosen.absolute[b]:g} is what limits them: smaller has less "
+            'truncation, larger less noise; epsilon="auto" finds the balance.'
+        )
+    relative = level.level / abs(problem.value) if problem.value else level.level
+    if problem.theta.dtype == np.float32 or level.kind == "float32":
+        return "J is computed in float32: let the cost compute in float64."
+    if level.kind == "solver":
+        return (
+            f"J carries noise of {relative:.1g} of its value, far above rounding: tighten the "
+            "tolerance of the iteration inside it."
+        )
+    if level.kind == "constant":
+        return (
+            "J does not move when theta changes a little: it is constant, or rounded (by round(), "
+            "float16, integers). Differentiate the unrounded value."
+        )
+    return (
+        "The gradient of this block is small against the noise of J: check at another theta, "
+        "such as a random one, where it is larger."
+    )

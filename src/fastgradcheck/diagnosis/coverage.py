@@ -1,0 +1,134 @@
+"""What was covered, in words, and what a sample proves about the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import ceil, floor, lgamma, log10
+
+import numpy as np
+
+from fastgradcheck.differences.evidence import STILL
+from fastgradcheck.differences.screen import CONFIDENCE as SCREENED
+from fastgradcheck.differences.screen import DIRECTIONS
+from fastgradcheck.options import Options
+from fastgradcheck.problem.problem import Problem
+from fastgradcheck.search.measured import Measured
+from fastgradcheck.verdict.verdict import BlockResult, Resolution
+
+
+def covered(
+    problem: Problem,
+    options: Options,
+    blocks: tuple[BlockResult, ...],
+    measured: Measured,
+    resolution: Resolution,
+) -> tuple[str, float]:
+    """What was covered, in words, and with what probability an isolated error was seen."""
+    counts = [(b.size, b.checked, b.wrong) for b in blocks]
+    if not measured.screened:
+        return coverage(counts, options.sample.random)
+    size = problem.parameters.size
+    hidden = int(np.sum(np.abs(problem.gradient) < resolution.size))
+    still = len(measured.still)
+    covered = f"{size - still:,} of {size:,}" if still else f"All {size:,}"
+    text = (
+        f"{covered} parameters were covered by {DIRECTIONS} directions per block: an isolated "
+        f"error above {resolution.size:.1g} ({resolution.relative:.1g} of the median entry) would "
+        "have been seen"
+    )
+    if hidden:
+        entries = f"{hidden:,} entries are" if hidden > 1 else "one entry is"
+        text += f"; {entries} smaller than that and not individually covered"
+    if still:
+        text += (
+            f"; the other {still:,} are at their bounds, of which {min(still, STILL):,} were "
+            "measured one by one"
+        )
+    if len(options.sample.index):
+        spot = coverage(counts, options.sample.random)[0]
+        text += f". {spot.rstrip('.')}"
+    return f"{text}.", SCREENED
+
+
+CONFIDENCE = 0.95
+
+
+def limit(checked: int, size: int, confidence: float = CONFIDENCE) -> int:
+    """Upper limit of how many of `size` components are wrong, if none of `checked` was.
+
+    Hypergeometric: the largest number K of wrong components for which a sample without
+    replacement misses all of them with probability at least ``1 - confidence``.
+
+    Examples
+    --------
+    >>> limit(1024, 1_000_000) / 1_000_000 < 0.0030
+    True
+    >>> limit(5, 5)
+    0
+    """
+    low, high = 0, size - checked
+    # Ties count as possible, and rounding must not break them: lgamma is good to two ulps.
+    least = np.log1p(-confidence) - 8 * np.finfo(float).eps * lgamma(size + 2)
+    while low < high:
+        wrong = (low + high + 1) // 2
+        if _log_miss(checked, size, wrong) >= least:
+            low = wrong
+        else:
+            high = wrong - 1
+    return low
+
+
+def _log_miss(checked: int, size: int, wrong: int) -> float:
+    """Log of the chance to miss all wrong ones: C(size - wrong, checked) / C(size, checked)."""
+    return (
+        lgamma(size - wrong + 1)
+        - lgamma(size - wrong - checked + 1)
+        - lgamma(size + 1)
+        + lgamma(size - checked + 1)
+    )
+
+
+def coverage(blocks: Sequence[tuple[int, int, int]], random: bool) -> tuple[str, float]:
+    """What the components measured one by one prove, in words, and the fraction measured.
+
+    Parameters
+    ----------
+    blocks : sequence of (size, checked, wrong)
+    random : bool
+        False if the user chose the components.
+    """
+    size = sum(s for s, _, _ in blocks)
+    checked = sum(c for _, c, _ in blocks)
+    wrong = sum(w for _, _, w in blocks)
+    if checked == 0:
+        return "No component was checked one by one.", 0.0
+    fraction = checked / size
+    if checked == size:
+        every = f"All {size:,} components were" if size > 1 else "The one component was"
+        return f"{every} checked one by one.", 1.0
+    text = f"{checked:,} of {size:,} components were checked one by one ({_percent(fraction)})"
+    if not random:
+        return f"{text}, as chosen; nothing follows for the others.", fraction
+    skipped = sum(1 for _, c, _ in blocks if c == 0)
+    if skipped:
+        text += f"; {skipped} of {len(blocks)} blocks were not looked at"
+    if wrong or skipped:
+        return text + ".", fraction
+    # With unequal rates the least densely sampled block speaks for all.
+    effective = int(min(c / s for s, c, _ in blocks) * size)
+    fewer = (limit(max(effective, 1), size) + 1) / size
+    return f"{text}, none wrong: fewer than {_percent(fewer, ceil)} are wrong at 95 %.", fraction
+
+
+def _percent(fraction: float, towards: Callable[[float], int] = floor) -> str:
+    """A positive fraction in per cent, of two digits or more, never rounded up unless asked to.
+
+    Examples
+    --------
+    >>> _percent(0.002921), _percent(0.002921, ceil), _percent(999_999 / 1_000_000)
+    ('0.29 %', '0.3 %', '99.9 %')
+    """
+    percent = 100 * fraction
+    shift = 10.0 ** max(1, 1 - floor(log10(percent)))
+    # What floating point leaves of 29.000000000000004 is no reason to call it 29.1.
+    return f"{towards(round(percent * shift, 6)) / shift:.12g} %"

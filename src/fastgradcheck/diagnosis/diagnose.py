@@ -1,0 +1,190 @@
+"""From the pattern of the differences to the likely bug.
+
+Every pattern is a small function that predicts the numeric gradient of a block from the analytic
+one: "twice it", "its transpose", "it minus lambda * theta". A prediction is judged against the
+error bars, and scored by the decimal digits of the differences that it explains,
+sum(log10(|difference| / (4 bar))), less what its own freedom buys: an entry for each fitted
+number, log10(number of choices) for a choice. A score of s digits arises by chance about once in
+10**s tries, so that patterns of any kind compare, and small or noisy evidence names none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.diagnosis.field import DIGITS, Array, Candidate, Field, Pattern, Setting, listed
+from fastgradcheck.diagnosis.network import Ranked, structure
+from fastgradcheck.diagnosis.places import (
+    flipped,
+    other_block,
+    permuted,
+    place_of,
+    shifted,
+    transposed,
+)
+from fastgradcheck.diagnosis.values import constant, factor, flat, regularisation, single, zero
+from fastgradcheck.problem.blocks import Block
+from fastgradcheck.problem.finding import Finding
+from fastgradcheck.problem.nests import named_arrays, named_scalars
+from fastgradcheck.problem.problem import Problem
+from fastgradcheck.verdict.verdict import BlockResult, Verdict
+
+# Evidence enough: a pattern that holds here is beyond doubt.
+_ENTRIES = 10_000
+
+
+def diagnose(
+    problem: Problem, components: NDArray[Any], blocks: tuple[BlockResult, ...]
+) -> tuple[Finding, ...]:
+    """The likely bugs behind a wrong gradient, the most useful first.
+
+    Parameters
+    ----------
+    problem : Problem
+    components : structured array of dtype `fastgradcheck.report.outcome.COMPONENT`
+        The components measured; of a failed block all entries or a random sample.
+    blocks : tuple of BlockResult
+        One for every block of theta, in theta's order.
+
+    Returns
+    -------
+    tuple of Finding
+        Empty where no pattern is beyond chance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgradcheck import gradcheck
+    >>> result = gradcheck(lambda w: 0.5 * float(w @ w), lambda w: 2.0 * w, np.arange(1.0, 6.0))
+    >>> result.findings[0].kind
+    'factor'
+    >>> result.findings[0].message.split(" (")[0]
+    'theta: every entry is exactly 2 times the numeric one'
+    """
+    setting = _setting(problem, components, blocks)
+    found = {
+        name: candidate
+        for name, field in setting.fields.items()
+        if (candidate := _explain(field, setting)) is not None
+    }
+    ranked = [*_merge(found), *structure(setting, found)]
+    ranked.sort(key=lambda entry: entry[0], reverse=True)
+    return tuple(finding for _, finding in ranked)
+
+
+def _setting(
+    problem: Problem, components: NDArray[Any], results: tuple[BlockResult, ...]
+) -> Setting:
+    gradient, theta = problem.gradient, np.asarray(problem.theta, dtype=np.float64)
+    failed = {result.name for result in results if result.verdict is Verdict.WRONG}
+    known = problem.parameters.blocks
+    fields = {
+        block.name: field
+        for block in known
+        if block.name in failed
+        and (field := _field(block, gradient, theta, components, problem.gradient_eps)) is not None
+    }
+    return Setting(
+        fields,
+        {block.name: gradient[block.slice] for block in known},
+        results,
+        _numbers(problem.objective.args, known),
+        tuple(named_scalars(problem.objective.args, "args")),
+    )
+
+
+def _field(
+    block: Block, gradient: Array, theta: Array, components: NDArray[Any], eps: float
+) -> Field | None:
+    inside = (components["index"] >= block.start) & (components["index"] < block.stop)
+    mine = components[inside]
+    finite = np.isfinite(mine["analytic"]) & np.isfinite(mine["numeric"] + mine["error"])
+    mine = mine[finite]
+    if not len(mine):
+        return None
+    ours = gradient[block.slice]
+    size = max(
+        np.max(np.abs(ours), where=np.isfinite(ours), initial=0.0), np.max(np.abs(mine["numeric"]))
+    )
+    # 8 eps of the block's largest entry: the rounding of a gradient computed by sums.
+    bar = mine["error"] + 8.0 * eps * size + np.finfo(np.float64).tiny
+    field = Field(
+        block, ours, theta[block.slice], mine["index"] - block.start, mine["numeric"], bar
+    )
+    return _thinned(field)
+
+
+def _thinned(field: Field) -> Field:
+    """At most _ENTRIES wrong and as many right ones: more would only take more time."""
+    if len(field.at) <= _ENTRIES:
+        return field
+    order = np.random.default_rng(0).permutation(len(field.at))
+    wrong = field.wrong[order]
+    kept = np.zeros(len(order), dtype=np.bool_)
+    kept[order[wrong][:_ENTRIES]] = True
+    kept[order[~wrong][:_ENTRIES]] = True
+    return field.only(kept)
+
+
+def _numbers(args: tuple[Any, ...], blocks: Sequence[Block]) -> tuple[tuple[float, str], ...]:
+    """Sizes that people multiply or divide by, the number of examples first."""
+    numbers: dict[float, str] = {}
+    for axis, name in ((0, "first"), (1, "second")):
+        for array, where in named_arrays(args, "args"):
+            if array.ndim > axis:
+                numbers.setdefault(float(array.shape[axis]), f"the {name} axis of {where}")
+    layers = sum(len(block.shape) > 1 for block in blocks)
+    numbers.setdefault(float(layers), "the number of layers")
+    numbers.setdefault(float(blocks[-1].size), f"the size of {blocks[-1].name}")
+    return tuple((n, where) for n, where in numbers.items() if n > 2.0)
+
+
+_VALUES: tuple[Pattern, ...] = (
+    zero, flat, factor, regularisation, constant, transposed, shifted, flipped, permuted,
+    other_block, single,
+)  # fmt: skip
+
+
+def _best(field: Field, setting: Setting) -> Candidate | None:
+    found = [candidate for pattern in _VALUES for candidate in pattern(field, setting)]
+    best = max(found, key=lambda candidate: candidate.digits, default=None)
+    return best if best is not None and best.digits >= DIGITS else None
+
+
+def _explain(field: Field, setting: Setting) -> Candidate | None:
+    """The best pattern of the block, or of the part of it that is wrong."""
+    whole = _best(field, setting)
+    wrong, telling = field.wrong, field.telling
+    if whole is not None or not wrong.any() or wrong[telling].all():
+        return whole
+    part, place = _best(field.only(wrong), setting), place_of(field)
+    counts = f"{int(wrong.sum()):,} of {int(telling.sum()):,} measured entries"
+    if place is None:
+        return part and replace(part, claim=f"where it is wrong ({counts}): {part.claim}")
+    if part is None:
+        fits, tested = int(wrong.sum()), int(telling.sum())
+        return Candidate(place.kind, place.claim, place.cause, place.digits, fits, tested)
+    return replace(part, kind=place.kind, claim=f"{place.claim}; there: {part.claim}")
+
+
+def _merge(found: Mapping[str, Candidate]) -> Iterator[Ranked]:
+    """One finding for all blocks of which the same is claimed."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, candidate in found.items():
+        groups.setdefault((candidate.kind, candidate.claim), []).append(name)
+    for (kind, claim), names in groups.items():
+        members = [found[name] for name in names]
+        widest = max(members, key=lambda candidate: candidate.half_width)
+        all_of_them = replace(
+            widest,
+            fits=sum(candidate.fits for candidate in members),
+            tested=sum(candidate.tested for candidate in members),
+        )
+        message = f"{listed(names)}: {claim} ({all_of_them.evidence}). {widest.cause}"
+        digits = sum(candidate.digits for candidate in members)
+        yield (len(names), 1, digits), Finding(kind, message)

@@ -1,0 +1,126 @@
+"""What the user should know beside the verdict, from what was measured."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastgradcheck.differences.evidence import BlockEvidence
+from fastgradcheck.differences.plateau import KINK_HERE, KINK_LEFT, KINK_RIGHT, TWO_SCALES, Settled
+from fastgradcheck.problem.finding import Finding
+from fastgradcheck.problem.parameters import Parameters
+from fastgradcheck.search.measured import Measured
+from fastgradcheck.verdict import norms
+from fastgradcheck.verdict.tolerances import Tolerances
+from fastgradcheck.verdict.verdict import BlockResult, Verdict
+
+
+def undecided(
+    verdict: Verdict, limit: float, blocks: tuple[BlockResult, ...], tolerance: Tolerances
+) -> tuple[Finding, ...]:
+    """What would settle an undecided check, where one number does."""
+    settled = all(b.verdict is not Verdict.UNDECIDED for b in blocks)
+    if verdict is not Verdict.UNDECIDED or not settled or not 0 < limit < 1e-2:
+        return ()
+    return (
+        Finding(
+            "resolution",
+            f"The numeric side resolves {limit:.1g}, not the threshold {tolerance.threshold:g}; "
+            f"threshold={_above(limit):g} would accept.",
+        ),
+    )
+
+
+def _above(limit: float) -> float:
+    """The next number of one digit."""
+    unit = 10.0 ** np.floor(np.log10(limit))
+    return float(f"{np.ceil(limit / unit) * unit:.0e}")
+
+
+def lost(evidence: list[BlockEvidence]) -> tuple[Finding, ...]:
+    """Findings about blocks of which this theta tells little: dead, or lost in noise."""
+    dead, lost = [], []
+    for e in evidence:
+        c = e.components
+        if len(e.block.shape) >= 2 and len(c) == e.block.size > 1:
+            zero = ((c.analytic == 0) & (c.numeric == 0)).reshape(e.block.rows, -1)
+            if zero.all(axis=0).any() or zero.all(axis=1).any():
+                dead.append(e.block.name)
+        if len(c) and norms.norm(c.error) > norms.norm(c.numeric) > 0:
+            lost.append(e.block.name)
+    findings = []
+    if dead:
+        findings.append(
+            Finding(
+                "dead",
+                f"Whole rows or columns of {', '.join(dead)} are exactly zero on both sides: dead "
+                "units or unused inputs. What the gradient would be when they are active was not "
+                "checked; try other data or another theta.",
+            )
+        )
+    if lost:
+        findings.append(
+            Finding(
+                "lost",
+                f"The gradient of {', '.join(lost)} is lost in the noise of J: theta is near an "
+                "optimum, or J does not depend on it. Check at a random theta too.",
+            )
+        )
+    return tuple(findings)
+
+
+def unlocated(parameters: Parameters, measured: Measured, verdict: Verdict) -> tuple[Finding, ...]:
+    """What the directions see in blocks, beyond what was located there."""
+    names = ", ".join(parameters.blocks[b].name for b in sorted(measured.incomplete))
+    if not names:
+        return ()
+    if verdict is Verdict.WRONG:
+        message = f"More is wrong in {names} than could be located. Mend what is named and check "
+        message += 'again, or measure every component with strategy="components".'
+    else:
+        message = (
+            f"The directions of {names} disagree by more than their error bars, but no component "
+            "was found that is off by more than its tolerance. Measure every component with "
+            'strategy="components".'
+        )
+    return (Finding("unlocated", message),)
+
+
+def two_scales(parameters: Parameters, ladders: list[Settled]) -> tuple[Finding, ...]:
+    """A finding about components whose slope depends on how closely one looks."""
+    found = [s for s in ladders if s.kind == TWO_SCALES]
+    if not found:
+        return ()
+    s = found[0]
+    return (
+        Finding(
+            "two-scales",
+            f"J has one slope in {parameters.address(s.index)} for the smallest steps and another "
+            "for larger ones, which is the gradient's and is accepted. A difference that rounds is "
+            "the usual cause, such as 1 - a for a sigmoid a close to one: write log(1 - a) as "
+            "-logaddexp(0, z).",
+        ),
+    )
+
+
+def kinks(parameters: Parameters, ladders: list[Settled]) -> tuple[Finding, ...]:
+    """One finding for all kinks met."""
+    kinks = [s for s in ladders if s.kind in (KINK_RIGHT, KINK_LEFT, KINK_HERE)]
+    if not kinks:
+        return ()
+    here = [s for s in kinks if s.kind == KINK_HERE]
+    first = here[0] if here else kinks[0]
+    where = parameters.address(first.index)
+    slopes = f"one-sided slopes {first.lower:.6g} and {first.upper:.6g}"
+    if here:
+        message = (
+            f"J has a kink at theta in {where} ({slopes}): any value between them is a "
+            "subgradient and is accepted. Move theta a little to check it strictly."
+        )
+    else:
+        side = "above" if first.kind == KINK_RIGHT else "below"
+        message = (
+            f"J has a kink {first.distance:.1e} {side} {where} ({slopes}): the slope of the "
+            "other side was used."
+        )
+    more = f" {len(kinks) - 1:,} more components have one nearby." if len(kinks) > 1 else ""
+    return (Finding("kink", message + more),)

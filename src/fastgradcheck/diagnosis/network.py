@@ -1,0 +1,125 @@
+"""What the failed blocks have in common by their place in the network."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+
+from fastgradcheck.diagnosis.field import Candidate, Setting, listed
+from fastgradcheck.problem.finding import Finding
+from fastgradcheck.verdict.verdict import BlockResult, Verdict
+
+# Blocks explained, then whether the pattern is one of values, then digits: the most useful first.
+Ranked = tuple[tuple[int, int, float], Finding]
+
+
+def structure(setting: Setting, found: Mapping[str, Candidate]) -> Iterator[Ranked]:
+    """What the failed blocks have in common by their place in the network."""
+    known = [r for r in setting.results if r.verdict in (Verdict.WRONG, Verdict.AGREES)]
+    wrong = [result for result in known if result.verdict is Verdict.WRONG]
+    for pattern in (_depth_of_factors, _depth, _backward, _biases):
+        finding = pattern(known, wrong, found)
+        if finding is not None:
+            first = 2 if pattern is _depth_of_factors else 0
+            yield (len(wrong), first, -float(len(wrong))), finding
+            return
+
+
+def _is_weight(result: BlockResult) -> bool:
+    return len(result.shape) > 1
+
+
+def _depth_of_factors(
+    known: Sequence[BlockResult], wrong: Sequence[BlockResult], found: Mapping[str, Candidate]
+) -> Finding | None:
+    """Each backward step multiplies by the same number once more."""
+    layers = [result for result in known if _is_weight(result)]
+    factors: list[float] = []
+    widths: list[float] = []
+    for result in layers:
+        if result.verdict is Verdict.AGREES:
+            factors.append(1.0)
+            widths.append(result.limit)
+        elif result.name in found and found[result.name].kind == "factor":
+            factors.append(found[result.name].value)
+            widths.append(found[result.name].half_width)
+        else:
+            return None
+    if len(factors) < 3:
+        return None
+    growth = [a / b for a, b in itertools.pairwise(factors)]
+    slack = 8.0 * max(width / abs(factor) for width, factor in zip(widths, factors, strict=True))
+    if slack > 1e-3 or any(abs(step / growth[0] - 1.0) > slack for step in growth):
+        return None
+    if abs(growth[0] - 1.0) <= slack:
+        return None
+    shown = ", ".join(f"{f:.6g} in {r.name}" for f, r in zip(factors, layers, strict=True))
+    return Finding(
+        "depth",
+        f"The factor grows with depth: {shown}. Each backward step multiplies by another "
+        f"{growth[0]:.6g}: look at what every layer does to delta (its activation's derivative, a "
+        "dropout or residual scale).",
+    )
+
+
+def _depth(
+    known: Sequence[BlockResult], wrong: Sequence[BlockResult], found: Mapping[str, Candidate]
+) -> Finding | None:
+    """The difference grows evenly with every layer further from the output."""
+    layers: list[list[BlockResult]] = []
+    for result in known:
+        if _is_weight(result) or not layers:
+            layers.append([])
+        layers[-1].append(result)
+    # Three numbers in order are no evidence: five blocks must follow, biases with their weights.
+    if len(layers) < 3 or len(wrong) < max(5, len(known)):
+        return None
+    sizes = [max(result.relative_difference for result in layer) for layer in layers]
+    least = [min(result.relative_difference for result in layer) for layer in layers]
+    if not all(size <= 10.0 * small for size, small in zip(sizes, least, strict=True)):
+        return None
+    steps = [a / b for a, b in itertools.pairwise(sizes)]
+    if not 3.0 <= min(steps) <= max(steps) <= min(steps) ** 2:
+        return None
+    shown = ", ".join(
+        f"{size:.2g} in {layer[0].name}" for size, layer in zip(sizes, layers, strict=True)
+    )
+    return Finding(
+        "depth",
+        f"The relative difference grows with depth: {shown}. A small error in every backward step "
+        "most likely adds up: look at the derivative of the activation and at saturating or "
+        "clipped values.",
+    )
+
+
+def _backward(
+    known: Sequence[BlockResult], wrong: Sequence[BlockResult], found: Mapping[str, Candidate]
+) -> Finding | None:
+    """All is wrong up to some block, all is right after it."""
+    if not 2 <= len(wrong) < len(known) or not any(map(_is_weight, wrong)):
+        return None
+    if [result.verdict for result in known[: len(wrong)]].count(Verdict.WRONG) < len(wrong):
+        return None
+    last, first = wrong[-1].name, known[len(wrong)].name
+    return Finding(
+        "backward",
+        f"Every block up to {last} is wrong, and every block from {first} on agrees: the fault "
+        f"most likely enters in the backward step from the layer of {first} to that of {last} "
+        "(delta times the weights, times the activation's derivative), and back-propagation "
+        "carries it on.",
+    )
+
+
+def _biases(
+    known: Sequence[BlockResult], wrong: Sequence[BlockResult], found: Mapping[str, Candidate]
+) -> Finding | None:
+    """The biases, all of them and nothing else."""
+    if not wrong or len(wrong) == len(known) or len(found) == len(wrong):
+        return None
+    if any(_is_weight(r) == (r.verdict is Verdict.WRONG) for r in known):
+        return None
+    return Finding(
+        "biases",
+        f"Only the biases are wrong ({listed([r.name for r in wrong])}), all of them, and every "
+        "weight matrix agrees: look at the sum of delta over the examples (axis, 1/m).",
+    )

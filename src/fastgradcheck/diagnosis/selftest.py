@@ -1,0 +1,197 @@
+"""Would this check have caught it? Faults planted in copies of the gradient, judged again.
+
+The numeric side does not depend on the gradient, so that no evaluation of J is needed: what was
+measured is judged against the faulty copy, at the settings of the check. A planted fault counts
+as seen if the copy's discrepancy leaves the bars and the tolerance by itself, which is what puts a
+component on a ladder, or a direction under search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.differences.evidence import BlockEvidence
+from fastgradcheck.differences.screen import Screened
+from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.evaluation import hashing
+from fastgradcheck.problem.region import entries_of, region_of
+from fastgradcheck.verdict.rules import suspicious
+from fastgradcheck.verdict.tolerances import Tolerances
+
+if TYPE_CHECKING:
+    from fastgradcheck.result import GradcheckResult
+
+
+TRIALS = 16
+"""Places tried per block for faults that sit in single entries."""
+
+
+Fault = Callable[[NDArray[np.float64], np.random.Generator], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often one kind of fault in one block was seen.
+
+    Attributes
+    ----------
+    kind, block : str
+    seen, planted : int
+    """
+
+    kind: str
+    block: str
+    seen: int
+    planted: int
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """Detection rates, per kind of fault and block; ``print`` shows them as a table."""
+
+    rates: tuple[Rate, ...]
+
+    def of(self, kind: str) -> float:
+        """The share of the faults of this kind that were seen, over all blocks."""
+        mine = [rate for rate in self.rates if rate.kind == kind]
+        planted = sum(rate.planted for rate in mine)
+        return sum(rate.seen for rate in mine) / planted if planted else float("nan")
+
+    def __str__(self) -> str:
+        blocks = list(dict.fromkeys(rate.block for rate in self.rates))
+        kinds = list(dict.fromkeys(rate.kind for rate in self.rates))
+        cells = {(r.kind, r.block): f"{r.seen}/{r.planted}" for r in self.rates}
+        wide = max(len(name) for name in ("block", *blocks))
+        lines = ["block".ljust(wide) + "".join(kind.rjust(12) for kind in kinds)]
+        lines += [
+            block.ljust(wide) + "".join(cells.get((kind, block), "-").rjust(12) for kind in kinds)
+            for block in blocks
+        ]
+        return "\n".join(lines)
+
+
+def _zero_entry(g: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    faulty = g.copy()
+    faulty[_some(g, rng)] = 0.0
+    return faulty
+
+
+def _percent(g: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    faulty = g.copy()
+    faulty[_some(g, rng)] *= 1.01
+    return faulty
+
+
+def _swapped(g: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    faulty = g.copy()
+    if len(g) > 1:
+        pair = rng.choice(len(g), 2, replace=False)
+        faulty[pair] = faulty[pair[::-1]]
+    return faulty
+
+
+def _some(g: NDArray[np.float64], rng: np.random.Generator) -> int:
+    """A random entry that is not zero, so that changing it by a factor changes it."""
+    return int(rng.choice(np.flatnonzero(g))) if g.any() else 0
+
+
+FAULTS: dict[str, tuple[Fault, bool]] = {
+    "zeroed": (lambda g, _: np.zeros_like(g), False),
+    "doubled": (lambda g, _: 2 * g, False),
+    "sign": (lambda g, _: -g, False),
+    "entry zero": (_zero_entry, True),
+    "swapped": (_swapped, True),
+    "entry 1 %": (_percent, True),
+}
+"""Name to fault, and whether it sits in single entries and is planted in several places."""
+
+
+def self_test(result: GradcheckResult) -> SelfTest:
+    """Plant faults in copies of the gradient and judge them by what the check measured.
+
+    Parameters
+    ----------
+    result : GradcheckResult
+        Of a check in this process.
+
+    Returns
+    -------
+    SelfTest
+
+    Raises
+    ------
+    GradcheckInputError
+        If the result holds no measurements: it was read from JSON, or nothing was checked.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgradcheck as fgc
+    >>> theta = np.linspace(1.0, 2.0, 20)
+    >>> result = fgc.gradcheck(lambda t: (t**3).sum(), lambda t: 3 * t**2, theta)
+    >>> result.self_test().of("entry 1 %")
+    1.0
+    """
+    if result.measurements is None:
+        raise GradcheckInputError(
+            "this result no longer holds its measurements (it was read from JSON, or nothing was "
+            "checked); run the check again and call self_test on its result."
+        )
+    evidence, tolerance = result.measurements
+    rng = np.random.default_rng([result.seed, 5])
+    rates = [
+        _rate(kind, fault, TRIALS if places else 1, block, tolerance, rng)
+        for kind, (fault, places) in FAULTS.items()
+        for block in evidence
+        if len(block.components) or block.screened is not None
+    ]
+    return SelfTest(tuple(rates))
+
+
+def _rate(
+    kind: str,
+    fault: Fault,
+    trials: int,
+    evidence: BlockEvidence,
+    tolerance: Tolerances,
+    rng: np.random.Generator,
+) -> Rate:
+    seen = planted = 0
+    for _ in range(trials):
+        faulty = fault(evidence.gradient, rng)
+        if np.array_equal(faulty, evidence.gradient):
+            continue
+        planted += 1
+        seen += _sees(evidence, faulty, tolerance)
+    return Rate(kind, evidence.block.name, seen, planted)
+
+
+def _sees(evidence: BlockEvidence, faulty: NDArray[np.float64], tolerance: Tolerances) -> bool:
+    """Whether the faulty gradient of a block disagrees with what was measured of it."""
+    change = faulty - evidence.gradient
+    c = evidence.components
+    moved = replace(
+        evidence,
+        gradient=faulty,
+        components=replace(c, analytic=faulty[c.index - evidence.block.start]),
+    )
+    new = suspicious(moved, tolerance) & (change[c.index - evidence.block.start] != 0)
+    return bool(new.any()) or (
+        evidence.screened is not None and _shifted(evidence, evidence.screened, change).fails
+    )
+
+
+def _shifted(evidence: BlockEvidence, screened: Screened, change: NDArray[np.float64]) -> Screened:
+    """The directions' y, had the gradient been changed by so much."""
+    start = evidence.block.start
+    shift = np.zeros(len(screened))
+    for index in entries_of(region_of(evidence.block)):
+        part = change[index - start]
+        if part.any():
+            shift += [hashing.direction(key, index) @ part for key in screened.keys]
+    return replace(screened, y=screened.y + shift)

@@ -1,0 +1,1 @@
+"""Derivatives by differences of J, each with an error bar; judges nothing."""

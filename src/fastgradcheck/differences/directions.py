@@ -1,0 +1,201 @@
+"""The derivative along directions, and of single entries, from five points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.differences.plateau import NOISE_SIGMAS
+from fastgradcheck.evaluation.plans import Directions, Stencils
+from fastgradcheck.evaluation.projection import project
+from fastgradcheck.evaluation.stream import Stream
+from fastgradcheck.problem.problem import Problem
+from fastgradcheck.problem.region import part
+
+OFFSETS = np.array([1.0, -1.0, 2.0, -2.0])
+
+
+NOISE_GAIN = 4 / 3 + 1 / 6
+"""Of the extrapolated value, (4 D(h) - D(2h)) / 3, times h, for errors of one at each point."""
+
+
+UNEVEN_GAIN = 2 + 8 + 6
+"""Of J(2h) + J(-2h) - 4 (J(h) + J(-h)) + 6 J(0), likewise."""
+
+
+SHORTER = (4.0, 16.0)
+"""Divisors of the step for directions that must be kept though they cross a kink."""
+
+
+NEGLIGIBLE = 1e-12
+"""Relative rounding that no difference quotient can see."""
+
+
+LARGEST = 1.5
+"""No |v_i| is larger."""
+
+
+COMPLEX_ROUNDING = 1024 * float(np.finfo(np.float64).eps)
+"""Of an imaginary part, relative to the slopes that it is made of: as for single components
+(`fastgradcheck.differences.steps`), J being thousands of operations."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prober:
+    """Measures y along directions on any regions.
+
+    Attributes
+    ----------
+    problem : Problem
+    stream : Stream
+    noise : float
+        Standard deviation of J's noise.
+    scale : float64 array, shape (n,), or None
+        Zero for entries that must not move (at their bounds), one for the others.
+    room : float64 array, shape (n,), or None
+        How far each entry may move to either side.
+    imaginary : bool
+        Whether directions are measured by complex steps.
+    """
+
+    problem: Problem
+    stream: Stream
+    noise: float
+    scale: NDArray[np.float64] | None = None
+    room: NDArray[np.float64] | None = None
+    imaginary: bool = False
+
+    @cached_property
+    def gradient(self) -> NDArray[np.float64]:
+        """The claimed gradient, zero where it is no number."""
+        claimed = self.problem.gradient
+        if np.isfinite(claimed).all():
+            return claimed
+        return np.nan_to_num(claimed, nan=0.0, posinf=0.0, neginf=0.0)
+
+    def farthest(self, region: NDArray[np.int64]) -> float:
+        """The longest step of a region's directions that keeps within the bounds."""
+        if self.room is None or self.scale is None:
+            return np.inf
+        room = part(self.room, region)[part(self.scale, region) > 0]
+        # A hundredth is kept for rounding.
+        return 0.99 * float(np.min(room, initial=np.inf)) / (LARGEST * float(OFFSETS.max()))
+
+    def signal(
+        self,
+        regions: NDArray[np.int64],
+        keys: NDArray[np.uint64],
+        offsets: NDArray[np.float64],
+        stage: str,
+    ) -> NDArray[np.float64]:
+        """What the gradient predicts for J minus what J does, at every point; shape (k, p)."""
+        plan = Directions(regions, keys, offsets, self.scale)
+        values = self.stream.values(plan, stage)
+        predicted = project(self.gradient, self.problem.theta, plan, self.stream.engine.n_jobs)
+        signal: NDArray[np.float64] = predicted - (values - self.problem.value)
+        return signal
+
+    def exact(
+        self,
+        regions: NDArray[np.int64],
+        keys: NDArray[np.uint64],
+        steps: NDArray[np.float64],
+        stage: str,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Y and its bar by complex steps, one evaluation for each direction."""
+        plan = Directions(regions, keys, 1j * steps[:, np.newaxis], self.scale)
+        slope = self.stream.values(plan, stage)[:, 0].imag / steps
+        unit = replace(plan, offsets=np.ones((len(keys), 1)))
+        # From zero, so that the displacement is v itself.
+        origin = np.zeros(self.problem.theta.shape)
+        claimed = project(self.gradient, origin, unit, self.stream.engine.n_jobs)[:, 0]
+        sizes = [np.linalg.norm(part(self.gradient, region)) for region in regions]
+        bar = COMPLEX_ROUNDING * np.maximum(np.abs(slope), sizes)
+        return claimed - slope, np.where(np.isfinite(slope), bar, np.inf)
+
+    def __call__(
+        self,
+        regions: NDArray[np.int64],
+        keys: NDArray[np.uint64],
+        steps: NDArray[np.float64],
+        stage: str = "directions",
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Y and its bar for k directions, each measured at the offsets ``OFFSETS * step``."""
+        if self.imaginary:
+            return self.exact(regions, keys, steps, stage)
+        offsets = steps[:, np.newaxis] * OFFSETS
+        return five_point(self.signal(regions, keys, offsets, stage), steps, self.noise)
+
+    def rounding(self, regions: NDArray[np.int64], level: float) -> NDArray[np.float64]:
+        """What relative errors of this size in every entry of the gradient add to y at most."""
+        if level < NEGLIGIBLE:
+            return np.zeros(len(regions))
+        return np.array([level * np.linalg.norm(part(self.gradient, r)) for r in regions])
+
+    def sharpened(
+        self,
+        regions: NDArray[np.int64],
+        keys: NDArray[np.uint64],
+        steps: NDArray[np.float64],
+        expected: float,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Y and bars, measured again with shorter steps where a bar is larger than expected."""
+        y, error = self(regions, keys, steps, "locating")
+        for shorter in SHORTER:
+            rows = np.flatnonzero(error > 2 * expected)
+            if not len(rows):
+                break
+            again, bar = self(regions[rows], keys[rows], steps[rows] / shorter, "locating")
+            better = bar < error[rows]
+            y[rows[better]], error[rows[better]] = again[better], bar[better]
+        return y, error
+
+    def entries(
+        self, index: NDArray[np.int64], steps: NDArray[np.float64], stage: str = "locating"
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The same for single entries: grad - gradapprox, and its bar.
+
+        Steps are shortened where an entry has no room for them; one without any room has an
+        infinite bar.
+        """
+        theta = self.stream.theta
+        if self.room is not None:
+            steps = np.minimum(steps, 0.99 * self.room[index] / OFFSETS.max())
+        here = theta[index][:, np.newaxis]
+        points = (here + steps[:, np.newaxis] * OFFSETS).astype(theta.dtype)
+        values = self.stream.values(Stencils(index, points), stage)
+        taken = points.astype(np.float64) - here.astype(np.float64)
+        signal = self.gradient[index][:, np.newaxis] * taken - (values - self.problem.value)
+        y, error = five_point(signal, np.where(steps > 0, steps, 1.0), self.noise)
+        return y, np.where(steps > 0, error, np.inf)
+
+
+def five_point(
+    signal: NDArray[np.float64], steps: NDArray[np.float64], noise: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The slope of a signal that is zero at zero, from its values at ``OFFSETS * steps``.
+
+    Parameters
+    ----------
+    signal : float64 array, shape (k, 4)
+    steps : float64 array, shape (k,)
+    noise : float
+        Standard deviation of one value.
+
+    Returns
+    -------
+    slope, bar : float64 arrays, shape (k,)
+        The five-point slope; the bar is the difference of the two central ones, plus what kinks
+        and noise add. A kink anywhere between moves the slope by at most the first two.
+    """
+    near = (signal[:, 0] - signal[:, 1]) / (2 * steps)
+    far = (signal[:, 2] - signal[:, 3]) / (4 * steps)
+    # J(2h) - 2J + J(-2h) is four times J(h) - 2J + J(-h), but for kinks (and h^4).
+    uneven = np.abs(signal[:, 2] + signal[:, 3] - 4 * (signal[:, 0] + signal[:, 1]))
+    kinks = np.maximum(uneven - UNEVEN_GAIN * NOISE_SIGMAS * noise, 0.0)
+    bar = np.abs(near - far) + (kinks + NOISE_GAIN * NOISE_SIGMAS * noise) / steps
+    bar = np.where((signal == 0).all(axis=1), 0.0, bar)
+    return (4 * near - far) / 3, np.where(np.isfinite(bar), bar, np.inf)

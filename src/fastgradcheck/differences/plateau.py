@@ -1,0 +1,334 @@
+"""The derivative that a step sweep settles on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+RATIO = 4.0
+
+
+NOISE_SIGMAS = 3.0
+"""Bars hold errors of J of three standard deviations, added in the worst signs."""
+
+
+ROUNDING = 2 * float(np.finfo(np.float64).eps)
+"""Relative rounding of the few operations from two values of J to a slope."""
+
+
+RESTLESS = 30.0
+"""A ladder that scatters this much more than J's noise at theta is continued to smaller steps: an
+oscillation comes to rest there, noise does not."""
+
+
+SINGLE = float(np.finfo(np.float32).eps)
+
+
+AGREEMENT = 0.25
+"""Slopes agree on another one if they scatter by no more than this part of its distance. Noise
+does so three times in a row in one of 50 cases, since it grows fourfold from step to step."""
+
+
+KINK_GAP = 2.0
+"""The slopes of the two sides differ if they do so by twice their bars."""
+
+
+SMOOTH, KINK_RIGHT, KINK_LEFT, KINK_HERE, UNSETTLED, TWO_SCALES = range(6)
+
+
+@dataclass(frozen=True, eq=False)
+class Rungs:
+    """Values of J on the ladders of k components, K steps each, decreasing.
+
+    Attributes
+    ----------
+    index : int64 array, shape (k,)
+    steps : float64 array, shape (k, K)
+        The steps intended.
+    right, left : float64 array, shape (k, K)
+        The displacements taken, both positive; nan where the point would leave the bounds.
+    plus, minus : float64 array, shape (k, K)
+        J there.
+    """
+
+    index: NDArray[np.int64]
+    steps: NDArray[np.float64]
+    right: NDArray[np.float64]
+    left: NDArray[np.float64]
+    plus: NDArray[np.float64]
+    minus: NDArray[np.float64]
+
+    def joined(self, other: Rungs, rows: NDArray[np.int64], after: bool) -> Rungs:
+        """These rows with the other's steps added at the small (`after`) or the large end."""
+
+        def join(mine: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.hstack([mine[rows], new] if after else [new, mine[rows]])
+
+        return Rungs(
+            self.index[rows],
+            join(self.steps, other.steps),
+            join(self.right, other.right),
+            join(self.left, other.left),
+            join(self.plus, other.plus),
+            join(self.minus, other.minus),
+        )
+
+    def row(self, row: int) -> Rungs:
+        return Rungs(*(getattr(self, field.name)[row : row + 1] for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What one ladder says.
+
+    Attributes
+    ----------
+    index : int
+    value, error : float
+        The derivative and its bar; nan and inf if nothing finite was measured.
+    kind : int
+        SMOOTH; KINK_RIGHT or KINK_LEFT (a kink close by on that side; the value is the other
+        side's slope); KINK_HERE (theta is on the kink: any slope between `lower` and `upper` is
+        a subgradient); UNSETTLED (the steps do not agree with each other).
+    lower, upper : float
+        The two one-sided slopes, in order; both equal `value` unless there is a kink.
+    distance : float
+        Of the kink from theta, in theta's units; 0 for KINK_HERE, nan if there is none.
+    best : int
+        The rung (from the largest) at which the value was read.
+    restless : bool
+        True if J scatters from step to step far more than its noise at theta: there is structure
+        between the steps, or noise of this component's own.
+    steps, derivatives, right, left : float64 arrays, shape (K,)
+        The ladder itself: two-sided differences, and the slopes of second order of either side.
+    ordinary : int
+        How many of the steps, from the largest, are not small against theta_i (2^-21 of it).
+    """
+
+    index: int
+    value: float
+    error: float
+    kind: int
+    lower: float
+    upper: float
+    distance: float
+    best: int
+    restless: bool
+    steps: NDArray[np.float64]
+    derivatives: NDArray[np.float64]
+    right: NDArray[np.float64]
+    left: NDArray[np.float64]
+    ordinary: int = 0
+
+
+def settle(rungs: Rungs, value: float, noise: float) -> Settled:
+    """Read the derivative off one ladder (a `Rungs` of one row).
+
+    Examples
+    --------
+    >>> h = 0.01 / 4.0 ** np.arange(9)[np.newaxis]
+    >>> cube = Rungs(np.array([0]), h, h, h, (1 + h) ** 3, (1 - h) ** 3)
+    >>> s = settle(cube, 1.0, 1e-16)
+    >>> abs(s.value - 3) <= s.error < 1e-9
+    True
+    """
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        right, left = rungs.right[0], rungs.left[0]
+        forward = (rungs.plus[0] - value) / right
+        backward = (value - rungs.minus[0]) / left
+        central = (rungs.plus[0] - rungs.minus[0]) / (right + left)
+        shown = _noise_of_ladder(rungs.plus[0], rungs.minus[0], value)
+        restless = shown > RESTLESS * noise
+        noise = max(noise, shown)
+        size = np.fmax(np.abs(rungs.plus[0]), np.abs(rungs.minus[0]))
+        rounding = max(ROUNDING, NOISE_SIGMAS * _single(noise, value)) * size
+        bar = np.fmax(NOISE_SIGMAS * noise, rounding)
+        relative = ROUNDING * np.abs(central)
+        two_sided = _plateau(central, bar / np.fmin(right, left) + relative, order=2)
+        from_right = _one_sided(forward, bar / right)
+        from_left = _one_sided(backward, bar / left)
+        defect_right, doubt_right = _defect(rungs.plus[0], value, NOISE_SIGMAS * noise)
+        defect_left, doubt_left = _defect(rungs.minus[0], value, NOISE_SIGMAS * noise)
+
+    def made(value: float, error: float, kind: int, best: int, *rest: float) -> Settled:
+        lower, upper, distance = rest or (value, value, np.nan)
+        index, steps = int(rungs.index[0]), rungs.steps[0]
+        slopes = {KINK_RIGHT: backward, KINK_LEFT: forward}.get(kind)
+        slopes = central if slopes is None else np.append(np.nan, _three_point(slopes))
+        with np.errstate(invalid="ignore"):
+            far = slice(best + 2, None)  # beyond the truncation that an extrapolation removed
+            stirred = np.nanmax(np.abs(slopes - value)[far] * steps[far], initial=0.0)
+        unsure = restless or bool(stirred > RESTLESS * NOISE_SIGMAS * noise)
+        sides = [np.append(np.nan, _three_point(side)) for side in (forward, backward)]
+        return Settled(
+            index,
+            value,
+            error,
+            kind,
+            lower,
+            upper,
+            distance,
+            best,
+            unsure,
+            steps,
+            central,
+            sides[0],
+            sides[1],
+        )
+
+    candidates = [c for c in (two_sided, from_right, from_left) if np.isfinite(c.error)]
+    if not candidates:
+        return made(np.nan, np.inf, UNSETTLED, 0)
+    one_side_only = not (np.isfinite(from_right.error) and np.isfinite(from_left.error))
+    if one_side_only or not np.isfinite(two_sided.error):
+        best = min(candidates, key=lambda c: c.error)
+        return made(best.value, best.error, SMOOTH, best.rung)
+    on_right, on_left = defect_right > doubt_right, defect_left > doubt_left
+    gap = abs(from_right.value - from_left.value)
+    if on_right and on_left:
+        # Kinks on both sides, nearer than the smallest step: it says nothing about the slope.
+        return made(two_sided.value, np.inf, UNSETTLED, two_sided.rung)
+    lower, upper = sorted((from_right.value, from_left.value))
+    if on_right or on_left:
+        clean, kind = (from_left, KINK_RIGHT) if on_right else (from_right, KINK_LEFT)
+        with np.errstate(divide="ignore"):
+            distance = np.divide(max(defect_right, defect_left), gap)
+        distance = float(np.fmin(distance, rungs.steps[0, -1] * RATIO))
+        return made(clean.value, clean.error, kind, clean.rung, lower, upper, distance)
+    if gap > KINK_GAP * (from_right.error + from_left.error):
+        error = max(from_right.error, from_left.error)
+        return made((lower + upper) / 2, error, KINK_HERE, from_right.rung, lower, upper, 0.0)
+    agrees = max(abs(two_sided.value - side.value) - side.error for side in (from_right, from_left))
+    return made(two_sided.value, max(two_sided.error, agrees), SMOOTH, two_sided.rung)
+
+
+@dataclass(frozen=True)
+class _Plateau:
+    value: float
+    error: float
+    rung: int
+
+
+def _plateau(slopes: NDArray[np.float64], doubt: NDArray[np.float64], *, order: int) -> _Plateau:
+    """The best-agreeing neighbours among `slopes` (or their extrapolations), noise included.
+
+    No smaller steps may contradict them: what agrees only at large steps has stepped over
+    something, as over both kinks of a clipped value, whose differences all tend to zero.
+    """
+    factor = RATIO**order
+    change = -np.diff(slopes)
+    scatter = np.abs(change) + doubt[1:]
+    pairs = [_best(slopes[1:], _contradicted(slopes[1:], scatter, doubt[1:]), 1)]
+    if len(slopes) >= 4:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            fall = change[:-1] / change[1:]
+        # The errors fall as h^order: by 4^order from step to step, within a factor of two, and
+        # this is seen above the noise.
+        falls = (fall > factor / 2) & (fall < factor * 2) & (np.abs(change[:-1]) > 2 * doubt[1:-1])
+        extrapolated = slopes[1:] - change / (factor - 1)
+        noise = doubt[2:] * (factor + 1) / (factor - 1)
+        scatter = np.abs(np.diff(extrapolated)) + noise
+        errors = _contradicted(extrapolated[1:], scatter, noise)
+        pairs.append(_best(extrapolated[1:], np.where(falls, errors, np.inf), 2))
+    return min(pairs, key=lambda p: p.error)
+
+
+def _contradicted(
+    slopes: NDArray[np.float64], errors: NDArray[np.float64], doubt: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The errors, enlarged by what smaller steps say.
+
+    Where three of them in a row agree among each other, on another slope, they are right and the
+    error must hold it. Where they do not, they show noise, beyond what was known of it: an error
+    of J that moves the slope at a small step moves that at a larger one by less, as 1/h.
+    """
+    count = len(slopes)
+    apart = np.abs(slopes[np.newaxis, :] - slopes[:, np.newaxis])
+    smaller = np.triu(np.ones(apart.shape, bool), 1)
+    outside = smaller & (apart > errors[:, np.newaxis] + doubt)
+    rungs = np.arange(count)
+    as_noise = apart * RATIO ** (rungs[:, np.newaxis] - rungs[np.newaxis, :]).astype(float)
+    enlarged: NDArray[np.float64] = errors + np.max(np.where(outside, as_noise, 0.0), axis=1)
+    for m in range(2, count):
+        three = slopes[m - 2 : m + 1]
+        # Three zeros are a J that has not moved, on the coarse grid of a float32 say.
+        agree = (np.ptp(three) < AGREEMENT * apart[:, m]) & bool(three.any())
+        settled = agree & outside[:, m] & (rungs < m - 2)
+        enlarged = np.where(settled, np.maximum(enlarged, apart[:, m] + doubt[m]), enlarged)
+    return enlarged
+
+
+def _best(values: NDArray[np.float64], errors: NDArray[np.float64], first: int) -> _Plateau:
+    errors = np.where(np.isfinite(errors), errors, np.inf)
+    k = int(np.argmin(errors))
+    value = float(values[k]) if np.isfinite(errors[k]) else np.nan
+    return _Plateau(value, float(errors[k]), k + first)
+
+
+def _one_sided(slopes: NDArray[np.float64], doubt: NDArray[np.float64]) -> _Plateau:
+    """The plateau of one side's slopes, made second order from those at h and 4h.
+
+    Its first-order parents leave it less to agree by than a two-sided plateau has: the scatter
+    counts twice.
+    """
+    settled = _plateau(_three_point(slopes), doubt[1:] * (RATIO + 1) / (RATIO - 1), order=2)
+    return _Plateau(settled.value, 2 * settled.error, settled.rung + 1)
+
+
+def _three_point(slopes: NDArray[np.float64]) -> NDArray[np.float64]:
+    return (RATIO * slopes[1:] - slopes[:-1]) / (RATIO - 1)
+
+
+def _noise_of_ladder(plus: NDArray[np.float64], minus: NDArray[np.float64], here: float) -> float:
+    """The noise of J that the small steps themselves show, as a standard deviation.
+
+    Each side is extrapolated back to theta from three steps, and from the next three: where noise
+    rules, the two differ by sqrt(64^2 + 84^2 + 21^2 + 1)/45 = 2.4 sigma, whatever h; where
+    truncation rules, they differ by 64 times less from step to step. A kink, or a pair of them,
+    at a smaller distance than the steps shifts all extrapolations alike and is not taken for
+    noise, and one among the steps spoils some of them. So the second smallest sets the level, and
+    the largest within eight times that counts, since they are few; if they fall faster, nothing is
+    seen of the noise. Nor where J, on a coarse grid, has not moved from its value `here` at theta.
+    The quieter side counts.
+    """
+    sides = []
+    for values in (plus, minus):
+        scatter = np.abs(np.diff(_extrapolated(values)))
+        moved = np.array([np.any(values[k : k + 4] != here) for k in range(len(scatter))])
+        scatter = np.sort(scatter[np.isfinite(scatter) & moved])
+        if len(scatter) < 3:
+            continue
+        if scatter[1] > 8 * scatter[0] and scatter[2] > 8 * scatter[1]:
+            return 0.0
+        sides.append(float(np.max(scatter[scatter <= 8 * scatter[1]])))
+    return min(sides, default=0.0) / 2.4
+
+
+def _single(noise: float, value: float) -> float:
+    """J's relative noise if that is the rounding of float32, which grows with J; else 0."""
+    relative = noise / abs(value) if value else 0.0
+    return relative if SINGLE / 8 <= relative <= SINGLE * 8 else 0.0
+
+
+def _extrapolated(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """J at theta, from the parabolas through its values at h, 4h, 16h on one side."""
+    extrapolated: NDArray[np.float64] = (64 * values[2:] - 20 * values[1:-1] + values[:-2]) / 45
+    return extrapolated
+
+
+def _defect(values: NDArray[np.float64], here: float, bar: float) -> tuple[float, float]:
+    """How far one side, extrapolated back to theta, misses J(theta); and the doubt of that.
+
+    A parabola through the values at h, 4h, 16h has the value ``(64 J(h) - 20 J(4h) + J(16h))/45``
+    at zero. Its truncation falls as h^3, so that the smallest three steps are the sharpest: there
+    only noise is left, (64 + 20 + 1)/45 + 1 times one error of J.
+    """
+    defects = _extrapolated(values)[-4:] - here
+    near = defects[-1]
+    # The defect of a kink does not depend on h; truncation and noise do. Two scales must agree,
+    # and two more may not disagree by more than what truncation, falling by 64, makes of it.
+    falling = np.abs(defects - near) / 64.0 ** np.arange(len(defects) - 2, -2, -1)
+    doubt = bar * (85 / 45 + 1) + float(np.max(falling[:-1]))
+    return (abs(float(near)), doubt) if np.isfinite(doubt) else (0.0, np.inf)

@@ -1,0 +1,1 @@
+"""What calls the user's cost, one module for each way."""

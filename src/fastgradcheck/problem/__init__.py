@@ -1,0 +1,1 @@
+"""What is checked: theta, its names, the cost and the claimed gradient."""

@@ -1,0 +1,67 @@
+"""The frozen values that every stage hands to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.problem.parameters import Parameters
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """The function that engines evaluate: J of a flat theta.
+
+    Attributes
+    ----------
+    cost : callable
+        The user's ``cost(theta, *args)``.
+    args : tuple
+        Passed through.
+    parameters : Parameters
+        Rebuilds the user's structure from a flat theta and names its entries.
+    theta : float64 or float32 array, shape (n,), read-only
+        The point of the check, in the dtype in which J is evaluated.
+    """
+
+    cost: Callable[..., Any]
+    args: tuple[Any, ...]
+    parameters: Parameters
+    theta: NDArray[Any]
+
+    def __call__(self, theta: NDArray[Any]) -> Any:
+        """J at a flat theta, as the user's own call from Python gives it."""
+        return self.cost(self.parameters.unflatten(theta), *self.args)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """An objective and the gradient that is claimed for it.
+
+    Attributes
+    ----------
+    objective : Objective
+    gradient : float64 array, shape (n,), read-only
+        The analytic gradient.
+    gradient_eps : float
+        Machine epsilon of the dtype in which the gradient came.
+    value : float
+        J(theta).
+    """
+
+    objective: Objective
+    gradient: NDArray[np.float64]
+    gradient_eps: float
+    value: float
+
+    @property
+    def parameters(self) -> Parameters:
+        return self.objective.parameters
+
+    @property
+    def theta(self) -> NDArray[Any]:
+        return self.objective.theta

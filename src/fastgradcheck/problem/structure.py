@@ -1,0 +1,241 @@
+"""How a nest of arrays is built, leaf by leaf."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+
+Kind: TypeAlias = Literal["dict", "list", "tuple", "namedtuple", "dataclass"]
+
+
+Convert: TypeAlias = Callable[[Any, str], NDArray[Any]]
+
+
+# Keys that read well without quotes: identifiers, and dotted ones such as "layers.0.weight".
+_PLAIN = re.compile(r"[^\W\d]\w*(\.\w+)*")
+
+
+@dataclass(frozen=True)
+class Flat:
+    """The cost takes the flat vector itself."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """The cost takes the block of this number: an array, or a scalar if `scalar`."""
+
+    block: int
+    scalar: bool = False
+
+
+@dataclass(frozen=True)
+class Node:
+    """The cost takes a nest.
+
+    Attributes
+    ----------
+    kind : {"dict", "list", "tuple", "namedtuple", "dataclass"}
+    type : type
+        The user's own class, in which the nest is rebuilt.
+    keys : tuple
+        Dict keys, positions or field names, in theta's order.
+    children : tuple of Leaf or Node
+        What stands at the keys.
+    static : tuple of (str, object)
+        Fields of a dataclass that are no parameters, carried over as they are. Not compared:
+        an array among them has no truth value.
+    """
+
+    kind: Kind
+    type: Any
+    keys: tuple[Hashable, ...]
+    children: tuple[Leaf | Node, ...]
+    static: tuple[tuple[str, Any], ...] = field(default=(), compare=False)
+
+    def build(self, children: list[Any]) -> Any:
+        """Rebuild the user's nest with these in the children's places."""
+        match self.kind:
+            case "dict":
+                # Without __init__, whose signature is anybody's guess in a subclass of dict.
+                nest = self.type.__new__(self.type)
+                nest.update(zip(self.keys, children, strict=True))
+                return nest
+            case "namedtuple":
+                return self.type(*children)
+            case "dataclass":
+                named = zip(map(str, self.keys), children, strict=True)
+                return self.type(**dict(named), **dict(self.static))
+            case _:
+                return self.type(children)
+
+    @property
+    def has_views(self) -> bool:
+        """True if the nest, once built of views, follows whatever is written beneath them.
+
+        A dataclass does not: its ``__post_init__`` may copy, a cached property may go stale.
+        """
+        return self.kind != "dataclass" and all(
+            child.has_views if isinstance(child, Node) else not child.scalar
+            for child in self.children
+        )
+
+
+Structure: TypeAlias = Flat | Leaf | Node
+
+
+def kind_of(tree: Any) -> Kind | None:
+    """Tell which nest it is; None if it is a leaf."""
+    if isinstance(tree, dict):
+        return "dict"
+    if isinstance(tree, list):
+        return "list"
+    if isinstance(tree, tuple):
+        return "namedtuple" if hasattr(tree, "_fields") else "tuple"
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        return "dataclass"
+    return None
+
+
+def _items(tree: Any) -> tuple[dict[Hashable, Any], dict[str, Any]]:
+    """Read a nest by key: its parameters, and the static fields of a dataclass."""
+    match kind_of(tree):
+        case "dict":
+            return dict(tree), {}
+        case "namedtuple":
+            return dict(zip(tree._fields, tree, strict=True)), {}
+        case "dataclass":
+            # What __init__ does not take, __post_init__ derives from the rest.
+            fields = [item for item in dataclasses.fields(tree) if item.init]
+            values = {item.name: getattr(tree, item.name) for item in fields}
+            marked = {item.name for item in fields if item.metadata.get("static")}
+            static = {k: v for k, v in values.items() if k in marked or _is_static(v)}
+            return {k: v for k, v in values.items() if k not in static}, static
+        case _:
+            return dict(enumerate(tree)), {}
+
+
+def _is_static(value: Any) -> bool:
+    """Tell settings (None, text, whole numbers, functions, nests of them) from parameters."""
+    if kind_of(value) is not None:
+        return all(_is_static(child) for child in _items(value)[0].values())
+    if isinstance(value, np.generic | type):
+        return not isinstance(value, np.inexact)
+    return not (isinstance(value, float | complex) or hasattr(value, "__array__"))
+
+
+def child_name(parent: str, key: Hashable) -> str:
+    """The name of what stands at a key of a nest."""
+    if isinstance(key, str) and _PLAIN.fullmatch(key):
+        return f"{parent}.{key}" if parent else key
+    return f"{parent or 'theta'}[{key!r}]"
+
+
+def structure_of(tree: Any, name: str, found: list[tuple[str, Any]]) -> Leaf | Node:
+    """Find the structure of a theta; its leaves are appended to `found` with their names."""
+    kind = kind_of(tree)
+    if kind is None:
+        parameter(tree, name or "theta")
+        found.append((name or "theta", tree))
+        return Leaf(len(found) - 1, scalar=not isinstance(tree, np.ndarray))
+    items, static = _items(tree)
+    children = tuple(structure_of(child, child_name(name, k), found) for k, child in items.items())
+    return Node(kind, type(tree), tuple(items), children, tuple(static.items()))
+
+
+def leaves_of(
+    structure: Leaf | Node, tree: Any, prefix: str, name: str
+) -> Iterator[tuple[int, Any]]:
+    """Yield block numbers and leaves of a nest of this structure, refusing any other."""
+    if isinstance(structure, Leaf):
+        yield structure.block, tree
+        return
+    kinds = {structure.kind, kind_of(tree)}
+    # `return dW, db` for a list is welcome: positions cannot be mistaken.
+    items = _items(tree)[0] if len(kinds) == 1 or kinds == {"list", "tuple"} else None
+    if items is None or items.keys() != set(structure.keys):
+        positional = structure.kind in ("list", "tuple")
+        wanted = f"{len(structure.keys)} entries" if positional else _listing(structure.keys)
+        raise GradcheckInputError(
+            f"{prefix}{name or 'theta'} {_mismatch(structure, tree, items)}. "
+            f"As in theta, it must be of type {structure.type.__name__} with {wanted}."
+        )
+    for key, child in zip(structure.keys, structure.children, strict=True):
+        yield from leaves_of(child, items[key], prefix, child_name(name, key))
+
+
+def _mismatch(structure: Node, tree: Any, items: dict[Hashable, Any] | None) -> str:
+    """Say what stands in the place of a nest."""
+    if isinstance(tree, np.ndarray):
+        return (
+            f"is one array of shape {tree.shape} (a flat vector goes with a flat theta, "
+            "whose blocks layout= can name)"
+        )
+    if items is None:
+        return "is None" if tree is None else f"is of type {type(tree).__name__}"
+    if structure.kind in ("list", "tuple"):
+        return f"has {len(items)} entries"
+    missing = [key for key in structure.keys if key not in items]
+    extra = [key for key in items if key not in structure.keys]
+    parts = [f"lacks {_listing(missing)}"] if missing else []
+    parts += [f"has {_listing(extra)}, unknown to theta"] if extra else []
+    return " and ".join(parts)
+
+
+def _listing(keys: Sequence[Hashable]) -> str:
+    shown = [repr(key) for key in keys[:6]]
+    return ", ".join(shown + ["..."] * (len(keys) > 6))
+
+
+def parameter(value: Any, where: str) -> NDArray[Any]:
+    """Take a leaf of theta as an array, one that a cost can be given back unchanged in kind."""
+    rule = "a parameter must be floating point (float64 or float32)"
+    array = _floats(value, where, (np.float32, np.float64), rule)
+    if isinstance(value, np.matrix) or not isinstance(value, np.ndarray | np.generic | float):
+        raise GradcheckTypeError(
+            f"{where} is {type(value).__name__}, but the cost will be called with plain NumPy "
+            f"arrays: use np.asarray({where}) and a cost written for arrays."
+        )
+    return array
+
+
+def slope(value: Any, where: str) -> NDArray[Any]:
+    """Take a leaf of the gradient as an array, of any real floating-point dtype."""
+    return _floats(value, where, (np.floating,), "a gradient must be floating point")
+
+
+_ADVICE = {
+    **dict.fromkeys("iub", "use .astype(float), or write 1.0 for 1"),
+    "f": "use .astype(float)",
+    "c": "pass real and imaginary parts as two real arrays",
+}
+
+
+def _floats(
+    value: Any, where: str, accepted: tuple[type[np.floating[Any]], ...], rule: str
+) -> NDArray[Any]:
+    """Take a leaf as an array of one of the accepted dtypes."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise GradcheckTypeError(
+            f"{where} is a masked array: the cost would see the masked entries too. "
+            "Put values in their place with .filled(), or leave them out."
+        )
+    try:
+        array = np.asarray(value)
+    except Exception as error:
+        raise GradcheckTypeError(
+            f"{where} is {type(value).__name__}, which does not convert to one array ({error})."
+        ) from error
+    if not issubclass(array.dtype.type, accepted):
+        plain = array.ndim or isinstance(value, np.ndarray)
+        what = "None" if value is None else array.dtype if plain else type(value).__name__
+        advice = _ADVICE.get(array.dtype.kind, "use an array of floats")
+        raise GradcheckTypeError(f"{where} is {what}: {rule}; {advice}.")
+    return array

@@ -1,0 +1,107 @@
+"""What a cost returned, as a number, or what is wrong with it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+
+
+def is_jitted(function: Any) -> bool:
+    """Whether a function was compiled by ``numba.njit``, without importing Numba to find out."""
+    if "numba" not in sys.modules:
+        return False
+    from numba.extending import is_jitted
+
+    return bool(is_jitted(function))
+
+
+def complaint(value: Any, is_complex: bool = False) -> str:
+    """What is wrong with a value that the cost returned; empty if it is a scalar as wanted.
+
+    Parameters
+    ----------
+    value : object
+        A real scalar is wanted: a number, or a 0-d array.
+    is_complex : bool
+        The cost was called with a complex theta, so that a complex scalar is wanted.
+
+    Examples
+    --------
+    >>> complaint(1.5)
+    ''
+    >>> complaint(None)
+    'cost returned None: does it end with a return statement, in every branch?'
+    """
+    if value is None:
+        return "cost returned None: does it end with a return statement, in every branch?"
+    try:
+        array = np.asarray(value)
+    except Exception as exc:
+        return f"cost returned {_typed(value)}, which does not convert to a number ({exc})."
+    if array.ndim:
+        return (
+            f"cost returned an array of shape {array.shape}: it must return one number; "
+            "reduce it by .sum() or .mean(), or take the number out of it by .item()."
+        )
+    if array.dtype.kind not in "fiuc":
+        return f"cost returned {_typed(value)}: it must return one number."
+    if is_complex and array.dtype.kind != "c":
+        return (
+            "cost returned a real number for a complex theta, so that the complex step sees no "
+            'derivative: use scheme="central".'
+        )
+    if not is_complex and array.dtype.kind == "c":
+        return f"cost returned the complex number {value}: it must return a real one."
+    return ""
+
+
+def _typed(value: Any) -> str:
+    return f"a {type(value).__name__}"
+
+
+def real_value(value: Any, where: str = "at theta") -> float:
+    """J as a float.
+
+    Raises
+    ------
+    GradcheckTypeError
+        If the cost returned anything but one real number.
+    GradcheckInputError
+        If that is not finite.
+    """
+    if value is None:
+        raise GradcheckTypeError(
+            f"cost returned None {where}: does it end with a return statement? "
+            "It must return one real number."
+        )
+    if isinstance(value, tuple):
+        raise GradcheckTypeError(
+            f"cost returned a tuple of {len(value)} {where}. It must return one real number; "
+            "if it returns (J, gradient), pass grad=True."
+        )
+    array = np.asarray(value)
+    if array.dtype.kind == "c":
+        raise GradcheckTypeError(
+            f"cost returned the complex number {array!s} {where}. It must return one real number: "
+            "take the real part or the squared modulus, whichever is your J."
+        )
+    if array.ndim != 0:
+        raise GradcheckTypeError(
+            f"cost returned an array of shape {array.shape} {where}. It must return one real "
+            "number: a sum or a mean over the examples is the usual J."
+        )
+    if array.dtype.kind not in "fiub":
+        raise GradcheckTypeError(
+            f"cost returned a {type(value).__name__} {where}. It must return one real number."
+        )
+    number = float(array)
+    if not np.isfinite(number):
+        raise GradcheckInputError(
+            f"J is {number} {where}: there is no derivative. log(0), a division by zero or an "
+            "overflow in exp is the usual cause; check at a point where J is finite."
+        )
+    return number

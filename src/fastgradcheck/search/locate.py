@@ -1,0 +1,371 @@
+"""Which entries of a block are wrong: group testing over an abstract probe.
+
+Nothing here knows of derivatives. A probe measures y = r . v for the unknown error vector r,
+restricted to any region of the block, along given random directions v, with bars. A single wrong
+entry is decoded from the measurements already taken: y is then a multiple of one column of V
+(matched filter). What no single entry explains is halved, by rows and by columns, with the same
+v: the other half's y is the parent's minus this one's. What was found is then taken out of y, and
+whatever it leaves unexplained is searched again: a large error hides small ones while it is in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.evaluation import hashing
+from fastgradcheck.problem.region import (
+    Region,
+    columns_of,
+    entries_of,
+    halves,
+    inside,
+    overlap,
+    rows_of,
+)
+
+CAP = 32
+"""Wrong entries followed per block; beyond it, the block is wrong throughout."""
+
+
+ROUNDS = 3
+
+
+CANDIDATES = 6
+"""So few are told apart by looking at each; more need another direction first ..."""
+
+
+ROUNDING = 4 * float(np.finfo(np.float64).eps)
+"""Of y, v and their quotient."""
+
+
+EXTRA_DIRECTIONS = 3
+"""... of which this many are tried."""
+
+
+WITNESSES = 8
+"""A region is wrong throughout if all of so many entries drawn from it are; up to twice as many,
+all of it is looked at. So eight wrong entries never pass for a line of more than sixteen, but for
+one draw in C(17, 8) = 24,310."""
+
+
+Probe = Callable[
+    [NDArray[np.int64], NDArray[np.uint64]], tuple[NDArray[np.float64], NDArray[np.float64]]
+]
+"""(regions, keys) to (y, bars), one per row."""
+
+
+Look = Callable[
+    [NDArray[np.int64]], tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]
+]
+"""Entries to their own errors, the bars of these, and whether each is wrong."""
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """What was found in one block.
+
+    Attributes
+    ----------
+    entries : tuple of int
+        Flat indices of single wrong entries.
+    regions : tuple of Region
+        Rows, columns or other regions that are wrong throughout.
+    complete : bool
+        True if nothing of y is left beyond its bars when these are taken out.
+    """
+
+    entries: tuple[int, ...]
+    regions: tuple[Region, ...]
+    complete: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Suspect:
+    """A region that disagrees, and how: y and bars along the directions `keys`."""
+
+    region: Region
+    y: NDArray[np.float64]
+    error: NDArray[np.float64]
+
+    @property
+    def fails(self) -> bool:
+        return bool(np.any(np.abs(self.y) > self.error))
+
+    @property
+    def size(self) -> int:
+        return (rows_of(self.region)) * (columns_of(self.region))
+
+
+def witnesses(region: Region, seed: int) -> NDArray[np.int64]:
+    """The entries of a region, drawn at random, that speak for all of it; small ones speak up."""
+    size = rows_of(region) * columns_of(region)
+    count = size if size <= 2 * WITNESSES else WITNESSES
+    place = np.random.default_rng([seed, 3, *region]).choice(size, count, replace=False)
+    row, column = region[2] + place // columns_of(region), region[4] + place % columns_of(region)
+    index: NDArray[np.int64] = region[0] + row * region[1] + column
+    return index
+
+
+def decode(suspect: Suspect, keys: NDArray[np.uint64], most: int) -> NDArray[np.int64]:
+    """The single entries that alone would explain a suspect's y.
+
+    An entry j explains y if one size s is within every bar, |y_d - s v_dj| <= e_d, that is, if the
+    intervals (y_d -+ e_d) / v_dj have a point in common. At most `most` + 1 are returned.
+    """
+    y, error = suspect.y[:, np.newaxis], suspect.error[:, np.newaxis]
+    indices, count = [], 0
+    for index in entries_of(suspect.region):
+        v = np.stack([hashing.direction(key, index) for key in keys])
+        size, doubt = y / v, error / np.abs(v)
+        doubt += ROUNDING * np.abs(size)
+        fits = np.max(size - doubt, axis=0) <= np.min(size + doubt, axis=0)
+        indices.append(index[fits])
+        count += int(fits.sum())
+        if count > most:
+            break
+    return np.concatenate(indices)[: most + 1]
+
+
+@dataclass
+class _Search:
+    probe: Probe
+    look: Look
+    keys: NDArray[np.uint64]
+    root: Suspect
+    seed: int
+    entries: dict[int, tuple[float, float]] = field(default_factory=dict)
+    regions: list[Suspect] = field(default_factory=list)
+
+    def round(self, cap: int) -> bool:
+        """Follow what is left of the root to the end; False if the cap was reached."""
+        queue = [self.rest()]
+        while queue:
+            if len(self.entries) + len(self.regions) + len(queue) > cap:
+                return False
+            queue.sort(key=lambda suspect: float(np.max(np.abs(suspect.y))))
+            queue += self.follow(queue.pop())
+        return True
+
+    def rest(self) -> Suspect:
+        """The root without what has been found."""
+        y, error = self.root.y.copy(), self.root.error.copy()
+        for found in self.regions:
+            y -= found.y
+            error += found.error
+        regions = np.repeat(self.root.region[np.newaxis], len(self.keys), axis=0)
+        return Suspect(self.root.region, *self.without_entries(regions, self.keys, y, error))
+
+    def turned(self) -> None:
+        """Let another direction lead: errors that cancel along one do not along the next."""
+        self.keys = np.roll(self.keys, -1)
+        self.root, *self.regions = [
+            Suspect(s.region, np.roll(s.y, -1), np.roll(s.error, -1))
+            for s in (self.root, *self.regions)
+        ]
+
+    def measure(
+        self, regions: NDArray[np.int64], keys: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Y and bars of regions, without what has been found in them."""
+        y, error = (np.array(part, np.float64) for part in self.probe(regions, keys))
+        for found in self.regions:
+            common = overlap(regions, found.region)
+            rows = np.flatnonzero((common[:, 3] > common[:, 2]) & (common[:, 5] > common[:, 4]))
+            if len(rows):
+                part, bar = self.probe(common[rows], keys[rows])
+                y[rows] -= part
+                error[rows] += bar
+        y, error = self.without_entries(regions, keys, y, error)
+        known = np.isfinite(y) & np.isfinite(error)
+        return np.where(known, y, 0.0), np.where(known, error, np.inf)
+
+    def without_entries(
+        self,
+        regions: NDArray[np.int64],
+        keys: NDArray[np.uint64],
+        y: NDArray[np.float64],
+        error: NDArray[np.float64],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Y and bars of regions when the single entries found in them are taken out."""
+        index = np.array(list(self.entries), np.int64)
+        sizes, bars = np.array(list(self.entries.values())).reshape(-1, 2).T
+        if len(index):
+            v = np.stack([hashing.direction(key, index) for key in keys])
+            v = np.where(inside(regions, index), v, 0.0)
+            y, error = y - v @ sizes, error + np.abs(v) @ bars
+        return y, error
+
+    def follow(self, suspect: Suspect) -> list[Suspect]:
+        """Settle a suspect, or return the smaller ones that it falls into."""
+        if self.single(suspect) or suspect.size == 1:
+            return []
+        if not self.throughout(suspect.region):
+            return self.split(suspect)
+        if suspect.size <= 2 * WITNESSES and not self.is_line(suspect.region):
+            # A few neighbours, all of which were looked at.
+            index = np.concatenate(list(entries_of(suspect.region)))
+            error, bar, wrong = self.look(index)
+            sizes = zip(error[wrong].tolist(), bar[wrong].tolist(), strict=True)
+            self.entries |= dict(zip(index[wrong].tolist(), sizes, strict=True))
+        else:
+            self.regions.append(suspect)
+        return []
+
+    def single(self, suspect: Suspect) -> bool:
+        """Whether one entry explains a suspect and is confirmed; it is then found."""
+        keys = self.keys
+        index = decode(suspect, keys, 64 * CANDIDATES)
+        for extra in range(EXTRA_DIRECTIONS):
+            if len(index) <= CANDIDATES:
+                break
+            key = np.array([hashing.key(int(keys[0]), 1000 + extra)])
+            y, error = self.measure(suspect.region[np.newaxis], key)
+            keys = np.append(keys, key)
+            suspect = Suspect(
+                suspect.region, np.append(suspect.y, y), np.append(suspect.error, error)
+            )
+            index = decode(suspect, keys, 64 * CANDIDATES)
+        if not 0 < len(index) <= CANDIDATES:
+            return False
+        error, bar, wrong = self.look(index)
+        if wrong.sum() != 1:
+            return False
+        (k,) = np.flatnonzero(wrong)
+        self.entries[int(index[k])] = float(error[k]), float(bar[k])
+        return True
+
+    def throughout(self, region: Region) -> bool:
+        """Whether entries drawn at random are all wrong; only asked of blocks and of lines.
+
+        The first one is drawn alone: where few entries are wrong it says no for all of them.
+        """
+        rows, columns = rows_of(region), columns_of(region)
+        if region is not self.root.region and min(rows, columns) > 1:
+            return False
+        drawn = np.split(witnesses(region, self.seed), [1, WITNESSES])
+        found = False
+        for index in drawn:
+            if len(index):
+                error, bar, wrong = self.look(index)
+                # What is exactly zero, as at a dead unit, has no say.
+                if not wrong[(error != 0) | (bar != 0)].all():
+                    return False
+                found = found or bool(wrong.any())
+        return found
+
+    def is_line(self, region: Region) -> bool:
+        """Whether a region is all of the block, or of a row or column of several."""
+        across, along = (region[2:] == self.root.region[2:]).reshape(2, 2).all(axis=1)
+        has_lines = min(rows_of(self.root.region), columns_of(self.root.region)) > 1
+        return bool((across or along) if has_lines else (across and along))
+
+    def split(self, suspect: Suspect) -> list[Suspect]:
+        """Look at the halves by rows and by columns, along one direction; keep what fails."""
+        region = suspect.region
+        axes = [axis for axis in (0, 1) if region[3 + 2 * axis] - region[2 + 2 * axis] > 1]
+        firsts = [halves(region, axis)[0] for axis in axes]
+        y, error = self.measure(np.stack(firsts), np.repeat(self.keys[:1], len(axes)))
+        parts = {axis: _parts(suspect, float(y[k]), float(error[k])) for k, axis in enumerate(axes)}
+        failing = {axis: [abs(p) > e for p, e in parts[axis]] for axis in axes}
+        single = [axis for axis in axes if sum(failing[axis]) == 1]
+        if not single:
+            axis = max(axes, key=lambda a: region[3 + 2 * a] - region[2 + 2 * a])
+            return self.both(suspect, axis, *parts[axis][0])
+        for axis in single:
+            region = halves(region, axis)[failing[axis].index(True)]
+        if len(single) < len(axes):
+            axis = single[0]
+            region = self.line(region, axis, *parts[axis][failing[axis].index(True)])
+        return [self.measured(region)]
+
+    def both(self, suspect: Suspect, axis: int, y0: float, error0: float) -> list[Suspect]:
+        """The two halves, the first measured along the other directions too."""
+        first, second = halves(suspect.region, axis)
+        rest = len(self.keys) - 1
+        y, error = self.measure(np.repeat(first[np.newaxis], rest, axis=0), self.keys[1:])
+        y, error = np.append(y0, y), np.append(error0, error)
+        pair = (
+            Suspect(first, y, error),
+            Suspect(second, suspect.y - y, suspect.error + error),
+        )
+        return [half for half in pair if half.fails]
+
+    def line(self, region: Region, axis: int, y: float, error: float) -> Region:
+        """Halve along one axis only, one direction at a time, while only one half fails.
+
+        This is how a whole wrong row or column is reached: across the other axis both halves of
+        it always fail.
+        """
+        while region[3 + 2 * axis] - region[2 + 2 * axis] > 1:
+            pair = halves(region, axis)
+            (part,), (bar,) = self.measure(pair[0][np.newaxis], self.keys[:1])
+            ys, errors = (float(part), y - float(part)), (float(bar), error + float(bar))
+            fails = [abs(ys[k]) > errors[k] for k in (0, 1)]
+            if sum(fails) != 1:
+                break
+            k = fails.index(True)
+            region, y, error = pair[k], ys[k], errors[k]
+        return region
+
+    def measured(self, region: Region) -> Suspect:
+        """A region, measured along all directions."""
+        regions = np.repeat(region[np.newaxis], len(self.keys), axis=0)
+        return Suspect(region, *self.measure(regions, self.keys))
+
+
+def _parts(parent: Suspect, y: float, error: float) -> list[tuple[float, float]]:
+    """Y and bar of the first half, as measured, and of the second, by difference."""
+    return [(y, error), (float(parent.y[0]) - y, float(parent.error[0]) + error)]
+
+
+def locate(
+    region: Region,
+    keys: NDArray[np.uint64],
+    y: NDArray[np.float64],
+    error: NDArray[np.float64],
+    probe: Probe,
+    look: Look,
+    seed: int = 0,
+    cap: int = CAP,
+) -> Located:
+    """Find the wrong entries of a region that fails.
+
+    Parameters
+    ----------
+    region : int64 array, shape (6,)
+    keys : uint64 array, shape (m,)
+        The directions that were measured.
+    y, error : float64 arrays, shape (m,)
+        What they gave.
+    probe : callable
+        ``probe(regions, keys) -> (y, error)``.
+    look : callable
+        ``look(indices) -> (error, bar, wrong)``, each entry by its own difference.
+    seed : int
+        Of the entries drawn as witnesses.
+    cap : int
+        Give up beyond this many.
+
+    Returns
+    -------
+    Located
+    """
+    seen = np.isfinite(y) & np.isfinite(error)
+    if not seen.any():
+        return Located((), (), False)
+    root = Suspect(region, y[seen], error[seen])
+    search = _Search(probe, look, keys[seen], root, seed)
+    for _ in range(ROUNDS):
+        before = len(search.entries) + len(search.regions)
+        within = search.round(cap)
+        explained = within and not search.rest().fails
+        if explained or not within or len(search.entries) + len(search.regions) == before:
+            break
+        search.turned()
+    return Located(
+        tuple(sorted(search.entries)), tuple(found.region for found in search.regions), explained
+    )

@@ -1,0 +1,1 @@
+"""What the evidence says against tolerances and the claim; evaluates nothing."""

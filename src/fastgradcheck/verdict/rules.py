@@ -1,0 +1,157 @@
+"""From evidence and tolerances to verdicts. Evaluates nothing.
+
+With d the discrepancy and e its bar, a component is wrong if, on a ladder of its own,
+
+    d - e > rtol * max(|grad|, |gradapprox|) + 8 * eps * max|grad of its block|,
+
+eps being that of the gradient's dtype: the last term is what rounding in the user's own sums
+leaves. For a block, and for all of theta, the relative difference
+
+    R = ||grad - gradapprox|| / (||grad|| + ||gradapprox||)
+
+has an upper limit U, bars included, and a lower limit L that owned bars alone prove. The check
+is WRONG if a component is wrong or some block's L exceeds the threshold; it AGREES if nothing is
+wrong, U <= threshold overall and U <= 1e-2 in every block; else it is UNDECIDED.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.differences.evidence import BlockEvidence
+from fastgradcheck.differences.plateau import UNSETTLED
+from fastgradcheck.verdict.norms import Norms, norms
+from fastgradcheck.verdict.tolerances import Tolerances
+from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
+
+
+def wrong_components(evidence: BlockEvidence, tolerance: Tolerances) -> NDArray[np.bool_]:
+    """Which components are confirmed wrong."""
+    c = evidence.components
+    return c.owned & suspicious(evidence, tolerance) & np.isfinite(c.error)
+
+
+def suspicious(evidence: BlockEvidence, tolerance: Tolerances) -> NDArray[np.bool_]:
+    """Which components disagree beyond their bars, provisional or owned. NaN does."""
+    c = evidence.components
+    allowed = tolerance.of_components(c, evidence.largest)
+    with np.errstate(invalid="ignore"):
+        agrees = c.discrepancy - c.error <= allowed
+    return ~(agrees & np.isfinite(c.error) & np.isfinite(c.analytic))
+
+
+def component_verdicts(evidence: BlockEvidence, tolerance: Tolerances) -> NDArray[np.uint8]:
+    """`Verdict.code` of every component."""
+    c = evidence.components
+    codes = np.full(len(c), Verdict.AGREES.code, np.uint8)
+    codes[suspicious(evidence, tolerance) | (c.kind == UNSETTLED)] = Verdict.UNDECIDED.code
+    codes[wrong_components(evidence, tolerance)] = Verdict.WRONG.code
+    return codes
+
+
+def resolution(evidence: BlockEvidence, tolerance: Tolerances) -> float:
+    """The smallest isolated error of the block that would have been called wrong.
+
+    Of a component: its tolerance plus twice its bar (the bar hides it once, and the measurement
+    may be off by the bar on the same side). Of directions: see `Screened.isolated`.
+    """
+    c = evidence.components
+    seen = np.inf
+    if len(c):
+        allowed = tolerance.of_components(c, evidence.largest)
+        seen = float(np.max(np.where(np.isfinite(c.error), 2 * c.error + allowed, np.inf)))
+    if evidence.screened is not None and len(c) < evidence.block.size:
+        floor = tolerance.rtol * evidence.largest
+        directions = max(evidence.screened.isolated, floor)
+        return directions if np.isinf(seen) else max(seen, directions)
+    return seen
+
+
+def judge_block(evidence: BlockEvidence, tolerance: Tolerances) -> BlockResult:
+    """The verdict on one block."""
+    block, c = evidence.block, evidence.components
+    directions = 0 if evidence.screened is None else len(evidence.screened)
+    measured = norms(evidence, tolerance)
+    wrong = wrong_components(evidence, tolerance)
+    codes = component_verdicts(evidence, tolerance)
+    if not len(c) and not directions:
+        verdict = Verdict.SKIPPED
+    elif (
+        wrong.any()
+        or evidence.throughout
+        or evidence.lines
+        or measured.proven > tolerance.threshold
+    ):
+        verdict = Verdict.WRONG
+    elif evidence.unexplained:
+        verdict = Verdict.UNDECIDED
+    elif measured.limit <= tolerance.block_limit and not (codes == Verdict.UNDECIDED.code).any():
+        verdict = Verdict.AGREES
+    else:
+        verdict = Verdict.UNDECIDED
+    count = int(wrong.sum())
+    if evidence.throughout and evidence.screened is not None:
+        count = block.size
+    count = max(count, evidence.lines)
+    return BlockResult(
+        name=block.name,
+        shape=block.shape,
+        size=block.size,
+        verdict=verdict,
+        checked=len(c),
+        directions=directions,
+        norm_grad=measured.grad,
+        norm_gradapprox=measured.gradapprox,
+        relative_difference=measured.relative,
+        limit=measured.limit,
+        lower=measured.proven,
+        resolution=resolution(evidence, tolerance),
+        wrong=count,
+        worst=_worst(evidence, wrong),
+        step=evidence.step,
+    )
+
+
+def _worst(evidence: BlockEvidence, wrong: NDArray[np.bool_]) -> str:
+    """The address of the component furthest outside its bar, wrong ones first."""
+    c = evidence.components
+    if not len(c):
+        return ""
+    excess = np.where(np.isfinite(c.error), c.discrepancy - c.error, np.inf)
+    excess = np.where(np.isnan(c.discrepancy), np.inf, excess)
+    excess = np.where(wrong | ~wrong.any(), excess, -np.inf)
+    return evidence.block.address(int(c.index[np.argmax(excess)]) - evidence.block.start)
+
+
+def judge(
+    evidence: Sequence[BlockEvidence], tolerance: Tolerances
+) -> tuple[Verdict, Norms, tuple[BlockResult, ...]]:
+    """The verdict on all blocks together."""
+    blocks = tuple(judge_block(e, tolerance) for e in evidence)
+    overall = Norms.together([norms(e, tolerance) for e in evidence])
+    looked = [b for b in blocks if b.verdict is not Verdict.SKIPPED]
+    if any(b.verdict is Verdict.WRONG for b in looked):
+        verdict = Verdict.WRONG
+    elif (
+        looked
+        and overall.limit <= tolerance.threshold
+        and all(b.verdict is Verdict.AGREES for b in looked)
+    ):
+        verdict = Verdict.AGREES
+    else:
+        verdict = Verdict.UNDECIDED
+    return verdict, overall, blocks
+
+
+def overall_resolution(
+    blocks: Sequence[BlockResult], gradient: NDArray[np.float64], probability: float
+) -> Resolution:
+    """The coarsest resolution of all blocks that were looked at."""
+    sizes = [b.resolution for b in blocks if b.verdict is not Verdict.SKIPPED]
+    size = max(sizes, default=np.inf)
+    magnitude = np.abs(gradient[(gradient != 0) & np.isfinite(gradient)])
+    typical = float(np.median(magnitude, overwrite_input=True)) if len(magnitude) else np.nan
+    return Resolution(size, probability, size / typical if typical else np.nan)

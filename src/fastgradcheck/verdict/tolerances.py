@@ -1,0 +1,95 @@
+"""What counts as agreement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.differences.components import Components
+from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.problem.problem import Problem
+
+BLOCK_LIMIT = 1e-2
+"""No block may be known worse than this, however small its part in the whole."""
+
+
+ROUNDING_UNITS = 8.0
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """What counts as agreement.
+
+    Attributes
+    ----------
+    threshold : float
+        On the relative difference.
+    rtol : float
+        Per component.
+    eps : float
+        Machine epsilon of the gradient's dtype.
+    block_limit : float
+        On every block's upper limit.
+    """
+
+    threshold: float
+    rtol: float
+    eps: float
+    block_limit: float = BLOCK_LIMIT
+
+    def of_components(self, components: Components, largest: float) -> NDArray[np.float64]:
+        """The discrepancy that each component of one block is allowed."""
+        size = np.fmax(np.abs(components.analytic), np.abs(components.numeric))
+        allowed: NDArray[np.float64] = self.rtol * size + ROUNDING_UNITS * self.eps * largest
+        return allowed
+
+
+DOUBLE, SINGLE_GRADIENT, SINGLE = (1e-7, 1e-5), (1e-6, 1e-3), (1e-3, 1e-2)
+"""Default (threshold, rtol): all in float64; a float32 gradient of a J evaluated in float64
+(its entries are rounded by 6e-8); J itself in float32, where the best central difference has a
+relative error of eps^(2/3) = 2.4e-5 of J and the gradient may be a tenth of J."""
+
+
+def tolerances(problem: Problem, threshold: float | None, rtol: float | None) -> Tolerances:
+    """The tolerances of a check, the user's own or those that the dtypes can reach.
+
+    Raises
+    ------
+    GradcheckInputError
+        If one cannot be met by the dtypes, or is so large that nothing could fail.
+    """
+    eps = problem.gradient_eps
+    single = problem.theta.dtype == np.float32
+    default = SINGLE if single else SINGLE_GRADIENT if eps > 1e-10 else DOUBLE
+    for name, value in (("threshold", threshold), ("rtol", rtol)):
+        if value is not None:
+            _refuse_useless(name, value, eps, single)
+    return Tolerances(
+        default[0] if threshold is None else float(threshold),
+        default[1] if rtol is None else float(rtol),
+        eps,
+        0.1 if single else BLOCK_LIMIT,
+    )
+
+
+def _refuse_useless(name: str, value: Any, eps: float, single: bool) -> None:
+    number = float(value) if isinstance(value, (int, float, np.number)) else np.nan
+    if isinstance(value, bool) or not np.isfinite(number) or number <= 0:
+        raise GradcheckInputError(
+            f"{name}={value!r} is not a tolerance; use a positive number such as 1e-7."
+        )
+    if number >= 0.5:
+        raise GradcheckInputError(
+            f"{name}={value:g} lets everything pass: a gradient of twice the right size has a "
+            f"relative difference of 1/3, one of zeros has 1. Use {name} <= 1e-2."
+        )
+    reachable = float(np.finfo(np.float32).eps) ** (2 / 3) if single else eps
+    if number < reachable:
+        what = "J is evaluated in float32" if single else f"the gradient's eps is {eps:.1g}"
+        raise GradcheckInputError(
+            f"{name}={value:g} cannot be met: {what}. Use {name} >= {reachable:.1g}"
+            + (", or pass theta and the gradient in float64." if eps > 1e-10 else ".")
+        )

@@ -1,0 +1,110 @@
+"""The answers of a check, a block and a component, as frozen values."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Verdict(enum.Enum):
+    """The answer of a check, a block or a component."""
+
+    AGREES = "AGREES"
+    WRONG = "WRONG"
+    UNDECIDED = "UNDECIDED"
+    SKIPPED = "SKIPPED"
+
+    @property
+    def sentence(self) -> str:
+        """What the verdict means, in one sentence."""
+        return _SENTENCES[self]
+
+    @property
+    def code(self) -> int:
+        """The number that stands for the verdict in ``GradcheckResult.components``."""
+        return _CODES[self]
+
+
+_SENTENCES = {
+    Verdict.AGREES: "The gradient is the gradient of the cost, to the resolution stated.",
+    Verdict.WRONG: "The gradient is not the gradient of the cost.",
+    Verdict.UNDECIDED: "The numeric side cannot decide at this tolerance.",
+    Verdict.SKIPPED: "Nothing was checked: FASTGRADCHECK=off is set.",
+}
+
+
+_CODES = {verdict: code for code, verdict in enumerate(Verdict)}
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """The smallest isolated error that the check would have seen.
+
+    Attributes
+    ----------
+    size : float
+        Absolute, in units of the gradient: a single component wrong by more than this, in any
+        block, would have been called wrong ...
+    probability : float
+        ... with at least this probability (the fraction of components looked at, or the
+        confidence of the directions).
+    relative : float
+        `size` over the median absolute value of the gradient's non-zero entries.
+    """
+
+    size: float
+    probability: float
+    relative: float
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """What was found for one block (layer) of theta.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int
+    size : int
+    verdict : Verdict
+    checked : int
+        Components measured one by one.
+    directions : int
+        Random directions that covered all of the block.
+    norm_grad, norm_gradapprox : float
+        Euclidean norms over the components measured, or, when directions covered the block,
+        over all of it (the numeric one estimated).
+    relative_difference : float
+        ||grad - gradapprox|| / (||grad|| + ||gradapprox||), 0 where both are exactly zero.
+    limit : float
+        Upper limit of the relative difference, error bars included.
+    lower : float
+        What the confirmed measurements alone prove about the relative difference.
+    resolution : float
+        Smallest isolated error of the block that would have been seen; inf if none.
+    wrong : int
+        Components confirmed wrong; `size` when the block is wrong throughout.
+    worst : str
+        Address of the worst component, empty if none stands out.
+    step : float
+        The step used, in theta's units; nan if the block was not measured.
+    reason : str
+        Why the block is undecided, and what to change; empty otherwise.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    size: int
+    verdict: Verdict
+    checked: int
+    directions: int
+    norm_grad: float
+    norm_gradapprox: float
+    relative_difference: float
+    limit: float
+    lower: float
+    resolution: float
+    wrong: int
+    worst: str
+    step: float
+    reason: str = ""
