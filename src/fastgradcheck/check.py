@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import time
@@ -10,27 +9,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
+from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.schemes import Scheme
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
-from fastgradcheck.evaluation import checkpoint
+from fastgradcheck.evaluation import checkpoint as checkpoints
 from fastgradcheck.evaluation.budget import UNLIMITED, budget_of
 from fastgradcheck.evaluation.checkpoint import Checkpoint
 from fastgradcheck.evaluation.choice import faster, open_engine, refuse_unknown
 from fastgradcheck.evaluation.engines.base import Engine
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.progress import showing
-from fastgradcheck.evaluation.stream import Stopped, Stream
+from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.options import Options, checked_seed, options_of, refuse_vanishing
-from fastgradcheck.problem import gradient, guards
-from fastgradcheck.problem.gradient import callables
+from fastgradcheck.problem import guards
+from fastgradcheck.problem.gradient import callables, evaluate_gradient
 from fastgradcheck.problem.parameters import describe
 from fastgradcheck.problem.problem import Objective, Problem
 from fastgradcheck.result import GradcheckResult, assemble, skipped
-from fastgradcheck.search.measured import Measured
-from fastgradcheck.search.strategy import measure
-from fastgradcheck.verdict import tolerances
+from fastgradcheck.search.strategy import search
+from fastgradcheck.search.task import Task
+from fastgradcheck.verdict.tolerances import Tolerances, tolerances
 
 MANY = 100
 """Evaluations that there must be time for, to try out other engines with a dozen."""
@@ -144,9 +142,7 @@ def gradcheck(
         return skipped()
     limit = budget_of(budget)
     memory = None if checkpoint is None else Checkpoint(checkpoint)
-    if seed is None and memory is not None:
-        seed = memory.seed
-    seed = secrets.randbits(32) if seed is None else checked_seed(seed)
+    seed = _seed(seed, memory)
     parameters = describe(theta, layout)
     flat = parameters.flatten(theta)
     flat.setflags(write=False)
@@ -157,14 +153,14 @@ def gradcheck(
     cost, grad = callables(cost, grad)
     with one_blas_thread(), showing(progress) as listen:
         objective, found = guards.in_double(Objective(cost, args, parameters, flat))
-        refuse_vanishing(objective.theta, options.absolute, parameters)
+        refuse_vanishing(objective.theta, options.epsilon, parameters)
         running = open_engine(objective, engine, n_jobs)
         try:
             inspected = guards.inspect(running.objective, options.bounds)
             if inspected.serial:
                 running.close()
                 running = open_engine(objective, engine, n_jobs, serial=True)
-            claimed, eps, notes = gradient.evaluate_gradient(grad, theta, args, parameters)
+            claimed, eps, notes = evaluate_gradient(grad, theta, args, parameters)
             work = len(options.sample.index) * len(options.scheme.offsets)
             reach = int(min(work, max(limit.left(), 0.0) / max(inspected.seconds, 1e-9)))
             if engine == "auto" and memory is None and not inspected.serial and reach >= MANY:
@@ -172,23 +168,21 @@ def gradcheck(
                 running, choice = faster(running, inspected.value, inspected.seconds, reach, n_jobs)
                 notes += choice
             problem = Problem(running.objective, claimed, eps, inspected.value)
-            tolerance = tolerances.tolerances(problem, threshold, rtol)
+            tolerance = tolerances(problem, threshold, rtol)
             _refuse_scheme(options.scheme, running)
             found += inspected.findings + notes + guards.uninformative(problem)
             found += guards.slow(inspected.seconds, work, max(1, running.n_jobs))
             if memory is not None:
                 value = memory.begin(_identity(problem, options, running), seed, problem.value)
                 problem = replace(problem, value=value)
-            measured = Measured()
             with Stream(running, budget=limit, listen=listen, memory=memory) as stream:
                 stream.evaluations = inspected.evaluations
-                # Large steps may leave the cost's domain: that log(-1) is nan there is no news.
-                with contextlib.suppress(Stopped), np.errstate(all="ignore"):
-                    measure(problem, options, tolerance, stream, measured)
+                task = _task(problem, options, tolerance, stream)
+                evidence = search(task)
         finally:
             running.close()
     found += stream.findings + (memory.findings if memory is not None else ())
-    return assemble(problem, options, tolerance, stream, measured, found, began)
+    return assemble(task, evidence, options.strategy, found, began)
 
 
 def check_points(
@@ -236,7 +230,7 @@ def check_points(
     results = {}
     path = options.pop("checkpoint", None)
     for name, theta in thetas.items():
-        own = None if path is None else checkpoint.path_for(path, name)
+        own = None if path is None else checkpoints.path_for(path, name)
         try:
             results[name] = gradcheck(cost, grad, theta, checkpoint=own, **options)
         except GradcheckInputError as error:
@@ -246,13 +240,33 @@ def check_points(
     return results
 
 
+def _seed(seed: Any, memory: Checkpoint | None) -> int:
+    """The user's seed, or that of the checkpoint, or a new one."""
+    if seed is None and memory is not None:
+        seed = memory.seed
+    return secrets.randbits(32) if seed is None else checked_seed(seed)
+
+
+def _task(problem: Problem, options: Options, tolerance: Tolerances, stream: Stream) -> Task:
+    """What the search is about."""
+    context = Context(
+        stream,
+        problem.value,
+        bounds=options.bounds,
+        scheme=options.scheme,
+        epsilon=options.epsilon,
+        seed=options.seed,
+    )
+    return Task(context, problem, tolerance, options.sample, options.screens)
+
+
 def _identity(problem: Problem, options: Options, engine: Engine) -> dict[str, str]:
     """What a checkpoint must have in common with this check."""
-    return checkpoint.identity(
+    return checkpoints.identity(
         problem,
         scheme=options.scheme.name,
         engine=engine.name,
-        epsilon=options.absolute,
+        epsilon=options.epsilon,
         bounds=options.bounds,
         sample=options.sample.index,
     )

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.differences import noise, steps, sweep
-from fastgradcheck.differences.components import of_ladders
-from fastgradcheck.differences.sweep import climb
+from fastgradcheck.differences import noise
+from fastgradcheck.differences.components import of_sweeps
+from fastgradcheck.differences.context import Context
+from fastgradcheck.differences.sweep import sweep
 from fastgradcheck.evaluation.choice import open_engine, refuse_unknown
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.problem import guards
+from fastgradcheck.problem.bounds import flat_bounds
 from fastgradcheck.problem.parameters import describe
 from fastgradcheck.problem.problem import Objective
 
@@ -52,7 +54,7 @@ def numerical_gradient(
 ) -> NumericalGradient:
     """Differentiate `cost` numerically, every component with an error bar of its own.
 
-    Each component is measured on a ladder of at least nine steps (18 evaluations of J): slower
+    Each component is measured over a sweep of at least nine steps (18 evaluations of J): slower
     than a plain difference, but right without tuning, and it says how right.
 
     Parameters
@@ -83,7 +85,7 @@ def numerical_gradient(
     guards.refuse_uncallable(cost, args)
     parameters = describe(theta, layout)
     flat = parameters.flatten(theta)
-    limits = bounds.flat_bounds(bounds, flat, parameters)
+    limits = flat_bounds(bounds, flat, parameters)
     with one_blas_thread():
         objective, _ = guards.in_double(Objective(cost, args, parameters, flat))
         inspected = guards.inspect(objective, limits)
@@ -91,14 +93,13 @@ def numerical_gradient(
         try:
             stream = Stream(running)
             stream.evaluations = inspected.evaluations
-            level = noise.measure(stream, inspected.value, seed, limits).level
-            every = np.arange(parameters.size)
-            largest = sweep.FIRST_RUNG * steps.scales(objective.theta, parameters)
+            context = Context(stream, inspected.value, bounds=limits, seed=seed)
             with np.errstate(all="ignore"):  # large steps may leave the cost's domain
-                settled = climb(stream, every, largest, inspected.value, level, limits, "gradient")
+                context = replace(context, noise=noise.measure(context).level)
+                sweeps = sweep(context, np.arange(parameters.size), stage="gradient")
         finally:
             running.close()
-    measured = of_ladders(settled, np.full(parameters.size, np.nan))
+    measured = of_sweeps(sweeps)
     middle: NDArray[np.float64] = (measured.lower + measured.upper) / 2
     reach = measured.error + (measured.upper - measured.lower) / 2
     return NumericalGradient(

@@ -79,13 +79,12 @@ def options_of(
     if screens:
         # A direction on a single entry is that entry's own difference, at eight times the cost.
         drawn = drawn.including([block.start for block in parameters.blocks if block.size == 1])
-    absolute = user_epsilon(epsilon, parameters)
     return Options(
         scheme_named(scheme),
         strategy,
         drawn,
         screens,
-        absolute,
+        user_epsilon(epsilon, parameters),
         flat_bounds(bounds, theta, parameters),
         seed,
     )
@@ -139,7 +138,7 @@ def _one_epsilon(value: Any, where: str) -> float:
 
 
 def refuse_vanishing(
-    theta: NDArray[Any], absolute: NDArray[np.float64], parameters: Parameters
+    theta: NDArray[Any], chosen: NDArray[np.float64], parameters: Parameters
 ) -> None:
     """Refuse a user's epsilon that is lost beside some theta_i in floating point.
 
@@ -148,7 +147,7 @@ def refuse_vanishing(
     GradcheckInputError
         Naming the first such component.
     """
-    for block, epsilon in zip(parameters.blocks, absolute, strict=True):
+    for block, epsilon in zip(parameters.blocks, chosen, strict=True):
         if np.isnan(epsilon):
             continue
         part = theta[block.slice]
@@ -173,6 +172,6 @@ class Options:
     strategy: str
     sample: Sample
     screens: bool
-    absolute: NDArray[np.float64]
+    epsilon: NDArray[np.float64]
     bounds: Bounds | None
     seed: int

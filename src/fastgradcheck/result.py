@@ -14,18 +14,17 @@ from fastgradcheck.diagnosis.advice import reasons
 from fastgradcheck.diagnosis.coverage import covered
 from fastgradcheck.diagnosis.diagnose import diagnose
 from fastgradcheck.diagnosis.findings import kinks, lost, two_scales, undecided, unlocated
-from fastgradcheck.differences.evidence import BlockEvidence
-from fastgradcheck.differences.plateau import Settled
+from fastgradcheck.differences.evidence import Evidence
+from fastgradcheck.differences.plateau import StepSweep
 from fastgradcheck.differences.screen import CONFIDENCE
-from fastgradcheck.evaluation.stream import Stream
-from fastgradcheck.options import Options
 from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.problem.problem import Problem
-from fastgradcheck.problem.region import Region, entries_of, named
+from fastgradcheck.problem.region import entries_of, named
 from fastgradcheck.report.outcome import COMPONENT, Seconds, Sweep
-from fastgradcheck.search.measured import Measured, evidence_of
+from fastgradcheck.search.task import Task
 from fastgradcheck.verdict import rules
+from fastgradcheck.verdict.support import BlockEvidence, readings
 from fastgradcheck.verdict.tolerances import Tolerances
 from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
 
@@ -186,30 +185,36 @@ class GradcheckResult:
 
 
 def assemble(
-    problem: Problem,
-    options: Options,
-    tolerance: Tolerances,
-    stream: Stream,
-    measured: Measured,
-    found: tuple[Finding, ...],
-    began: float,
+    task: Task, evidence: Evidence, strategy: str, found: tuple[Finding, ...], began: float
 ) -> GradcheckResult:
-    """The result of a check, judged on all that was measured."""
-    evidence = evidence_of(problem, measured)
-    verdict, overall, blocks = rules.judge(evidence, tolerance)
-    blocks = reasons(problem, measured, evidence, blocks, tolerance)
-    components = _records(evidence, tolerance)
-    wrong = _wrong(evidence, measured.regions, tolerance)
-    parameters = problem.parameters
+    """The result of a check, judged on all that was measured.
+
+    Parameters
+    ----------
+    task : Task
+    evidence : Evidence
+    strategy : str
+    found : tuple of Finding
+        What was found before anything was measured.
+    began : float
+        When the check began, by ``time.perf_counter``.
+    """
+    problem, tolerance, stream = task.problem, task.tolerance, task.context.stream
+    parameters, engine = problem.parameters, stream.engine
+    beside = task.beside(evidence)
+    verdict, overall, blocks = rules.judge(beside, tolerance)
+    blocks = reasons(problem, evidence, beside, blocks, tolerance)
+    components = _records(beside, tolerance)
     resolution = rules.overall_resolution(blocks, problem.gradient, CONFIDENCE)
-    coverage, probability = covered(problem, options, blocks, measured, resolution)
+    coverage, probability = covered(task, evidence, blocks, resolution)
+    read = readings(evidence, problem.gradient)
     found += undecided(verdict, overall.limit, blocks, tolerance)
-    found += lost(evidence)
+    found += lost(beside)
     if verdict is Verdict.WRONG:
         found += diagnose(problem, components, blocks)
-    found += unlocated(parameters, measured, verdict)
-    found += kinks(parameters, measured.ladders) + two_scales(parameters, measured.ladders)
-    found += stream.engine.findings
+    found += unlocated(parameters, evidence, verdict)
+    found += kinks(parameters, read.values())
+    found += two_scales(parameters, evidence, read.values())
     return GradcheckResult(
         verdict=verdict,
         relative_difference=overall.relative,
@@ -219,23 +224,23 @@ def assemble(
         resolution=replace(resolution, probability=probability),
         blocks=blocks,
         components=components,
-        wrong=wrong,
-        findings=found,
+        wrong=_wrong(beside, tolerance),
+        findings=found + engine.findings,
         coverage=coverage,
         evaluations=stream.evaluations,
-        seconds=Seconds(time.perf_counter() - began, stream.engine.compile_seconds),
-        engine=stream.engine.name,
-        n_jobs=stream.engine.n_jobs,
-        scheme=options.scheme.name,
-        strategy=options.strategy,
-        seed=options.seed,
+        seconds=Seconds(time.perf_counter() - began, engine.compile_seconds),
+        engine=engine.name,
+        n_jobs=engine.n_jobs,
+        scheme=task.context.scheme.name,
+        strategy=strategy,
+        seed=task.context.seed,
         steps={block.name: block.step for block in blocks},
-        noise=measured.noise.level,
+        noise=evidence.noise.level,
         size=parameters.size,
         interrupted=stream.stopped is not None or stream.cut,
-        sweeps=_sweeps(parameters, components, measured.ladders),
+        sweeps=_sweeps(parameters, components, read),
         problem=problem,
-        measurements=(evidence, tolerance),
+        measurements=(beside, tolerance),
     )
 
 
@@ -253,23 +258,21 @@ def _records(evidence: list[BlockEvidence], tolerance: Tolerances) -> NDArray[An
     return records
 
 
-def _wrong(
-    evidence: list[BlockEvidence], regions: dict[int, list[Region]], tolerance: Tolerances
-) -> tuple[str, ...]:
+def _wrong(evidence: list[BlockEvidence], tolerance: Tolerances) -> tuple[str, ...]:
     """What is confirmed wrong, furthest outside its bar first: components, lines, blocks.
 
-    Components of a line or block that is wrong throughout are not named one by one.
+    Components of a line or block that is wrong as a whole are not named one by one.
     """
     found: list[tuple[float, str]] = []
-    for b, e in enumerate(evidence):
+    for e in evidence:
         c = e.components
         rows = np.flatnonzero(rules.wrong_components(e, tolerance))
         excess = np.nan_to_num(c.discrepancy[rows] - c.error[rows], nan=np.inf)
         index = c.index[rows]
-        if e.throughout and e.screened is not None:
+        if e.located.whole_block and e.screened is not None:
             found.append((-float(np.max(excess, initial=0.0)), e.block.name))
             continue
-        for region in regions.get(b, ()):
+        for region in e.located.regions:
             inside = np.isin(index, np.concatenate(list(entries_of(region))))
             found.append((-float(np.max(excess[inside], initial=0.0)), named(e.block, region)))
             index, excess = index[~inside], excess[~inside]
@@ -281,14 +284,16 @@ def _wrong(
 
 
 def _sweeps(
-    parameters: Parameters, components: NDArray[Any], ladders: list[Settled], most: int = 8
+    parameters: Parameters,
+    components: NDArray[Any],
+    read: Mapping[int, StepSweep],
+    most: int = 8,
 ) -> tuple[Sweep, ...]:
-    """The ladders of the components furthest off, for the picture of error against step."""
-    last = {s.index: s for s in ladders}
-    rows = np.flatnonzero(np.isin(components["index"], list(last)))
+    """The step sweeps of the components furthest off, for the picture of error against step."""
+    rows = np.flatnonzero(np.isin(components["index"], list(read)))
     off = np.abs(components["analytic"] - components["numeric"])[rows]
     worst = rows[np.argsort(-np.nan_to_num(off, nan=np.inf), kind="stable")][:most]
-    chosen = [last[int(i)] for i in components["index"][worst]]
+    chosen = [read[int(i)] for i in components["index"][worst]]
     return tuple(
         Sweep(parameters.address(s.index), s.steps, s.derivatives, s.value, s.error) for s in chosen
     )

@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from fastgradcheck.differences.evidence import BlockEvidence
+from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.problem.problem import Problem
-from fastgradcheck.search.measured import Measured
 from fastgradcheck.verdict.rules import component_verdicts
+from fastgradcheck.verdict.support import BlockEvidence
 from fastgradcheck.verdict.tolerances import Tolerances
 from fastgradcheck.verdict.verdict import BlockResult, Verdict
 
 
 def reasons(
     problem: Problem,
-    measured: Measured,
+    measured: Evidence,
     evidence: Sequence[BlockEvidence],
     blocks: Sequence[BlockResult],
     tolerance: Tolerances,
@@ -33,7 +33,7 @@ def reasons(
 
 def _reason(
     problem: Problem,
-    measured: Measured,
+    measured: Evidence,
     b: int,
     evidence: BlockEvidence,
     block: BlockResult,
@@ -47,7 +47,7 @@ def _reason(
             "J, or steps that do not agree with each other). Check at a theta away from the edge "
             "of the domain and from kinks, or pass bounds=."
         )
-    if evidence.unexplained:
+    if evidence.located.unexplained:
         return (
             "its directions disagree by more than their error bars, but no component was found "
             'that does. Measure every component with strategy="components".'
@@ -58,12 +58,12 @@ def _reason(
     )
 
 
-def _limits(problem: Problem, measured: Measured, b: int) -> str:
+def _limits(problem: Problem, measured: Evidence, b: int) -> str:
     """What limits the numeric side in a block, and what to change."""
     chosen, level = measured.steps, measured.noise
     if chosen is not None and chosen.by_user(b):
         return (
-            f"Your epsilon={chosen.absolute[b]:g} is what limits them: smaller has less "
+            f"Your epsilon={chosen.epsilon[b]:g} is what limits them: smaller has less "
             'truncation, larger less noise; epsilon="auto" finds the balance.'
         )
     relative = level.level / abs(problem.value) if problem.value else level.level

@@ -7,30 +7,25 @@ from math import ceil, floor, lgamma, log10
 
 import numpy as np
 
-from fastgradcheck.differences.evidence import STILL
+from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.screen import CONFIDENCE as SCREENED
 from fastgradcheck.differences.screen import DIRECTIONS
-from fastgradcheck.options import Options
-from fastgradcheck.problem.problem import Problem
-from fastgradcheck.search.measured import Measured
+from fastgradcheck.search.cover import AT_BOUNDS
+from fastgradcheck.search.task import Task
 from fastgradcheck.verdict.verdict import BlockResult, Resolution
 
 
 def covered(
-    problem: Problem,
-    options: Options,
-    blocks: tuple[BlockResult, ...],
-    measured: Measured,
-    resolution: Resolution,
+    task: Task, evidence: Evidence, blocks: tuple[BlockResult, ...], resolution: Resolution
 ) -> tuple[str, float]:
     """What was covered, in words, and with what probability an isolated error was seen."""
     counts = [(b.size, b.checked, b.wrong) for b in blocks]
-    if not measured.screened:
-        return coverage(counts, options.sample.random)
-    size = problem.parameters.size
-    hidden = int(np.sum(np.abs(problem.gradient) < resolution.size))
-    still = len(measured.still)
-    covered = f"{size - still:,} of {size:,}" if still else f"All {size:,}"
+    if not evidence.screened:
+        return coverage(counts, task.sample.random)
+    size = task.problem.parameters.size
+    hidden = int(np.sum(np.abs(task.gradient) < resolution.size))
+    fixed = len(evidence.at_bounds)
+    covered = f"{size - fixed:,} of {size:,}" if fixed else f"All {size:,}"
     text = (
         f"{covered} parameters were covered by {DIRECTIONS} directions per block: an isolated "
         f"error above {resolution.size:.1g} ({resolution.relative:.1g} of the median entry) would "
@@ -39,13 +34,13 @@ def covered(
     if hidden:
         entries = f"{hidden:,} entries are" if hidden > 1 else "one entry is"
         text += f"; {entries} smaller than that and not individually covered"
-    if still:
+    if fixed:
         text += (
-            f"; the other {still:,} are at their bounds, of which {min(still, STILL):,} were "
+            f"; the other {fixed:,} are at their bounds, of which {min(fixed, AT_BOUNDS):,} were "
             "measured one by one"
         )
-    if len(options.sample.index):
-        spot = coverage(counts, options.sample.random)[0]
+    if len(task.sample.index):
+        spot = coverage(counts, task.sample.random)[0]
         text += f". {spot.rstrip('.')}"
     return f"{text}.", SCREENED
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
-from fastgradcheck.differences.evidence import BlockEvidence
-from fastgradcheck.differences.plateau import KINK_HERE, KINK_LEFT, KINK_RIGHT, TWO_SCALES, Settled
+from fastgradcheck.differences.evidence import Evidence
+from fastgradcheck.differences.plateau import (
+    KINK_HERE,
+    KINK_LEFT,
+    KINK_RIGHT,
+    TWO_SCALES,
+    StepSweep,
+)
 from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.parameters import Parameters
-from fastgradcheck.search.measured import Measured
 from fastgradcheck.verdict import norms
+from fastgradcheck.verdict.support import BlockEvidence
 from fastgradcheck.verdict.tolerances import Tolerances
 from fastgradcheck.verdict.verdict import BlockResult, Verdict
 
@@ -68,9 +76,13 @@ def lost(evidence: list[BlockEvidence]) -> tuple[Finding, ...]:
     return tuple(findings)
 
 
-def unlocated(parameters: Parameters, measured: Measured, verdict: Verdict) -> tuple[Finding, ...]:
+def unlocated(parameters: Parameters, evidence: Evidence, verdict: Verdict) -> tuple[Finding, ...]:
     """What the directions see in blocks, beyond what was located there."""
-    names = ", ".join(parameters.blocks[b].name for b in sorted(measured.incomplete))
+    names = ", ".join(
+        parameters.blocks[b].name
+        for b in sorted(evidence.located)
+        if evidence.located[b].unexplained
+    )
     if not names:
         return ()
     if verdict is Verdict.WRONG:
@@ -85,26 +97,29 @@ def unlocated(parameters: Parameters, measured: Measured, verdict: Verdict) -> t
     return (Finding("unlocated", message),)
 
 
-def two_scales(parameters: Parameters, ladders: list[Settled]) -> tuple[Finding, ...]:
+def two_scales(
+    parameters: Parameters, evidence: Evidence, sweeps: Iterable[StepSweep]
+) -> tuple[Finding, ...]:
     """A finding about components whose slope depends on how closely one looks."""
-    found = [s for s in ladders if s.kind == TWO_SCALES]
+    found = [s for s in sweeps if s.kind == TWO_SCALES]
     if not found:
         return ()
     s = found[0]
+    measured = evidence.sweeps[s.index][0].value
     return (
         Finding(
             "two-scales",
-            f"J has one slope in {parameters.address(s.index)} for the smallest steps and another "
-            "for larger ones, which is the gradient's and is accepted. A difference that rounds is "
-            "the usual cause, such as 1 - a for a sigmoid a close to one: write log(1 - a) as "
-            "-logaddexp(0, z).",
+            f"J has one slope in {parameters.address(s.index)} for the smallest steps "
+            f"({measured:.6g}) and another for larger ones ({s.value:.6g}), which is the "
+            "gradient's and is accepted. A difference that rounds is the usual cause, such as "
+            "1 - a for a sigmoid a close to one: write log(1 - a) as -logaddexp(0, z).",
         ),
     )
 
 
-def kinks(parameters: Parameters, ladders: list[Settled]) -> tuple[Finding, ...]:
+def kinks(parameters: Parameters, sweeps: Iterable[StepSweep]) -> tuple[Finding, ...]:
     """One finding for all kinks met."""
-    kinks = [s for s in ladders if s.kind in (KINK_RIGHT, KINK_LEFT, KINK_HERE)]
+    kinks = [s for s in sweeps if s.kind in (KINK_RIGHT, KINK_LEFT, KINK_HERE)]
     if not kinks:
         return ()
     here = [s for s in kinks if s.kind == KINK_HERE]

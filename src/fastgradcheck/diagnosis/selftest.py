@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.differences.evidence import BlockEvidence
 from fastgradcheck.differences.screen import Screened
 from fastgradcheck.errors import GradcheckInputError
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.problem.region import entries_of, region_of
 from fastgradcheck.verdict.rules import suspicious
+from fastgradcheck.verdict.support import BlockEvidence
 from fastgradcheck.verdict.tolerances import Tolerances
 
 if TYPE_CHECKING:

@@ -1,13 +1,15 @@
-"""What was measured: numeric derivatives with bars, for components and along directions."""
+"""Components measured one by one: numeric derivatives with bars."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.differences.plateau import KINK_HERE, SMOOTH, Settled
+from fastgradcheck.differences.plateau import FIVE_POINT, KINK_HERE, SMOOTH, StepSweep
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,128 +19,85 @@ class Components:
     Attributes
     ----------
     index : int64 array, shape (k,)
-    analytic : float64 array, shape (k,)
-        The claimed derivatives.
     lower, upper : float64 arrays, shape (k,)
         The measured derivatives. They differ only where theta is on a kink: there, any slope
         between the two one-sided ones is a subgradient.
     error : float64 array, shape (k,)
         The bars; inf where nothing finite was measured.
-    owned : bool array, shape (k,)
-        True where the bar comes from the component's own ladder: only such may accuse.
+    has_own_bar : bool array, shape (k,)
+        True where the bar comes from the component's own step sweep: only such prove anything.
     kind : uint8 array, shape (k,)
-        What the ladder saw (`fastgradcheck.differences.sweep`): smooth, a kink, or no agreement.
+        What the differences showed (`differences.plateau`): smooth, a kink, or no agreement.
     """
 
     index: NDArray[np.int64]
-    analytic: NDArray[np.float64]
     lower: NDArray[np.float64]
     upper: NDArray[np.float64]
     error: NDArray[np.float64]
-    owned: NDArray[np.bool_]
+    has_own_bar: NDArray[np.bool_]
     kind: NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.index)
 
-    @property
-    def numeric(self) -> NDArray[np.float64]:
-        """The measured derivative; on a kink, the subgradient nearest to the claimed one."""
-        nearest: NDArray[np.float64] = np.clip(self.analytic, self.lower, self.upper)
-        return nearest
-
-    @property
-    def discrepancy(self) -> NDArray[np.float64]:
-        return np.abs(self.analytic - self.numeric)
-
-    def between(self, start: int, stop: int) -> Components:
+    def between(self, start: int, stop: int) -> Self:
         """Those with ``start <= index < stop``."""
         low, high = np.searchsorted(self.index, [start, stop])
         return self.take(np.arange(low, high))
 
-    def take(self, rows: NDArray[np.int64]) -> Components:
-        return Components(*(getattr(self, field.name)[rows] for field in fields(self)))
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        columns = {field.name: getattr(self, field.name)[rows] for field in fields(self)}
+        return replace(self, **columns)
 
-    def with_gradient(self, gradient: NDArray[np.float64]) -> Components:
-        """The same measurements against another gradient of shape (n,)."""
-        return replace(self, analytic=gradient[self.index])
-
-    def with_ladders(self, settled: list[Settled], gradient: NDArray[np.float64]) -> Components:
-        """Let what ladders measured replace, or join, what is here."""
-        return self.joined(of_ladders(settled, gradient))
-
-    def joined(self, newer: Components) -> Components:
+    def joined(self, newer: Self) -> Self:
         """Both; where both measured a component, the newer counts."""
-        both = [
-            np.concatenate([getattr(newer, field.name), getattr(self, field.name)])
+        both = {
+            field.name: np.concatenate([getattr(newer, field.name), getattr(self, field.name)])
             for field in fields(self)
-        ]
-        _, first = np.unique(both[0], return_index=True)
-        return Components(*(column[first] for column in both))
+        }
+        _, first = np.unique(both["index"], return_index=True)
+        return replace(self, **{name: column[first] for name, column in both.items()})
 
 
-def of_ladders(settled: list[Settled], gradient: NDArray[np.float64]) -> Components:
-    """Components that were measured on ladders."""
-    index = np.array([s.index for s in settled], dtype=np.int64)
+def of_sweeps(sweeps: Iterable[StepSweep]) -> Components:
+    """Components that were measured by step sweeps."""
+    settled = sorted(sweeps, key=lambda s: s.index)
     here = np.array([s.kind == KINK_HERE for s in settled], dtype=bool)
     value = np.array([s.value for s in settled], dtype=np.float64)
     low = np.array([s.lower for s in settled], dtype=np.float64)
     high = np.array([s.upper for s in settled], dtype=np.float64)
-    columns = Components(
-        index,
-        gradient[index],
+    return Components(
+        np.array([s.index for s in settled], dtype=np.int64),
         np.where(here, low, value),
         np.where(here, high, value),
         np.array([s.error for s in settled], dtype=np.float64),
         np.ones(len(settled), bool),
         np.array([s.kind for s in settled], dtype=np.uint8),
     )
-    return columns.take(np.argsort(index, kind="stable"))
 
 
 def of_differences(
     index: NDArray[np.int64],
-    gradient: NDArray[np.float64],
     derivative: NDArray[np.float64],
     bars: NDArray[np.float64],
+    kind: int = SMOOTH,
 ) -> Components:
-    """Components that were measured by the plain loop, with provisional bars."""
-    order = np.argsort(index, kind="stable")
-    finite = np.isfinite(derivative)
+    """Components that were measured by plain differences, with provisional bars."""
     return Components(
         index,
-        gradient[index],
         derivative,
         derivative,
-        np.where(finite, bars, np.inf),
+        np.where(np.isfinite(derivative), bars, np.inf),
         np.zeros(len(index), bool),
-        np.full(len(index), SMOOTH, np.uint8),
-    ).take(order)
+        np.full(len(index), kind, np.uint8),
+    ).take(np.argsort(index, kind="stable"))
 
 
-GLANCE_OWNS = 100.0
-"""A discrepancy of this many bars is beyond any doubt that two steps leave."""
-
-
-def of_glances(
-    index: NDArray[np.int64],
-    gradient: NDArray[np.float64],
-    discrepancy: NDArray[np.float64],
-    error: NDArray[np.float64],
+def of_five_points(
+    index: NDArray[np.int64], derivative: NDArray[np.float64], error: NDArray[np.float64]
 ) -> Components:
-    """Components that were measured at two steps: they own their bars where these are far away.
-
-    Parameters
-    ----------
-    index : int64 array, shape (k,)
-    gradient : float64 array, shape (n,)
-    discrepancy : float64 array, shape (k,)
-        grad - gradapprox, with its sign.
-    error : float64 array, shape (k,)
-    """
-    glanced = of_differences(index, gradient, gradient[index] - discrepancy, error)
-    owned = glanced.discrepancy > GLANCE_OWNS * glanced.error
-    return replace(glanced, owned=owned)
+    """Components that were measured at two steps: their bars prove what is far outside of them."""
+    return of_differences(index, derivative, error, FIVE_POINT)
 
 
-EMPTY = of_ladders([], np.zeros(0))
+EMPTY = of_sweeps([])

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.plateau import NOISE_SIGMAS
 from fastgradcheck.evaluation.plans import Directions, Stencils
 from fastgradcheck.evaluation.projection import project
@@ -49,24 +50,31 @@ class Prober:
 
     Attributes
     ----------
+    context : Context
     problem : Problem
-    stream : Stream
-    noise : float
-        Standard deviation of J's noise.
-    scale : float64 array, shape (n,), or None
+        What is claimed.
+    moving : float64 array, shape (n,), or None
         Zero for entries that must not move (at their bounds), one for the others.
-    room : float64 array, shape (n,), or None
-        How far each entry may move to either side.
     imaginary : bool
         Whether directions are measured by complex steps.
     """
 
+    context: Context
     problem: Problem
-    stream: Stream
-    noise: float
-    scale: NDArray[np.float64] | None = None
-    room: NDArray[np.float64] | None = None
+    moving: NDArray[np.float64] | None = None
     imaginary: bool = False
+
+    @property
+    def stream(self) -> Stream:
+        return self.context.stream
+
+    @property
+    def noise(self) -> float:
+        return self.context.noise
+
+    @property
+    def room(self) -> NDArray[np.float64] | None:
+        return self.context.room
 
     @cached_property
     def gradient(self) -> NDArray[np.float64]:
@@ -78,9 +86,9 @@ class Prober:
 
     def farthest(self, region: NDArray[np.int64]) -> float:
         """The longest step of a region's directions that keeps within the bounds."""
-        if self.room is None or self.scale is None:
+        if self.room is None or self.moving is None:
             return np.inf
-        room = part(self.room, region)[part(self.scale, region) > 0]
+        room = part(self.room, region)[part(self.moving, region) > 0]
         # A hundredth is kept for rounding.
         return 0.99 * float(np.min(room, initial=np.inf)) / (LARGEST * float(OFFSETS.max()))
 
@@ -92,7 +100,7 @@ class Prober:
         stage: str,
     ) -> NDArray[np.float64]:
         """What the gradient predicts for J minus what J does, at every point; shape (k, p)."""
-        plan = Directions(regions, keys, offsets, self.scale)
+        plan = Directions(regions, keys, offsets, self.moving)
         values = self.stream.values(plan, stage)
         predicted = project(self.gradient, self.problem.theta, plan, self.stream.engine.n_jobs)
         signal: NDArray[np.float64] = predicted - (values - self.problem.value)
@@ -106,7 +114,7 @@ class Prober:
         stage: str,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Y and its bar by complex steps, one evaluation for each direction."""
-        plan = Directions(regions, keys, 1j * steps[:, np.newaxis], self.scale)
+        plan = Directions(regions, keys, 1j * steps[:, np.newaxis], self.moving)
         slope = self.stream.values(plan, stage)[:, 0].imag / steps
         unit = replace(plan, offsets=np.ones((len(keys), 1)))
         # From zero, so that the displacement is v itself.

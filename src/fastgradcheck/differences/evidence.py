@@ -1,53 +1,142 @@
-"""What is known of a block."""
+"""All that has been measured of J so far, as one frozen value that stages hand on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.differences.components import Components
+from fastgradcheck.differences.components import EMPTY, Components, of_sweeps
+from fastgradcheck.differences.noise import Noise
+from fastgradcheck.differences.plateau import StepSweep, combined
 from fastgradcheck.differences.screen import Screened
-from fastgradcheck.problem.blocks import Block
-
-STILL = 100
-"""Entries at their bounds, which take no part in directions, that are measured one by one."""
+from fastgradcheck.differences.steps import Steps
+from fastgradcheck.problem.region import Region, columns_of, rows_of
 
 
 @dataclass(frozen=True, eq=False)
-class BlockEvidence:
-    """All that is known of one block.
+class LargerSteps:
+    """Differences of a component over its first steps, within which J was seen to jump.
 
     Attributes
     ----------
-    block : Block
-    gradient : float64 array, shape (size,)
-        The claimed gradient of the block.
-    components : Components
-    screened : Screened or None
-    step : float
-    throughout : bool
-        True if locating gave up because too many entries are wrong.
-    lines : int
-        Entries in rows or columns that are wrong as a whole.
-    unexplained : bool
-        True if the directions disagree by more than what was located explains.
+    steps, slopes : float64 arrays, shape (k,)
+    jump : float
+        The highest jump of J that was known of.
+    best : int
+        The difference with the smallest bar ...
+    error : float
+        ... and that bar, which holds the jump.
     """
 
-    block: Block
-    gradient: NDArray[np.float64]
-    components: Components
-    screened: Screened | None
-    step: float
-    throughout: bool = False
-    lines: int = 0
-    unexplained: bool = False
+    steps: NDArray[np.float64]
+    slopes: NDArray[np.float64]
+    jump: float
+    best: int
+    error: float
 
-    @cached_property
-    def largest(self) -> float:
-        largest = float(np.max(np.abs(self.gradient), initial=0.0))
-        if np.isfinite(largest):
-            return largest
-        return float(np.max(np.nan_to_num(np.abs(self.gradient))))
+    @property
+    def value(self) -> float:
+        return float(self.slopes[self.best])
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """What the search for wrong entries found in a block whose directions disagree.
+
+    Attributes
+    ----------
+    regions : tuple of Region
+        Rows, columns and the like in which every entry that was looked at is off.
+    whole_block : bool
+        True if so many entries are off that they were not counted.
+    unexplained : bool
+        True if the directions disagree by more than what was located explains.
+    confirmed : bool
+        True if entries of the block were seen to be off by their own differences: what the
+        directions show is then no error of theirs.
+    """
+
+    regions: tuple[Region, ...] = ()
+    whole_block: bool = False
+    unexplained: bool = False
+    confirmed: bool = False
+
+    @property
+    def lines(self) -> int:
+        """Entries in the regions."""
+        return sum(rows_of(region) * columns_of(region) for region in self.regions)
+
+    def withdrawn(self) -> Located:
+        """What is left when its entries agree after all: the directions are unexplained."""
+        found = self.whole_block or bool(self.regions)
+        return Located(unexplained=self.unexplained or found)
+
+
+NOTHING_LOCATED = Located()
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What has been measured; a stage returns it with more.
+
+    Attributes
+    ----------
+    noise : Noise
+    steps : Steps or None
+        Of the plain loop, once they are chosen.
+    components : Components
+        Every component that was measured by itself.
+    sweeps : mapping of int to tuple of StepSweep
+        The latest step sweep of a component, and the one between its steps, if there is one.
+    larger : mapping of int to LargerSteps
+    jump : float
+        The highest jump of J that was met.
+    rechecked : mapping of int to float
+        Components whose larger steps were looked at, and the jump that was known then.
+    screened : mapping of int to Screened
+        Block number to directions.
+    located : mapping of int to Located
+        Block number to what was located there.
+    at_bounds : int64 array
+        Entries that have no room to move, and take no part in directions.
+    """
+
+    noise: Noise = field(default_factory=lambda: Noise(0.0, 0.0, "rounding"))
+    steps: Steps | None = None
+    components: Components = EMPTY
+    sweeps: Mapping[int, tuple[StepSweep, ...]] = field(default_factory=dict)
+    larger: Mapping[int, LargerSteps] = field(default_factory=dict)
+    jump: float = 0.0
+    rechecked: Mapping[int, float] = field(default_factory=dict)
+    screened: Mapping[int, Screened] = field(default_factory=dict)
+    located: Mapping[int, Located] = field(default_factory=dict)
+    at_bounds: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def with_sweeps(self, sweeps: Iterable[StepSweep]) -> Evidence:
+        """With more step sweeps, which count instead of whatever measured their components."""
+        known = dict(self.sweeps)
+        touched = {}
+        for s in sweeps:
+            known[s.index] = (*known[s.index], s) if s.again else (s,)
+            touched[s.index] = known[s.index]
+        values = [own[0] if len(own) == 1 else combined(*own) for own in touched.values()]
+        return replace(self, sweeps=known, components=self.components.joined(of_sweeps(values)))
+
+    def with_components(self, newer: Components) -> Evidence:
+        """With these components, which count instead of older differences of the same ones."""
+        return replace(self, components=self.components.joined(newer))
+
+    def with_screened(self, screened: Mapping[int, Screened]) -> Evidence:
+        """With these directions in the place of their blocks' older ones."""
+        return replace(self, screened={**self.screened, **screened})
+
+    def with_located(self, block: int, found: Located) -> Evidence:
+        """With what was located in a block."""
+        return replace(self, located={**self.located, block: found})
+
+    def location(self, block: int) -> Located:
+        """What was located in a block."""
+        return self.located.get(block, NOTHING_LOCATED)

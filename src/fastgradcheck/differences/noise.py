@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.differences.context import Context
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.evaluation.plans import Directions
 from fastgradcheck.evaluation.stream import Stream
@@ -110,37 +111,23 @@ def ecnoise(values: NDArray[np.float64]) -> float | None:
     return None
 
 
-def measure(
-    stream: Stream,
-    value: float,
-    seed: int,
-    bounds: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
-) -> Noise:
+def measure(context: Context) -> Noise:
     """The noise of J over all of theta, along one direction relative to |theta|.
 
     The spacing starts at a few ulps of theta, where even a ReLU network has no structure, and is
-    enlarged until J moves.
-
-    Parameters
-    ----------
-    stream : Stream
-    value : float
-        J(theta).
-    seed : int
-    bounds : pair of float64 arrays, shape (n,), optional
-        Components that have no room between them stay where they are.
+    enlarged until J moves. Components that have no room between the bounds stay where they are.
     """
+    stream, value, room = context.stream, context.value, context.room
     theta = stream.theta
     eps = float(np.finfo(theta.dtype).eps)
     scale = np.abs(theta).astype(np.float64, copy=False)
     np.maximum(scale, 1e-3 * (_rms(scale) or 1.0), out=scale)
     rounding = 0.5 * float(np.finfo(np.float64).eps) * abs(value)
-    room = None if bounds is None else np.minimum(bounds[1] - theta, theta - bounds[0])
     spacings = [spacing * eps for spacing in SPACINGS if spacing * eps <= WIDEST]
     for attempt, spacing in enumerate(spacings):
         farthest = 1.5 * spacing * (POINTS - 1) / 2
         moving = scale if room is None else np.where(farthest * scale < room, scale, 0.0)
-        values = _along(stream, moving, spacing, seed, attempt)
+        values = _along(stream, moving, spacing, context.seed, attempt)
         finite = values[np.isfinite(values)]
         if len(finite) < POINTS or len(np.unique(finite)) <= POINTS // 2:
             continue
@@ -183,7 +170,7 @@ def _grid(values: NDArray[np.float64], value: float) -> float:
 def _still(values: NDArray[np.float64], value: float, spacing: float) -> Noise:
     """The noise of a J that hardly moves (constant, or on a coarse grid), or is not finite.
 
-    At the edge of the domain nothing but rounding can be presumed; the ladders see the rest.
+    At the edge of the domain nothing but rounding can be presumed; step sweeps see the rest.
     """
     finite = np.append(values, value) if np.isfinite(values).all() else np.array([value])
     spread = float(np.ptp(finite)) / np.sqrt(12)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ ROUNDING = 2 * float(np.finfo(np.float64).eps)
 
 
 RESTLESS = 30.0
-"""A ladder that scatters this much more than J's noise at theta is continued to smaller steps: an
+"""A sweep that scatters this much more than J's noise at theta is continued to smaller steps: an
 oscillation comes to rest there, noise does not."""
 
 
@@ -35,12 +35,12 @@ KINK_GAP = 2.0
 """The slopes of the two sides differ if they do so by twice their bars."""
 
 
-SMOOTH, KINK_RIGHT, KINK_LEFT, KINK_HERE, UNSETTLED, TWO_SCALES = range(6)
+SMOOTH, KINK_RIGHT, KINK_LEFT, KINK_HERE, UNSETTLED, TWO_SCALES, FIVE_POINT = range(7)
 
 
 @dataclass(frozen=True, eq=False)
-class Rungs:
-    """Values of J on the ladders of k components, K steps each, decreasing.
+class SweepValues:
+    """Values of J on the step sweeps of k components, K steps each, decreasing.
 
     Attributes
     ----------
@@ -60,13 +60,13 @@ class Rungs:
     plus: NDArray[np.float64]
     minus: NDArray[np.float64]
 
-    def joined(self, other: Rungs, rows: NDArray[np.int64], after: bool) -> Rungs:
+    def joined(self, other: SweepValues, rows: NDArray[np.int64], after: bool) -> SweepValues:
         """These rows with the other's steps added at the small (`after`) or the large end."""
 
         def join(mine: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.hstack([mine[rows], new] if after else [new, mine[rows]])
 
-        return Rungs(
+        return SweepValues(
             self.index[rows],
             join(self.steps, other.steps),
             join(self.right, other.right),
@@ -75,13 +75,13 @@ class Rungs:
             join(self.minus, other.minus),
         )
 
-    def row(self, row: int) -> Rungs:
-        return Rungs(*(getattr(self, field.name)[row : row + 1] for field in fields(self)))
+    def row(self, row: int) -> SweepValues:
+        return SweepValues(*(getattr(self, field.name)[row : row + 1] for field in fields(self)))
 
 
-@dataclass(frozen=True)
-class Settled:
-    """What one ladder says.
+@dataclass(frozen=True, eq=False)
+class StepSweep:
+    """What one step sweep says.
 
     Attributes
     ----------
@@ -97,14 +97,16 @@ class Settled:
     distance : float
         Of the kink from theta, in theta's units; 0 for KINK_HERE, nan if there is none.
     best : int
-        The rung (from the largest) at which the value was read.
+        The step (from the largest) at which the value was read.
     restless : bool
         True if J scatters from step to step far more than its noise at theta: there is structure
         between the steps, or noise of this component's own.
     steps, derivatives, right, left : float64 arrays, shape (K,)
-        The ladder itself: two-sided differences, and the slopes of second order of either side.
+        The sweep itself: two-sided differences, and the slopes of second order of either side.
     ordinary : int
         How many of the steps, from the largest, are not small against theta_i (2^-21 of it).
+    again : bool
+        True if it was taken between the steps of an earlier sweep of the same component.
     """
 
     index: int
@@ -121,40 +123,41 @@ class Settled:
     right: NDArray[np.float64]
     left: NDArray[np.float64]
     ordinary: int = 0
+    again: bool = False
 
 
-def settle(rungs: Rungs, value: float, noise: float) -> Settled:
-    """Read the derivative off one ladder (a `Rungs` of one row).
+def read_off(values: SweepValues, value: float, noise: float) -> StepSweep:
+    """Read the derivative off one step sweep (a `SweepValues` of one row).
 
     Examples
     --------
     >>> h = 0.01 / 4.0 ** np.arange(9)[np.newaxis]
-    >>> cube = Rungs(np.array([0]), h, h, h, (1 + h) ** 3, (1 - h) ** 3)
-    >>> s = settle(cube, 1.0, 1e-16)
+    >>> cube = SweepValues(np.array([0]), h, h, h, (1 + h) ** 3, (1 - h) ** 3)
+    >>> s = read_off(cube, 1.0, 1e-16)
     >>> abs(s.value - 3) <= s.error < 1e-9
     True
     """
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        right, left = rungs.right[0], rungs.left[0]
-        forward = (rungs.plus[0] - value) / right
-        backward = (value - rungs.minus[0]) / left
-        central = (rungs.plus[0] - rungs.minus[0]) / (right + left)
-        shown = _noise_of_ladder(rungs.plus[0], rungs.minus[0], value)
+        right, left = values.right[0], values.left[0]
+        forward = (values.plus[0] - value) / right
+        backward = (value - values.minus[0]) / left
+        central = (values.plus[0] - values.minus[0]) / (right + left)
+        shown = _noise_of_sweep(values.plus[0], values.minus[0], value)
         restless = shown > RESTLESS * noise
         noise = max(noise, shown)
-        size = np.fmax(np.abs(rungs.plus[0]), np.abs(rungs.minus[0]))
+        size = np.fmax(np.abs(values.plus[0]), np.abs(values.minus[0]))
         rounding = max(ROUNDING, NOISE_SIGMAS * _single(noise, value)) * size
         bar = np.fmax(NOISE_SIGMAS * noise, rounding)
         relative = ROUNDING * np.abs(central)
         two_sided = _plateau(central, bar / np.fmin(right, left) + relative, order=2)
         from_right = _one_sided(forward, bar / right)
         from_left = _one_sided(backward, bar / left)
-        defect_right, doubt_right = _defect(rungs.plus[0], value, NOISE_SIGMAS * noise)
-        defect_left, doubt_left = _defect(rungs.minus[0], value, NOISE_SIGMAS * noise)
+        defect_right, doubt_right = _defect(values.plus[0], value, NOISE_SIGMAS * noise)
+        defect_left, doubt_left = _defect(values.minus[0], value, NOISE_SIGMAS * noise)
 
-    def made(value: float, error: float, kind: int, best: int, *rest: float) -> Settled:
+    def read(value: float, error: float, kind: int, best: int, *rest: float) -> StepSweep:
         lower, upper, distance = rest or (value, value, np.nan)
-        index, steps = int(rungs.index[0]), rungs.steps[0]
+        index, steps = int(values.index[0]), values.steps[0]
         slopes = {KINK_RIGHT: backward, KINK_LEFT: forward}.get(kind)
         slopes = central if slopes is None else np.append(np.nan, _three_point(slopes))
         with np.errstate(invalid="ignore"):
@@ -162,7 +165,7 @@ def settle(rungs: Rungs, value: float, noise: float) -> Settled:
             stirred = np.nanmax(np.abs(slopes - value)[far] * steps[far], initial=0.0)
         unsure = restless or bool(stirred > RESTLESS * NOISE_SIGMAS * noise)
         sides = [np.append(np.nan, _three_point(side)) for side in (forward, backward)]
-        return Settled(
+        return StepSweep(
             index,
             value,
             error,
@@ -180,35 +183,35 @@ def settle(rungs: Rungs, value: float, noise: float) -> Settled:
 
     candidates = [c for c in (two_sided, from_right, from_left) if np.isfinite(c.error)]
     if not candidates:
-        return made(np.nan, np.inf, UNSETTLED, 0)
+        return read(np.nan, np.inf, UNSETTLED, 0)
     one_side_only = not (np.isfinite(from_right.error) and np.isfinite(from_left.error))
     if one_side_only or not np.isfinite(two_sided.error):
         best = min(candidates, key=lambda c: c.error)
-        return made(best.value, best.error, SMOOTH, best.rung)
+        return read(best.value, best.error, SMOOTH, best.place)
     on_right, on_left = defect_right > doubt_right, defect_left > doubt_left
     gap = abs(from_right.value - from_left.value)
     if on_right and on_left:
         # Kinks on both sides, nearer than the smallest step: it says nothing about the slope.
-        return made(two_sided.value, np.inf, UNSETTLED, two_sided.rung)
+        return read(two_sided.value, np.inf, UNSETTLED, two_sided.place)
     lower, upper = sorted((from_right.value, from_left.value))
     if on_right or on_left:
         clean, kind = (from_left, KINK_RIGHT) if on_right else (from_right, KINK_LEFT)
         with np.errstate(divide="ignore"):
             distance = np.divide(max(defect_right, defect_left), gap)
-        distance = float(np.fmin(distance, rungs.steps[0, -1] * RATIO))
-        return made(clean.value, clean.error, kind, clean.rung, lower, upper, distance)
+        distance = float(np.fmin(distance, values.steps[0, -1] * RATIO))
+        return read(clean.value, clean.error, kind, clean.place, lower, upper, distance)
     if gap > KINK_GAP * (from_right.error + from_left.error):
         error = max(from_right.error, from_left.error)
-        return made((lower + upper) / 2, error, KINK_HERE, from_right.rung, lower, upper, 0.0)
+        return read((lower + upper) / 2, error, KINK_HERE, from_right.place, lower, upper, 0.0)
     agrees = max(abs(two_sided.value - side.value) - side.error for side in (from_right, from_left))
-    return made(two_sided.value, max(two_sided.error, agrees), SMOOTH, two_sided.rung)
+    return read(two_sided.value, max(two_sided.error, agrees), SMOOTH, two_sided.place)
 
 
 @dataclass(frozen=True)
 class _Plateau:
     value: float
     error: float
-    rung: int
+    place: int
 
 
 def _plateau(slopes: NDArray[np.float64], doubt: NDArray[np.float64], *, order: int) -> _Plateau:
@@ -220,7 +223,7 @@ def _plateau(slopes: NDArray[np.float64], doubt: NDArray[np.float64], *, order: 
     factor = RATIO**order
     change = -np.diff(slopes)
     scatter = np.abs(change) + doubt[1:]
-    pairs = [_best(slopes[1:], _contradicted(slopes[1:], scatter, doubt[1:]), 1)]
+    pairs = [_best(slopes[1:], _enlarged(slopes[1:], scatter, doubt[1:]), 1)]
     if len(slopes) >= 4:
         with np.errstate(invalid="ignore", divide="ignore"):
             fall = change[:-1] / change[1:]
@@ -230,12 +233,12 @@ def _plateau(slopes: NDArray[np.float64], doubt: NDArray[np.float64], *, order: 
         extrapolated = slopes[1:] - change / (factor - 1)
         noise = doubt[2:] * (factor + 1) / (factor - 1)
         scatter = np.abs(np.diff(extrapolated)) + noise
-        errors = _contradicted(extrapolated[1:], scatter, noise)
+        errors = _enlarged(extrapolated[1:], scatter, noise)
         pairs.append(_best(extrapolated[1:], np.where(falls, errors, np.inf), 2))
     return min(pairs, key=lambda p: p.error)
 
 
-def _contradicted(
+def _enlarged(
     slopes: NDArray[np.float64], errors: NDArray[np.float64], doubt: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The errors, enlarged by what smaller steps say.
@@ -248,14 +251,14 @@ def _contradicted(
     apart = np.abs(slopes[np.newaxis, :] - slopes[:, np.newaxis])
     smaller = np.triu(np.ones(apart.shape, bool), 1)
     outside = smaller & (apart > errors[:, np.newaxis] + doubt)
-    rungs = np.arange(count)
-    as_noise = apart * RATIO ** (rungs[:, np.newaxis] - rungs[np.newaxis, :]).astype(float)
+    values = np.arange(count)
+    as_noise = apart * RATIO ** (values[:, np.newaxis] - values[np.newaxis, :]).astype(float)
     enlarged: NDArray[np.float64] = errors + np.max(np.where(outside, as_noise, 0.0), axis=1)
     for m in range(2, count):
         three = slopes[m - 2 : m + 1]
         # Three zeros are a J that has not moved, on the coarse grid of a float32 say.
         agree = (np.ptp(three) < AGREEMENT * apart[:, m]) & bool(three.any())
-        settled = agree & outside[:, m] & (rungs < m - 2)
+        settled = agree & outside[:, m] & (values < m - 2)
         enlarged = np.where(settled, np.maximum(enlarged, apart[:, m] + doubt[m]), enlarged)
     return enlarged
 
@@ -274,14 +277,14 @@ def _one_sided(slopes: NDArray[np.float64], doubt: NDArray[np.float64]) -> _Plat
     counts twice.
     """
     settled = _plateau(_three_point(slopes), doubt[1:] * (RATIO + 1) / (RATIO - 1), order=2)
-    return _Plateau(settled.value, 2 * settled.error, settled.rung + 1)
+    return _Plateau(settled.value, 2 * settled.error, settled.place + 1)
 
 
 def _three_point(slopes: NDArray[np.float64]) -> NDArray[np.float64]:
     return (RATIO * slopes[1:] - slopes[:-1]) / (RATIO - 1)
 
 
-def _noise_of_ladder(plus: NDArray[np.float64], minus: NDArray[np.float64], here: float) -> float:
+def _noise_of_sweep(plus: NDArray[np.float64], minus: NDArray[np.float64], here: float) -> float:
     """The noise of J that the small steps themselves show, as a standard deviation.
 
     Each side is extrapolated back to theta from three steps, and from the next three: where noise
@@ -332,3 +335,12 @@ def _defect(values: NDArray[np.float64], here: float, bar: float) -> tuple[float
     falling = np.abs(defects - near) / 64.0 ** np.arange(len(defects) - 2, -2, -1)
     doubt = bar * (85 / 45 + 1) + float(np.max(falling[:-1]))
     return (abs(float(near)), doubt) if np.isfinite(doubt) else (0.0, np.inf)
+
+
+def combined(first: StepSweep, second: StepSweep) -> StepSweep:
+    """The sharper of two sweeps of a component, its bar widened to hold both."""
+    sharp, other = sorted((first, second), key=lambda s: s.error)
+    if not np.isfinite(other.error) or other.kind == KINK_HERE != sharp.kind:
+        return other
+    apart = abs(sharp.value - other.value)
+    return replace(sharp, error=max(sharp.error, apart + min(sharp.error, other.error)))

@@ -44,12 +44,12 @@ LATER_LIMIT = 1 / 18
 DIRECTIONS = 4
 
 
-FIRST_RUNG = 2.0**-9
-"""The largest step of the search, relative to a block's typical entry. Five rungs reach 2^-17:
+FIRST_STEP = 2.0**-9
+"""The largest step of the search, relative to a block's typical entry. Five of them reach 2^-17:
 tanh networks settle at 2^-9 (biases) to 2^-15 (a million weights), ReLU networks lower."""
 
 
-RUNGS = 5
+STEPS = 5
 
 
 EXTENSION = 3
@@ -109,9 +109,6 @@ class Screened:
         The probability with which `upper` may be wrong.
     rounding : float
         What rounding of the gradient itself may contribute to y: no cause for a search.
-    confirmed : bool
-        Whether entries of the block were seen to differ on ladders: directions alone accuse
-        nobody.
     """
 
     keys: NDArray[np.uint64]
@@ -120,7 +117,6 @@ class Screened:
     error: NDArray[np.float64]
     failure: float
     rounding: float = 0.0
-    confirmed: bool = False
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -169,8 +165,6 @@ class Screened:
 def screen(
     prober: Prober,
     blocks: Sequence[int],
-    scale: NDArray[np.float64],
-    seed: int,
     wanted: float,
 ) -> dict[int, Screened]:
     """Cover blocks by random directions.
@@ -180,9 +174,6 @@ def screen(
     prober : Prober
     blocks : sequence of int
         Which blocks, by number.
-    scale : float64 array, shape (n,)
-        The scale of every component; a block's median is where the search for its step begins.
-    seed : int
     wanted : float
         The relative difference that the limits should reach: coarser blocks try longer steps.
 
@@ -192,13 +183,17 @@ def screen(
     """
     if not blocks:
         return {}
-    every = prober.problem.parameters.blocks
+    every, scale, seed = (
+        prober.context.parameters.blocks,
+        prober.context.scale,
+        prober.context.seed,
+    )
     regions = np.array([region_of(every[b]) for b in blocks])
     typical = np.array([np.median(scale[every[b].slice]) for b in blocks])
     if prober.imaginary:
         steps = COMPLEX_STEP * typical
     else:
-        first = np.fmin(FIRST_RUNG * typical, [prober.farthest(region) for region in regions])
+        first = np.fmin(FIRST_STEP * typical, [prober.farthest(region) for region in regions])
         steps = calibrate(prober, regions, first, blocks, seed)
     which = np.repeat(np.arange(len(blocks)), DIRECTIONS)
     keys = np.array([hashing.key(seed, b, d) for b in blocks for d in range(DIRECTIONS)])
@@ -221,9 +216,9 @@ def screen(
     }
 
 
-def extended(prober: Prober, screened: Screened, block: int, seed: int) -> Screened:
+def extended(prober: Prober, screened: Screened, block: int) -> Screened:
     """As many directions again, twice at most: the limit comes closer to what it limits."""
-    first = len(screened) == DIRECTIONS
+    first, seed = len(screened) == DIRECTIONS, prober.context.seed
     region = region_of(prober.problem.parameters.blocks[block])
     count = len(screened)
     keys = np.array([hashing.key(seed, block, 1000 + count + d) for d in range(count)])
@@ -340,7 +335,7 @@ def calibrate(
     included, is the step.
     """
     keys = np.array([hashing.key(seed, b, -1) for b in blocks])
-    steps = first[:, np.newaxis] / 4.0 ** np.arange(RUNGS)
+    steps = first[:, np.newaxis] / 4.0 ** np.arange(STEPS)
     y = _central(prober, regions, keys, steps)
     best = _best(y, steps, prober.noise)
     for _ in range(EXTENSIONS):
@@ -369,9 +364,9 @@ def _central(
 
 
 def _best(y: NDArray[np.float64], steps: NDArray[np.float64], noise: float) -> NDArray[np.int64]:
-    """The rung with the smallest bar to expect at h and 2h.
+    """The step with the smallest bar to expect at h and 2h.
 
-    The truncation T h^2 of a smooth J shows as 15 T h^2 against the rung above and as 15/16 T h^2
+    The truncation T h^2 of a smooth J shows as 15 T h^2 against the step above and as 15/16 T h^2
     against the one below, and enters the bar as 3 T h^2; kinks show at random in both.
     """
     change = np.abs(np.diff(y, axis=1))

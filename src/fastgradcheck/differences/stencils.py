@@ -1,61 +1,77 @@
-"""The plain loop over components, and ladders where only its bars are in the way."""
+"""The plain loop: every component by one difference, at the step of its block."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.differences.components import Components, of_differences
+from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.steps import Steps
-from fastgradcheck.differences.sweep import ladders
 from fastgradcheck.evaluation.plans import Stencils
-from fastgradcheck.evaluation.stream import Stopped, Stream
-from fastgradcheck.options import Options
-from fastgradcheck.problem.problem import Problem
-from fastgradcheck.search.measured import Measured
-from fastgradcheck.verdict.tolerances import Tolerances
 
 
-def loop(
-    problem: Problem,
-    options: Options,
-    tolerance: Tolerances,
-    stream: Stream,
-    chosen: Steps,
-    into: Measured,
-) -> None:
-    """The plain loop over the sample: each component at its block's step."""
-    scheme, order = options.scheme, options.sample.order
-    order = order[~np.isin(order, into.components.index)]
-    if not len(order):
-        return
-    blocks = np.searchsorted(problem.parameters.blocks_start, order, side="right") - 1
-    theta = stream.theta
-    points = scheme.points(theta[order], chosen.of(order, blocks))
-    if options.bounds is not None:
-        low, high = (bound[order][:, np.newaxis] for bound in options.bounds)
-        inside = ((points.real >= low) & (points.real <= high)).all(axis=1)
-        edge = order[~inside]
-        order, blocks, points = order[inside], blocks[inside], points[inside]
-        measure = ladders(stream, chosen.scale, problem.value, chosen.noise, options.bounds)
-        into.keep(measure(edge, 1.0), problem.gradient)
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """Components in the order of their measurement, and the points that their scheme needs.
 
-    def compared(rows: NDArray[Any], values: NDArray[Any]) -> Components:
-        displaced = points[rows] - theta[order[rows]][:, np.newaxis].astype(np.float64)
+    Attributes
+    ----------
+    context : Context
+    steps : Steps
+    order : int64 array, shape (k,)
+    blocks : int64 array, shape (k,)
+        The block of each.
+    points : array, shape (k, p)
+    """
+
+    context: Context
+    steps: Steps
+    order: NDArray[np.int64]
+    blocks: NDArray[np.int64]
+    points: NDArray[Any]
+
+    @classmethod
+    def over(cls, context: Context, steps: Steps, order: NDArray[np.int64]) -> Loop:
+        """The loop over these components."""
+        start = context.parameters.blocks_start
+        blocks = np.searchsorted(start, order, side="right") - 1
+        points = context.scheme.points(context.theta[order], steps.of(order, blocks))
+        return cls(context, steps, order, blocks, points)
+
+    def within_bounds(self) -> tuple[Loop, NDArray[np.int64]]:
+        """The components whose points lie between the bounds, and the others."""
+        if self.context.bounds is None:
+            return self, self.order[:0]
+        low, high = (bound[self.order][:, np.newaxis] for bound in self.context.bounds)
+        inside = ((self.points.real >= low) & (self.points.real <= high)).all(axis=1)
+        mine = self.order[inside], self.blocks[inside], self.points[inside]
+        return Loop(self.context, self.steps, *mine), self.order[~inside]
+
+    def measured(self, rows: NDArray[Any], values: NDArray[Any]) -> Components:
+        """The derivatives of some rows, from J at their points."""
+        scheme, order = self.context.scheme, self.order[rows]
+        here = self.context.theta[order][:, np.newaxis].astype(np.float64)
+        displaced = self.points[rows] - here
         taken = displaced.imag if scheme.imaginary else displaced
         with np.errstate(invalid="ignore", divide="ignore"):
-            derivative = scheme.derivative(values, taken, problem.value)
-            bars = chosen.bars(order[rows], blocks[rows], derivative)
-        return of_differences(order[rows], problem.gradient, derivative, bars)
+            derivative = scheme.derivative(values, taken, self.context.value)
+            bars = self.steps.bars(order, self.blocks[rows], derivative)
+        return of_differences(order, derivative, bars)
 
-    def count_wrong(rows: NDArray[np.int64], values: NDArray[Any]) -> int:
-        c = compared(rows, values)
-        size = np.maximum(np.abs(c.analytic), np.abs(c.numeric))
-        return int(np.sum(c.discrepancy - c.error > tolerance.rtol * size))
+    def run(self, wrong: Callable[[Components], int]) -> Components:
+        """Evaluate and differentiate; `wrong` counts what disagrees, for the progress display.
 
-    values, done = stream.partial(Stencils(order, points), "components", count_wrong)
-    into.components = compared(done, values[done]).joined(into.components)
-    if stream.stopped:
-        raise Stopped(stream.stopped)
+        Whatever was reached when time runs out is returned.
+        """
+
+        def count(rows: NDArray[np.int64], values: NDArray[Any]) -> int:
+            return wrong(self.measured(rows, values))
+
+        plan = Stencils(self.order, self.points)
+        values, done = self.context.stream.partial(plan, "components", count)
+        return self.measured(done, values[done])

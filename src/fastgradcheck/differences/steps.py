@@ -1,25 +1,23 @@
 """The step of every component, and what its differences can be trusted to.
 
-A few components per block are measured on ladders of their own; where their error leaves the
+A few components per block are measured by step sweeps; where their error leaves the
 noise, its growth with h gives the truncation, and the step is where truncation and noise balance.
 The bar that follows is provisional for all other components: two evaluations say nothing about
-their own truncation. It is enough to agree, never to accuse.
+their own truncation. It is enough to agree, and proves nothing wrong.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.differences.plateau import NOISE_SIGMAS, SMOOTH, Settled
+from fastgradcheck.differences.context import Context
+from fastgradcheck.differences.plateau import NOISE_SIGMAS, SMOOTH, StepSweep
 from fastgradcheck.differences.schemes import CENTRAL, Scheme
-from fastgradcheck.differences.sweep import FIRST_RUNG, climb
+from fastgradcheck.differences.sweep import LARGEST_STEP, sweep
 from fastgradcheck.evaluation.plans import Stencils
-from fastgradcheck.evaluation.stream import Stream
-from fastgradcheck.problem.bounds import Bounds
 from fastgradcheck.problem.parameters import Parameters
 
 TRUNCATION_SPREAD = 10.0
@@ -41,8 +39,8 @@ class Steps:
     typical : float64 array, shape (blocks,)
         Each block's median scale.
     relative : float64 array, shape (blocks,)
-        The step of each block, relative to `scale`; nan where `absolute` applies.
-    absolute : float64 array, shape (blocks,)
+        The step of each block, relative to `scale`; nan where `epsilon` applies.
+    epsilon : float64 array, shape (blocks,)
         The user's epsilon of each block; nan where it was left to us.
     truncation : float64 array, shape (blocks,)
         Bound of the truncation error for a relative step of one; it grows as
@@ -50,28 +48,30 @@ class Steps:
     noise : float
         Standard deviation of J's noise.
     scheme : Scheme
-    calibrated : tuple of Settled
-        The ladders, which own their bars.
     """
 
     scale: NDArray[np.float64]
     typical: NDArray[np.float64]
     relative: NDArray[np.float64]
-    absolute: NDArray[np.float64]
+    epsilon: NDArray[np.float64]
     truncation: NDArray[np.float64]
     noise: float
     scheme: Scheme
-    calibrated: tuple[Settled, ...]
+
+    @property
+    def of_blocks(self) -> NDArray[np.float64]:
+        """The step of each block's median component."""
+        return np.where(np.isnan(self.epsilon), self.relative * self.typical, self.epsilon)
 
     def by_user(self, block: int) -> bool:
         """Whether the user chose the step of a block."""
-        return not np.isnan(self.absolute[block])
+        return not np.isnan(self.epsilon[block])
 
     def of(self, index: NDArray[np.int64], block: NDArray[np.int64]) -> NDArray[np.float64]:
         """The step of each component, in theta's units."""
         auto = self.relative[block] * self.scale[index]
         step: NDArray[np.float64] = np.where(
-            np.isnan(self.absolute[block]), auto, self.absolute[block]
+            np.isnan(self.epsilon[block]), auto, self.epsilon[block]
         )
         return step
 
@@ -93,28 +93,6 @@ class Steps:
             truncation + NOISE_SIGMAS * scheme.noise_gain * self.noise / step + rounding
         )
         return bars
-
-
-def scales(theta: NDArray[Any], parameters: Parameters) -> NDArray[np.float64]:
-    """The scale of each component: |theta_i|, but at least the median size of its block.
-
-    A block of zeros (biases at initialisation) takes the scale of all of theta, or one.
-    """
-    size: NDArray[np.float64] = np.abs(theta).astype(np.float64, copy=False)
-    parts = [size[block.slice] for block in parameters.blocks]
-    typical = [_median_size(part) for part in parts]
-    if not all(typical):
-        overall = _median_size(size) or 1.0
-        typical = [own or overall for own in typical]
-    for part, own in zip(parts, typical, strict=True):
-        np.maximum(part, own, out=part)
-    return size
-
-
-def _median_size(size: NDArray[np.float64]) -> float:
-    """The median of what is not zero; 0 if nothing is."""
-    positive = size[size > 0]
-    return float(np.median(positive, overwrite_input=True)) if len(positive) else 0.0
 
 
 def choose(
@@ -148,82 +126,71 @@ def choose(
     return np.sort(np.concatenate([np.zeros(0, np.int64), *chosen]))
 
 
-def calibrate(
-    stream: Stream,
-    parameters: Parameters,
-    index: NDArray[np.int64],
-    scheme: Scheme,
-    absolute: NDArray[np.float64],
-    value: float,
-    noise: float,
-    bounds: Bounds | None,
-    scale: NDArray[np.float64],
-) -> Steps:
-    """Measure the components `index` on ladders and choose the step of every block.
+def calibrate(context: Context, index: NDArray[np.int64]) -> tuple[Steps, tuple[StepSweep, ...]]:
+    """Measure the components `index` over step sweeps and choose the step of every block.
 
     Blocks without a component in `index` get the most careful step of the others.
     """
-    theta = stream.theta
-    blocks = len(parameters.blocks)
+    parameters, scale, scheme = context.parameters, context.scale, context.scheme
+    count = len(parameters.blocks)
+    epsilon = np.full(count, np.nan) if context.epsilon is None else context.epsilon
     typical = np.array([np.median(scale[block.slice]) for block in parameters.blocks])
+
+    def steps(relative: NDArray[np.float64], truncation: NDArray[np.float64]) -> Steps:
+        return Steps(scale, typical, relative, epsilon, truncation, context.noise, scheme)
+
     if scheme.imaginary:
-        relative = np.full(blocks, COMPLEX_STEP)
-        return Steps(scale, typical, relative, absolute, np.zeros(blocks), noise, scheme, ())
-    settled = climb(
-        stream, index, FIRST_RUNG * scale[index], value, noise, bounds, "calibrating"
-    )  # fmt: skip
-    quotients = _quotients(stream, settled, scheme, value)
-    coefficients = np.full(blocks, np.nan)
+        return steps(np.full(count, COMPLEX_STEP), np.zeros(count)), ()
+    sweeps = sweep(context, index, stage="calibrating")
+    coefficients = np.full(count, np.nan)
     # At a kink no step is small enough: it says nothing about the step of the others, and counts
     # only where there is nothing else.
-    smooth = [s.kind == SMOOTH for s in settled]
-    for s, slopes, counts in zip(settled, quotients, smooth, strict=True):
+    smooth = [s.kind == SMOOTH for s in sweeps]
+    for s, slopes, counts in zip(sweeps, _quotients(context, sweeps), smooth, strict=True):
         if counts or not any(smooth):
             b = parameters.block_index(s.index)
-            own = _truncation(s, slopes, scheme.order, noise, float(scale[s.index]))
+            own = _truncation(s, slopes, scheme.order, context.noise, float(scale[s.index]))
             coefficients[b] = np.fmax(coefficients[b], own)
     measured = ~np.isnan(coefficients)
     coefficients[~measured] = np.max(coefficients[measured], initial=0.0)
     truncation = TRUNCATION_SPREAD * coefficients
     relative = np.array(
-        [_balance(truncation[b], noise, scheme, float(typical[b])) for b in range(blocks)]
+        [_balance(truncation[b], context.noise, scheme, float(typical[b])) for b in range(count)]
     )
-    eps = float(np.finfo(theta.dtype).eps)
-    relative = np.clip(relative, 64 * eps, FIRST_RUNG)
-    return Steps(scale, typical, relative, absolute, truncation, noise, scheme, tuple(settled))
+    eps = float(np.finfo(context.theta.dtype).eps)
+    return steps(np.clip(relative, 64 * eps, LARGEST_STEP), truncation), tuple(sweeps)
 
 
 def _balance(truncation: float, noise: float, scheme: Scheme, scale: float) -> float:
     """The relative step at which ``truncation * h^p`` grows as fast as the noise falls."""
     if truncation <= 0:
-        return FIRST_RUNG
+        return LARGEST_STEP
     loss = NOISE_SIGMAS * scheme.noise_gain * noise / scale
     return float((loss / (scheme.order * truncation)) ** (1 / (scheme.order + 1)))
 
 
-def _quotients(
-    stream: Stream, settled: list[Settled], scheme: Scheme, value: float
-) -> list[NDArray[np.float64]]:
-    """The scheme's own difference quotients at the ladders' steps."""
+def _quotients(context: Context, sweeps: list[StepSweep]) -> list[NDArray[np.float64]]:
+    """The scheme's own difference quotients at the sweeps' steps."""
+    scheme = context.scheme
     if scheme == CENTRAL:
-        return [s.derivatives for s in settled]
-    index = np.concatenate([np.full(len(s.steps), s.index) for s in settled])
-    steps = np.concatenate([s.steps for s in settled])
-    here = stream.theta[index]
+        return [s.derivatives for s in sweeps]
+    index = np.concatenate([np.full(len(s.steps), s.index) for s in sweeps])
+    steps = np.concatenate([s.steps for s in sweeps])
+    here = context.theta[index]
     points = scheme.points(here, steps)
-    values = stream.values(Stencils(index, points), "calibrating")
+    values = context.stream.values(Stencils(index, points), "calibrating")
     taken = points.astype(np.float64) - here.astype(np.float64)[:, np.newaxis]
     with np.errstate(invalid="ignore", divide="ignore"):
-        quotients = scheme.derivative(values, taken, value)
-    return np.split(quotients, np.cumsum([len(s.steps) for s in settled])[:-1])
+        quotients = scheme.derivative(values, taken, context.value)
+    return np.split(quotients, np.cumsum([len(s.steps) for s in sweeps])[:-1])
 
 
 def _truncation(
-    settled: Settled, quotients: NDArray[np.float64], order: int, noise: float, scale: float
+    settled: StepSweep, quotients: NDArray[np.float64], order: int, noise: float, scale: float
 ) -> float:
     """The largest ``error / h^p`` where the error leaves the noise, for h relative to scale.
 
-    Only the four rungs above the first one (from the largest) that is lost in noise count, or
+    Only the four steps above the first one (from the largest) that is lost in noise count, or
     above the plateau: farther up the series has not begun, and farther down noise itself may look
     like an error.
     """

@@ -14,115 +14,110 @@ other side does the line pass through J(theta).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.plateau import (
     AGREEMENT,
     RATIO,
     SMOOTH,
     UNSETTLED,
-    Rungs,
-    Settled,
-    settle,
+    StepSweep,
+    SweepValues,
+    read_off,
 )
 from fastgradcheck.errors import CostEvaluationError
 from fastgradcheck.evaluation.plans import Stencils
 from fastgradcheck.evaluation.stream import Stopped, Stream
-from fastgradcheck.problem.bounds import Bounds
 
-FIRST_RUNG = 2.0**-5
-"""The largest step of a calibration ladder, relative to the component's scale."""
+LARGEST_STEP = 2.0**-5
+"""The first step of a sweep, relative to the component's scale ..."""
+BETWEEN = 0.6
+"""... and of one whose steps lie between those of an earlier one, relative to that."""
 
 
-RUNGS = 9
-"""Steps of the first ladder; it spans a factor of 4^8 = 65,536."""
+STEPS = 9
+"""Steps of a sweep at first; they span a factor of 4^8 = 65,536."""
 
 
 EXTENSION = 4
-"""Steps added at an end of the ladder when the plateau was found there ..."""
+"""Steps added at an end of it when the plateau was found there ..."""
 
 
 EXTENSIONS = 3
 """... and how often: at most 2 * (9 + 2 * 3 * 4) = 66 evaluations per component."""
 
 
-def climb(
-    stream: Stream,
+def sweep(
+    context: Context,
     index: NDArray[np.int64],
-    largest: NDArray[np.float64],
-    value: float,
-    noise: float,
-    bounds: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+    *,
+    again: bool = False,
     stage: str = "confirming",
-) -> list[Settled]:
-    """Measure the components `index`, each on a ladder of its own.
+) -> list[StepSweep]:
+    """Measure components, each over a sweep of steps of its own.
 
     Parameters
     ----------
-    stream : Stream
+    context : Context
     index : int64 array, shape (k,)
-    largest : float64 array, shape (k,)
-        The first step of each ladder.
-    value : float
-        J(theta).
-    noise : float
-        Standard deviation of J's noise.
-    bounds : pair of float64 arrays, shape (n,), optional
+    again : bool
+        Whether to take the steps between those of an earlier sweep.
     stage : str
         For the progress display.
 
     Returns
     -------
-    list of Settled
+    list of StepSweep
         In the order of `index`.
     """
-    if bounds is not None:
-        here = stream.theta[index]
-        room = np.maximum(bounds[1][index] - here, here - bounds[0][index])
+    theta, value, noise = context.theta, context.value, context.noise
+    largest = (BETWEEN if again else 1.0) * LARGEST_STEP * context.scale[index]
+    if context.bounds is not None:
+        low, high = context.bounds
+        room = np.maximum(high[index] - theta[index], theta[index] - low[index])
         largest = np.where((room > 0) & (room < largest), room, largest)
-    rungs = _evaluate(stream, index, largest, RUNGS, bounds, stage)
-    settled = [settle(rungs.row(r), value, noise) for r in range(len(index))]
-    ladders = [rungs.row(r) for r in range(len(index))]
+    values = _evaluate(context, index, largest, STEPS, stage)
+    measured = [values.row(r) for r in range(len(index))]
+    sweeps = [read_off(own, value, noise) for own in measured]
     topped: set[int] = set()
     for _ in range(EXTENSIONS):
         for after in (True, False):
             rows = [
                 r
-                for r, s in enumerate(settled)
-                if _wants_more(s, stream.theta, after) and (after or r not in topped)
+                for r, s in enumerate(sweeps)
+                if _wants_more(s, theta, after) and (after or r not in topped)
             ]
             if not rows:
                 continue
             more = np.array(rows)
-            start = np.array(
-                [
-                    settled[r].steps[-1] / RATIO
-                    if after
-                    else settled[r].steps[0] * RATIO**EXTENSION
-                    for r in rows
-                ]
-            )
+            start = np.array([_next_step(sweeps[r], after) for r in rows])
             try:
-                new = _evaluate(stream, index[more], start, EXTENSION, bounds, stage)
+                new = _evaluate(context, index[more], start, EXTENSION, stage)
             except Stopped:
                 # No time for more steps: what the first ones say, with their bars, stands.
-                return _graded(settled, stream.theta)
+                return _graded(sweeps, theta, again)
             for position, r in enumerate(rows):
-                grown = ladders[r].joined(new.row(position), np.array([0]), after)
-                read = settle(grown, value, noise)
-                if not after and _disputed(settled[r], read.value):
+                grown = measured[r].joined(new.row(position), np.array([0]), after)
+                longer = read_off(grown, value, noise)
+                if not after and _disputed(sweeps[r], longer.value):
                     topped.add(r)
                     continue
-                ladders[r], settled[r] = grown, read
-    return _graded(settled, stream.theta)
+                measured[r], sweeps[r] = grown, longer
+    return _graded(sweeps, theta, again)
 
 
-def _disputed(settled: Settled, value: float) -> bool:
+def _next_step(known: StepSweep, after: bool) -> float:
+    """The largest of the steps to be added at the small end (`after`) or the large one."""
+    step = known.steps[-1] / RATIO if after else known.steps[0] * RATIO**EXTENSION
+    return float(step)
+
+
+def _disputed(settled: StepSweep, value: float) -> bool:
     """Whether a value from larger steps overrules smaller ones, which it may only sharpen.
 
     It does if it leaves their bar, or, since the noise may be overestimated, if three of them in
@@ -137,18 +132,18 @@ def _disputed(settled: Settled, value: float) -> bool:
     return False
 
 
-def _graded(settled: list[Settled], theta: NDArray[Any]) -> list[Settled]:
-    """With the number of steps that are not small against theta; of a zero, the first ladder's."""
+def _graded(sweeps: list[StepSweep], theta: NDArray[Any], again: bool) -> list[StepSweep]:
+    """With the number of steps that are not small against theta; of a zero, the first ones."""
     graded = []
-    for s in settled:
+    for s in sweeps:
         size = abs(float(theta[s.index]))
-        count = int(np.sum(s.steps >= 2.0**-21 * size)) if size else RUNGS
-        graded.append(replace(s, ordinary=count))
+        count = int(np.sum(s.steps >= 2.0**-21 * size)) if size else STEPS
+        graded.append(replace(s, ordinary=count, again=again))
     return graded
 
 
-def _wants_more(settled: Settled, theta: NDArray[Any], after: bool) -> bool:
-    """Whether the plateau may continue beyond this end of the ladder."""
+def _wants_more(settled: StepSweep, theta: NDArray[Any], after: bool) -> bool:
+    """Whether the plateau may continue beyond this end of the sweep."""
     count = len(settled.steps)
     if after:
         size = max(abs(float(theta[settled.index])), float(np.finfo(theta.dtype).tiny))
@@ -162,14 +157,13 @@ def _wants_more(settled: Settled, theta: NDArray[Any], after: bool) -> bool:
 
 
 def _evaluate(
-    stream: Stream,
+    context: Context,
     index: NDArray[np.int64],
     largest: NDArray[np.float64],
     count: int,
-    bounds: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
     stage: str,
-) -> Rungs:
-    theta = stream.theta
+) -> SweepValues:
+    theta, bounds = context.theta, context.bounds
     here = theta[index].astype(np.float64)[:, np.newaxis]
     steps = largest[:, np.newaxis] / RATIO ** np.arange(count)
     points = np.hstack([here + steps, here - steps])
@@ -177,12 +171,12 @@ def _evaluate(
         low, high = bounds[0][index][:, np.newaxis], bounds[1][index][:, np.newaxis]
         points = np.where((points < low) | (points > high), here, points)
     points = points.astype(theta.dtype)
-    values = _defined(stream, Stencils(index, points), stage)
+    values = _defined(context.stream, Stencils(index, points), stage)
     moved = points.astype(np.float64) - here
     values[moved == 0] = np.nan
     moved[moved == 0] = np.nan
     right, left = moved[:, :count], -moved[:, count:]
-    return Rungs(index, steps, right, left, values[:, :count], values[:, count:])
+    return SweepValues(index, steps, right, left, values[:, :count], values[:, count:])
 
 
 def _defined(stream: Stream, plan: Stencils, stage: str) -> NDArray[np.float64]:
@@ -209,33 +203,3 @@ def _defined(stream: Stream, plan: Stencils, stage: str) -> NDArray[np.float64]:
         if failure is not None and np.isnan(values[row, smallest]).all():
             raise failure
     return values
-
-
-Measure = Callable[[NDArray[np.int64], float], list[Settled]]
-"""Ladders for components, their largest step times a factor."""
-
-
-def ladders(
-    stream: Stream,
-    scale: NDArray[np.float64],
-    value: float,
-    noise: float,
-    bounds: Bounds | None,
-) -> Measure:
-    """The measurement that owns its bars, for any components.
-
-    Parameters
-    ----------
-    stream : Stream
-    scale : float64 array, shape (n,)
-        The scale of every component; its ladder begins at a fixed part of it.
-    value, noise : float
-        J(theta) and the standard deviation of its noise.
-    bounds : pair of float64 arrays, shape (n,), or None
-    """
-
-    def measure(index: NDArray[np.int64], factor: float) -> list[Settled]:
-        largest = factor * FIRST_RUNG * scale[index]
-        return climb(stream, index, largest, value, noise, bounds)
-
-    return measure

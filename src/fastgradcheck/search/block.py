@@ -7,30 +7,25 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.differences.components import Components, of_glances
+from fastgradcheck.differences.components import of_five_points
 from fastgradcheck.differences.directions import Prober
-from fastgradcheck.differences.evidence import BlockEvidence
+from fastgradcheck.differences.evidence import Evidence, Located
 from fastgradcheck.differences.screen import Screened
-from fastgradcheck.differences.sweep import Measure
+from fastgradcheck.differences.sweep import sweep
 from fastgradcheck.problem.blocks import Block
-from fastgradcheck.problem.problem import Problem
 from fastgradcheck.problem.region import Region, entries_of, region_of
 from fastgradcheck.search.confirm import CAP
-from fastgradcheck.search.locate import WITNESSES, locate, witnesses
-from fastgradcheck.search.measured import Measured
+from fastgradcheck.search.locate import SAMPLED, locate, sampled
+from fastgradcheck.search.task import Task
 from fastgradcheck.verdict import norms, rules
-from fastgradcheck.verdict.tolerances import Tolerances
+from fastgradcheck.verdict.support import BlockEvidence, Compared
 
-GLANCE = 2.0**-13
-"""Relative step of the five-point differences that a search looks at entries with: near the
-optimum eps^(1/3) of central differences, which their bars are made of, but above it, where
-smooth functions still lose nothing."""
-
-
+FIVE_POINT_STEP = 2.0**-13
+"""Relative step of the five-point values that a search looks at entries with: near the optimum
+eps^(1/3) of central differences, which their bars are made of, but above it, where smooth functions
+still lose nothing."""
 IMPRECISION = 4.0
 """How far above the imprecision that some entries show the others' may lie."""
-
-
 TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -38,74 +33,84 @@ TINY = float(np.finfo(np.float64).tiny)
 class BlockSearch:
     """The search for what is wrong in one block whose directions disagree.
 
-    Every entry is looked at by its own five-point difference, and confirmed on a ladder where
-    that is not beyond doubt.
+    Every entry is looked at by its own five-point value, and measured by a step sweep where that
+    is not beyond doubt.
+
+    Attributes
+    ----------
+    evidence : Evidence
+        What is known so far, at any moment.
     """
 
-    problem: Problem
-    tolerance: Tolerances
+    task: Task
     prober: Prober
-    measure: Measure
-    scale: NDArray[np.float64]
-    seed: int
     number: int
-    into: Measured
+    evidence: Evidence
     looked: dict[int, tuple[float, float, bool]] = field(default_factory=dict)
     level: float = 0.0
 
     @property
     def block(self) -> Block:
-        return self.problem.parameters.blocks[self.number]
+        return self.task.problem.parameters.blocks[self.number]
 
     @property
     def screened(self) -> Screened:
-        return self.into.screened[self.number]
+        return self.evidence.screened[self.number]
 
     @property
-    def gradient(self) -> NDArray[np.float64]:
-        return self.problem.gradient[self.block.slice]
+    def known(self) -> Located:
+        """What was located so far."""
+        return self.evidence.location(self.number)
 
     def run(self) -> None:
-        """Find what is wrong, and leave it in what has been measured."""
-        norm = norms.norm(self.gradient)
+        """Find what is wrong, and leave it in the evidence."""
+        norm = norms.norm(self.task.gradient[self.block.slice])
         self.level = self.screened.rounding / norm if norm else 0.0
         whole = region_of(self.block)
-        visible, wrong = self.witnessed(whole)
+        visible, wrong = self.first_look(whole)
         if wrong.all():
-            self.into.throughout.add(self.number)
+            self.keep(replace(self.known, whole_block=True))
             return
         if visible.all():
             self.tolerate(norm)
             if not self.screened.fails:
                 return
         s = self.screened
-        found = locate(
-            whole, s.keys, s.y, s.error + s.rounding, self.probe, self.look, self.seed
-        )  # fmt: skip
-        entries = np.array(found.entries, np.int64)
-        regions = [region for region in found.regions if self.sure(region)]
-        if not (found.complete and self.wrong(entries).all()):
-            self.into.incomplete.add(self.number)
-        full = len(entries) + len(regions) >= CAP and not found.complete
-        if full or any(np.array_equal(region, whole) for region in regions):
-            self.into.throughout.add(self.number)
-        else:
-            self.into.regions[self.number] = regions
+        located = locate(
+            whole, s.keys, s.y, s.error + s.rounding, self.probe, self.look, self.task.context.seed
+        )
+        entries = np.array(located.entries, np.int64)
+        regions = [region for region in located.regions if self.sure(region)]
+        explained = located.complete and self.wrong(entries).all()
+        full = len(entries) + len(regions) >= CAP and not located.complete
+        whole_block = full or any(np.array_equal(region, whole) for region in regions)
+        self.keep(
+            replace(
+                self.known,
+                unexplained=not explained,
+                whole_block=whole_block,
+                regions=() if whole_block else tuple(regions),
+            )
+        )
 
-    def witnessed(self, whole: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def keep(self, located: Located) -> None:
+        """Keep what was located."""
+        self.evidence = self.evidence.with_located(self.number, located)
+
+    def first_look(self, whole: Region) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Which of a few entries drawn at random visibly differ, and which by too much.
 
         The same that `locate` asks first: none is looked at twice, and more than one only if the
         first differs.
         """
-        drawn = witnesses(whole, self.seed)
+        drawn = sampled(whole, self.task.context.seed)
         y, error, _ = self.look(drawn[:1])
         if not np.abs(y) > error:
             return np.zeros(1, bool), np.zeros(1, bool)
         y, error, wrong = self.look(drawn)
         visible = np.abs(y) > error
         if visible.all():
-            own = self.confirmed(drawn)
+            own = self.confirmed(drawn).components
             return own.discrepancy > own.error, self.wrong(drawn)
         return visible, wrong
 
@@ -114,12 +119,12 @@ class BlockSearch:
 
         What stands out from that is wrong.
         """
-        c = self.into.components.between(self.block.start, self.block.stop)
+        c = self.beside.components
         imprecision = norms.norm(c.discrepancy) / max(norms.norm(c.analytic), TINY)
         self.level = IMPRECISION * imprecision
-        self.into.screened[self.number] = replace(
-            self.screened, confirmed=True, rounding=self.level * norm
-        )
+        rounded = replace(self.screened, rounding=self.level * norm)
+        self.evidence = self.evidence.with_screened({self.number: rounded})
+        self.keep(replace(self.known, confirmed=True))
 
     def probe(
         self, regions: NDArray[np.int64], keys: NDArray[np.uint64]
@@ -136,32 +141,37 @@ class BlockSearch:
         """What `locate` asks of entries: errors, bars, and which are beyond what is tolerated."""
         new = np.array([i for i in np.sort(index) if int(i) not in self.looked], np.int64)
         if len(new):
-            y, error = self.prober.entries(new, GLANCE * self.scale[new])
-            seen = of_glances(new, self.problem.gradient, y, error)
-            self.into.components = self.into.components.joined(seen)
+            context, gradient = self.task.context, self.task.gradient
+            y, error = self.prober.entries(new, FIVE_POINT_STEP * context.scale[new])
+            numeric = gradient[new] - y
+            self.evidence = self.evidence.with_components(of_five_points(new, numeric, error))
             largest = float(np.max(np.abs(self.prober.gradient[self.block.slice])))
-            wrong = np.abs(y) - error > self.tolerance.of_components(seen, largest)
+            allowed = self.task.tolerance.allowed(gradient[new], numeric, largest)
+            wrong = np.abs(y) - error > allowed
             self.looked.update(zip(new.tolist(), zip(y, error, wrong, strict=True), strict=True))
         y, error, wrong = np.array([self.looked[int(i)] for i in index]).T
         return y, error, wrong.astype(bool)
 
-    def confirmed(self, index: NDArray[np.int64]) -> Components:
-        """These entries, from ladders where a glance is not beyond doubt."""
-        c = self.into.components
-        doubtful = index[~np.isin(index, c.index[c.owned])]
-        self.into.keep(self.measure(doubtful, 1.0), self.problem.gradient)
-        c = self.into.components
-        return c.take(np.flatnonzero(np.isin(c.index, index)))
+    @property
+    def beside(self) -> BlockEvidence:
+        """What is known of the block, beside the claim."""
+        return self.task.beside(self.evidence)[self.number]
+
+    def confirmed(self, index: NDArray[np.int64]) -> BlockEvidence:
+        """These entries, by step sweeps where a five-point value is not beyond doubt."""
+        c: Compared = self.beside.components
+        doubtful = index[~np.isin(index, c.index[c.has_own_bar])]
+        self.evidence = self.evidence.with_sweeps(sweep(self.task.context, doubtful))
+        known = self.beside
+        rows = np.flatnonzero(np.isin(known.components.index, index))
+        return replace(known, components=known.components.take(rows))
 
     def wrong(self, index: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of these entries, in order, are confirmed wrong."""
-        own = self.confirmed(index)
-        return rules.wrong_components(
-            BlockEvidence(self.block, self.gradient, own, None, np.nan), self.tolerance
-        )
+        return rules.wrong_components(self.confirmed(index), self.task.tolerance)
 
     def sure(self, region: Region) -> bool:
-        """Whether a line that looks wrong throughout holds entries that are confirmed wrong."""
+        """Whether a line that looks wrong as a whole holds entries that are confirmed wrong."""
         entries = np.concatenate(list(entries_of(region)))
-        inside = np.intersect1d(self.into.components.index, entries)
-        return bool(self.wrong(inside[:WITNESSES]).any())
+        inside = np.intersect1d(self.evidence.components.index, entries)
+        return bool(self.wrong(inside[:SAMPLED]).any())

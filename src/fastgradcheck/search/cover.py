@@ -2,73 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgradcheck.differences.directions import Prober
-from fastgradcheck.differences.evidence import STILL
+from fastgradcheck.differences.evidence import Evidence, Located
 from fastgradcheck.differences.screen import screen
-from fastgradcheck.differences.sweep import ladders
-from fastgradcheck.evaluation.stream import Stream
-from fastgradcheck.options import Options
+from fastgradcheck.differences.sweep import sweep
+from fastgradcheck.evaluation.stream import Stopped
 from fastgradcheck.problem import bounds
-from fastgradcheck.problem.problem import Problem
 from fastgradcheck.search.block import BlockSearch
 from fastgradcheck.search.confirm import CAP
-from fastgradcheck.search.measured import Measured
-from fastgradcheck.search.sharpen import EXTENSIONS, extend
-from fastgradcheck.verdict.tolerances import Tolerances
+from fastgradcheck.search.sharpen import extend
+from fastgradcheck.search.task import Task
 
 SHARE = 0.7
 """The part of the threshold that the directions' limits should stay within."""
+AT_BOUNDS = 100
+"""Entries at their bounds, which take no part in directions, that are measured one by one."""
+EXTENSIONS = 2
 
 
-def search(
-    problem: Problem,
-    options: Options,
-    tolerance: Tolerances,
-    stream: Stream,
-    scale: NDArray[np.float64],
-    into: Measured,
-) -> None:
+def cover(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     """Directions over every block of more than one entry, and the search where they disagree."""
-    blocks = problem.parameters.blocks
-    prober = _prober(problem, options, stream, scale, into.noise.level)
+    if not task.screens:
+        return
+    prober = _prober(task)
+    blocks = task.problem.parameters.blocks
     wide = [
         b
         for b, block in enumerate(blocks)
-        if block.size > 1 and (prober.scale is None or prober.scale[block.slice].any())
+        if block.size > 1 and (prober.moving is None or prober.moving[block.slice].any())
     ]
-    into.screened = screen(prober, wide, scale, options.seed, SHARE * tolerance.threshold)
-    measure = ladders(stream, scale, problem.value, into.noise.level, options.bounds)
-    if prober.scale is not None:
-        into.still = np.flatnonzero(prober.scale == 0)
-        into.keep(measure(into.still[:STILL], 1.0), problem.gradient)
-    for b in range(len(blocks)):
-        broken = blocks[b].start + np.flatnonzero(~np.isfinite(problem.gradient[blocks[b].slice]))
+    evidence = evidence.with_screened(screen(prober, wide, SHARE * task.tolerance.threshold))
+    yield evidence
+    if prober.moving is not None:
+        fixed = np.flatnonzero(prober.moving == 0)
+        sweeps = sweep(task.context, fixed[:AT_BOUNDS])
+        evidence = replace(evidence, at_bounds=fixed).with_sweeps(sweeps)
+        yield evidence
+    for b, block in enumerate(blocks):
+        broken = block.start + np.flatnonzero(~np.isfinite(task.gradient[block.slice]))
         if len(broken):
-            into.keep(measure(broken[:CAP], 1.0), problem.gradient)
-            into.throughout |= {b} if len(broken) > CAP else set()
-    for b, screened in into.screened.items():
-        if screened.fails and b not in into.throughout:
-            BlockSearch(problem, tolerance, prober, measure, scale, options.seed, b, into).run()
+            evidence = evidence.with_sweeps(sweep(task.context, broken[:CAP]))
+            if len(broken) > CAP:
+                evidence = evidence.with_located(b, Located(whole_block=True))
+            yield evidence
+    for b, screened in evidence.screened.items():
+        if screened.fails and not evidence.location(b).whole_block:
+            searching = BlockSearch(task, prober, b, evidence)
+            try:
+                searching.run()
+            except Stopped:
+                yield searching.evidence
+                raise
+            evidence = searching.evidence
+            yield evidence
     for _ in range(EXTENSIONS):
-        if not extend(problem, options, tolerance, prober, into):
+        before, evidence = evidence, extend(evidence, task, prober)
+        if evidence is before:
             break
+        yield evidence
 
 
-def _prober(
-    problem: Problem,
-    options: Options,
-    stream: Stream,
-    scale: NDArray[np.float64],
-    level: float,
-) -> Prober:
+def _prober(task: Task) -> Prober:
     """What measures directions: inside the bounds, or by complex steps, which leave none."""
-    if options.scheme.imaginary:
-        return Prober(problem, stream, level, imaginary=True)
-    if options.bounds is None:
-        return Prober(problem, stream, level)
-    low, high = options.bounds
-    room = np.minimum(stream.theta - low, high - stream.theta)
-    return Prober(problem, stream, level, bounds.movable(options.bounds, stream.theta, scale), room)
+    context = task.context
+    if context.scheme.imaginary:
+        return Prober(context, task.problem, imaginary=True)
+    moving = bounds.movable(context.bounds, context.theta, context.scale)
+    return Prober(context, task.problem, moving)

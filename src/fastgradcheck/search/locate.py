@@ -46,7 +46,7 @@ EXTRA_DIRECTIONS = 3
 """... of which this many are tried."""
 
 
-WITNESSES = 8
+SAMPLED = 8
 """A region is wrong throughout if all of so many entries drawn from it are; up to twice as many,
 all of it is looked at. So eight wrong entries never pass for a line of more than sixteen, but for
 one draw in C(17, 8) = 24,310."""
@@ -65,7 +65,7 @@ Look = Callable[
 
 
 @dataclass(frozen=True, eq=False)
-class Located:
+class Found:
     """What was found in one block.
 
     Attributes
@@ -100,10 +100,10 @@ class Suspect:
         return (rows_of(self.region)) * (columns_of(self.region))
 
 
-def witnesses(region: Region, seed: int) -> NDArray[np.int64]:
+def sampled(region: Region, seed: int) -> NDArray[np.int64]:
     """The entries of a region, drawn at random, that speak for all of it; small ones speak up."""
     size = rows_of(region) * columns_of(region)
-    count = size if size <= 2 * WITNESSES else WITNESSES
+    count = size if size <= 2 * SAMPLED else SAMPLED
     place = np.random.default_rng([seed, 3, *region]).choice(size, count, replace=False)
     row, column = region[2] + place // columns_of(region), region[4] + place % columns_of(region)
     index: NDArray[np.int64] = region[0] + row * region[1] + column
@@ -205,7 +205,7 @@ class _Search:
             return []
         if not self.throughout(suspect.region):
             return self.split(suspect)
-        if suspect.size <= 2 * WITNESSES and not self.is_line(suspect.region):
+        if suspect.size <= 2 * SAMPLED and not self.is_line(suspect.region):
             # A few neighbours, all of which were looked at.
             index = np.concatenate(list(entries_of(suspect.region)))
             error, bar, wrong = self.look(index)
@@ -246,7 +246,7 @@ class _Search:
         rows, columns = rows_of(region), columns_of(region)
         if region is not self.root.region and min(rows, columns) > 1:
             return False
-        drawn = np.split(witnesses(region, self.seed), [1, WITNESSES])
+        drawn = np.split(sampled(region, self.seed), [1, SAMPLED])
         found = False
         for index in drawn:
             if len(index):
@@ -331,7 +331,7 @@ def locate(
     look: Look,
     seed: int = 0,
     cap: int = CAP,
-) -> Located:
+) -> Found:
     """Find the wrong entries of a region that fails.
 
     Parameters
@@ -346,17 +346,17 @@ def locate(
     look : callable
         ``look(indices) -> (error, bar, wrong)``, each entry by its own difference.
     seed : int
-        Of the entries drawn as witnesses.
+        Of the entries drawn as sampled.
     cap : int
         Give up beyond this many.
 
     Returns
     -------
-    Located
+    Found
     """
     seen = np.isfinite(y) & np.isfinite(error)
     if not seen.any():
-        return Located((), (), False)
+        return Found((), (), False)
     root = Suspect(region, y[seen], error[seen])
     search = _Search(probe, look, keys[seen], root, seed)
     for _ in range(ROUNDS):
@@ -366,6 +366,6 @@ def locate(
         if explained or not within or len(search.entries) + len(search.regions) == before:
             break
         search.turned()
-    return Located(
+    return Found(
         tuple(sorted(search.entries)), tuple(found.region for found in search.regions), explained
     )

@@ -2,68 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from fastgradcheck.differences.directions import Prober
+from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.screen import extended
-from fastgradcheck.differences.steps import Steps
-from fastgradcheck.differences.sweep import Measure
-from fastgradcheck.options import Options
-from fastgradcheck.problem.problem import Problem
-from fastgradcheck.search.measured import Measured, evidence_of
+from fastgradcheck.differences.sweep import sweep
+from fastgradcheck.search.task import Task
 from fastgradcheck.verdict import rules
-from fastgradcheck.verdict.tolerances import Tolerances
 from fastgradcheck.verdict.verdict import Verdict
 
-REFINED = 256
-"""Components remeasured on ladders where only their bars stand between a block and agreement."""
+MOST = 256
+"""Components of a block that are measured by step sweeps where only their bars are too wide."""
 
 
-def refine(
-    problem: Problem, tolerance: Tolerances, chosen: Steps, measure: Measure, into: Measured
-) -> None:
-    """Ladders for the widest bars, where only bars stand between a block and agreement.
+def sharpen(evidence: Evidence, task: Task) -> Iterator[Evidence]:
+    """Step sweeps for the widest bars, where only bars stand between a block and agreement.
 
     Not where the user chose the step: that is honoured, and the verdict says what it can see.
     """
-    evidence = evidence_of(problem, into)
-    verdict, overall, blocks = rules.judge(evidence, tolerance)
+    blocks = task.beside(evidence)
+    verdict, overall, results = rules.judge(blocks, task.tolerance)
     if verdict is not Verdict.UNDECIDED:
         return
-    for b, (e, block) in enumerate(zip(evidence, blocks, strict=True)):
-        if block.verdict is Verdict.SKIPPED:
+    for b, (block, result) in enumerate(zip(blocks, results, strict=True)):
+        if result.verdict is Verdict.SKIPPED:
             continue
-        if block.verdict is Verdict.AGREES and overall.limit <= tolerance.threshold:
+        if result.verdict is Verdict.AGREES and overall.limit <= task.tolerance.threshold:
             continue
-        if chosen.by_user(b):
+        if evidence.steps is not None and evidence.steps.by_user(b):
             continue
-        c = e.components
-        rows = np.flatnonzero(~c.owned)
-        widest = rows[np.argsort(-c.error[rows], kind="stable")][:REFINED]
+        c = block.components
+        rows = np.flatnonzero(~c.has_own_bar)
+        widest = rows[np.argsort(-c.error[rows], kind="stable")][:MOST]
         if len(widest):
-            into.keep(measure(c.index[widest], 1.0), problem.gradient)
+            evidence = evidence.with_sweeps(sweep(task.context, c.index[widest]))
+            yield evidence
 
 
-EXTENSIONS = 2
-
-
-def extend(
-    problem: Problem, options: Options, tolerance: Tolerances, prober: Prober, into: Measured
-) -> bool:
+def extend(evidence: Evidence, task: Task, prober: Prober) -> Evidence:
     """More directions where nothing is wrong, but the limit is too far above what was seen.
 
-    That is so when the gradient is right but rounded, to float32 say.
+    That is so when the gradient is right but rounded, to float32 say. The evidence is returned as
+    it is where they are of no use.
     """
-    evidence = evidence_of(problem, into)
-    verdict, overall, _ = rules.judge(evidence, tolerance)
+    blocks = task.beside(evidence)
+    verdict, overall, _ = rules.judge(blocks, task.tolerance)
     if verdict is not Verdict.UNDECIDED or overall.difference > overall.upper / 2:
-        return False
-    share = overall.upper / np.sqrt(len(evidence))
+        return evidence
+    share = overall.upper / np.sqrt(len(blocks))
     coarse = [
         b
-        for b, screened in into.screened.items()
+        for b, screened in evidence.screened.items()
         if screened.upper >= share and screened.reach < screened.upper / 2
     ]
-    for b in coarse:
-        into.screened[b] = extended(prober, into.screened[b], b, options.seed)
-    return bool(coarse)
+    more = {b: extended(prober, evidence.screened[b], b) for b in coarse}
+    return evidence.with_screened(more) if more else evidence

@@ -1,60 +1,84 @@
-"""The stages of a check, in order."""
+"""The stages of a check, in order, and the one loop that runs them."""
 
 from __future__ import annotations
 
-from fastgradcheck.differences import noise, steps
-from fastgradcheck.differences.plateau import Settled
-from fastgradcheck.differences.stencils import loop
-from fastgradcheck.differences.sweep import ladders
-from fastgradcheck.evaluation.stream import Stream
-from fastgradcheck.options import Options
-from fastgradcheck.problem.problem import Problem
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from fastgradcheck.differences import noise
+from fastgradcheck.differences.components import Components
+from fastgradcheck.differences.evidence import Evidence
+from fastgradcheck.differences.stencils import Loop
+from fastgradcheck.differences.steps import calibrate, choose
+from fastgradcheck.differences.sweep import sweep
+from fastgradcheck.evaluation.stream import Stopped
 from fastgradcheck.search.confirm import confirm
-from fastgradcheck.search.cover import search
-from fastgradcheck.search.jumps import appeal
-from fastgradcheck.search.measured import Measured, evidence_of
-from fastgradcheck.search.sharpen import refine
-from fastgradcheck.verdict import rules
-from fastgradcheck.verdict.tolerances import Tolerances
+from fastgradcheck.search.cover import cover
+from fastgradcheck.search.jumps import recheck
+from fastgradcheck.search.sharpen import sharpen
+from fastgradcheck.search.task import Stage, Task
+from fastgradcheck.verdict.support import compared
 
 
-def measure(
-    problem: Problem, options: Options, tolerance: Tolerances, stream: Stream, into: Measured
-) -> None:
-    """Noise, steps, the loop over components, confirmation: in this order, into `into`."""
-    gradient, parameters = problem.gradient, problem.parameters
-    into.noise = noise.measure(stream, problem.value, options.seed, options.bounds)
-    scale = steps.scales(problem.theta, parameters)
-    if options.screens:
-        search(problem, options, tolerance, stream, scale, into)
-    chosen = steps.calibrate(
-        stream,
-        parameters,
-        steps.choose(gradient, parameters, options.sample.index, options.seed),
-        options.scheme,
-        options.absolute,
-        problem.value,
-        into.noise.level,
-        options.bounds,
-        scale,
-    )
-    into.steps = chosen
-    own = [s for s in chosen.calibrated if not chosen.by_user(parameters.block_index(s.index))]
-    into.keep(own, gradient)
-    loop(problem, options, tolerance, stream, chosen, into)
-    measure = ladders(stream, scale, problem.value, into.noise.level, options.bounds)
+def search(task: Task) -> Evidence:
+    """Run every stage; what was measured until the stream stopped is returned.
 
-    def keep(settled: list[Settled]) -> None:
-        into.keep(settled, gradient)
+    Parameters
+    ----------
+    task : Task
+        Its context need not know the noise of J yet.
+    """
+    evidence = Evidence()
+    # Large steps may leave the cost's domain: that log(-1) is nan there is no news.
+    with np.errstate(all="ignore"):
+        try:
+            measured = noise.measure(task.context)
+            evidence = replace(evidence, noise=measured)
+            task = replace(task, context=replace(task.context, noise=measured.level))
+            for stage in STAGES:
+                for latest in stage(evidence, task):
+                    evidence = latest
+        except Stopped:
+            pass
+    return evidence
 
-    stream.wrong = 0
-    for b, evidence in enumerate(evidence_of(problem, into)):
-        if evidence.throughout:
-            continue
-        confirmed = confirm(evidence, measure, gradient, tolerance, keep)
-        stream.wrong += int(rules.wrong_components(confirmed, tolerance).sum())
-        if confirmed.throughout:
-            into.throughout.add(b)
-    appeal(problem, tolerance, stream, scale, options.bounds, into)
-    refine(problem, tolerance, chosen, measure, into)
-    appeal(problem, tolerance, stream, scale, options.bounds, into)
+
+def settle_steps(evidence: Evidence, task: Task) -> Iterator[Evidence]:
+    """The step of every block, from step sweeps of a few of the components to be measured."""
+    context = task.context
+    index = choose(task.gradient, context.parameters, task.sample.index, context.seed)
+    steps, sweeps = calibrate(context, index)
+    # A step of the user's own is honoured: its components are measured with it.
+    mine = [s for s in sweeps if not steps.by_user(context.parameters.block_index(s.index))]
+    yield replace(evidence, steps=steps).with_sweeps(mine)
+
+
+def one_by_one(evidence: Evidence, task: Task) -> Iterator[Evidence]:
+    """The plain loop over the sample; what has no room for it gets step sweeps."""
+    assert evidence.steps is not None
+    order = task.sample.order
+    order = order[~np.isin(order, evidence.components.index)]
+    if not len(order):
+        return
+    loop, edge = Loop.over(task.context, evidence.steps, order).within_bounds()
+    evidence = evidence.with_sweeps(sweep(task.context, edge))
+    yield evidence
+
+    def wrong(components: Components) -> int:
+        c = compared(components, task.gradient)
+        size = np.maximum(np.abs(c.analytic), np.abs(c.numeric))
+        return int(np.sum(c.discrepancy - c.error > task.tolerance.rtol * size))
+
+    # What has its own bar already counts instead.
+    measured = loop.run(wrong).joined(evidence.components)
+    yield replace(evidence, components=measured)
+    task.context.stream.wrong = 0
+    if task.context.stream.stopped:
+        raise Stopped(task.context.stream.stopped)
+
+
+STAGES: tuple[Stage, ...] = (
+    cover, settle_steps, one_by_one, confirm, recheck, sharpen, recheck
+)  # fmt: skip

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.differences.evidence import BlockEvidence
 from fastgradcheck.differences.screen import BEYOND_DOUBT
+from fastgradcheck.verdict.support import BlockEvidence
 from fastgradcheck.verdict.tolerances import ROUNDING_UNITS, Tolerances
 
 
@@ -84,12 +84,12 @@ def norms(evidence: BlockEvidence, tolerance: Tolerances) -> Norms:
             max(grad, screened.estimate),
             screened.estimate,
             screened.upper,
-            screened.lower if screened.confirmed else 0.0,
+            screened.lower if evidence.located.confirmed else 0.0,
         )
     difference = norm(c.discrepancy)
     exact = (c.numeric == 0) & (c.analytic == 0)
     errors = np.where(exact, 0.0, c.error)
-    sure = c.owned & np.isfinite(c.error) & (c.discrepancy > BEYOND_DOUBT * c.error)
+    sure = c.has_own_bar & np.isfinite(c.error) & (c.discrepancy > BEYOND_DOUBT * c.error)
     own = np.where(sure, c.discrepancy - c.error, 0.0)
     own = np.maximum(np.nan_to_num(own), 0.0)
     own[own <= ROUNDING_UNITS * tolerance.eps * evidence.largest] = 0.0

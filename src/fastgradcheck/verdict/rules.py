@@ -1,6 +1,6 @@
 """From evidence and tolerances to verdicts. Evaluates nothing.
 
-With d the discrepancy and e its bar, a component is wrong if, on a ladder of its own,
+With d the discrepancy and e its bar, a component is wrong if, by a step sweep of its own,
 
     d - e > rtol * max(|grad|, |gradapprox|) + 8 * eps * max|grad of its block|,
 
@@ -9,9 +9,10 @@ leaves. For a block, and for all of theta, the relative difference
 
     R = ||grad - gradapprox|| / (||grad|| + ||gradapprox||)
 
-has an upper limit U, bars included, and a lower limit L that owned bars alone prove. The check
-is WRONG if a component is wrong or some block's L exceeds the threshold; it AGREES if nothing is
-wrong, U <= threshold overall and U <= 1e-2 in every block; else it is UNDECIDED.
+has an upper limit U, bars included, and a lower limit L that components with bars of their own
+prove. The check is WRONG if a component is wrong or some block's L exceeds the threshold; it
+AGREES if nothing is wrong, U <= threshold overall and U <= 1e-2 in every block; else it is
+UNDECIDED.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.differences.evidence import BlockEvidence
 from fastgradcheck.differences.plateau import UNSETTLED
 from fastgradcheck.verdict.norms import Norms, norms
+from fastgradcheck.verdict.support import BlockEvidence
 from fastgradcheck.verdict.tolerances import Tolerances
 from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
 
@@ -31,13 +32,13 @@ from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
 def wrong_components(evidence: BlockEvidence, tolerance: Tolerances) -> NDArray[np.bool_]:
     """Which components are confirmed wrong."""
     c = evidence.components
-    return c.owned & suspicious(evidence, tolerance) & np.isfinite(c.error)
+    return c.has_own_bar & suspicious(evidence, tolerance) & np.isfinite(c.error)
 
 
 def suspicious(evidence: BlockEvidence, tolerance: Tolerances) -> NDArray[np.bool_]:
-    """Which components disagree beyond their bars, provisional or owned. NaN does."""
+    """Which components disagree beyond their bars, provisional or their own. NaN does."""
     c = evidence.components
-    allowed = tolerance.of_components(c, evidence.largest)
+    allowed = tolerance.allowed(c.analytic, c.numeric, evidence.largest)
     with np.errstate(invalid="ignore"):
         agrees = c.discrepancy - c.error <= allowed
     return ~(agrees & np.isfinite(c.error) & np.isfinite(c.analytic))
@@ -61,7 +62,7 @@ def resolution(evidence: BlockEvidence, tolerance: Tolerances) -> float:
     c = evidence.components
     seen = np.inf
     if len(c):
-        allowed = tolerance.of_components(c, evidence.largest)
+        allowed = tolerance.allowed(c.analytic, c.numeric, evidence.largest)
         seen = float(np.max(np.where(np.isfinite(c.error), 2 * c.error + allowed, np.inf)))
     if evidence.screened is not None and len(c) < evidence.block.size:
         floor = tolerance.rtol * evidence.largest
@@ -81,21 +82,21 @@ def judge_block(evidence: BlockEvidence, tolerance: Tolerances) -> BlockResult:
         verdict = Verdict.SKIPPED
     elif (
         wrong.any()
-        or evidence.throughout
-        or evidence.lines
+        or evidence.located.whole_block
+        or evidence.located.lines
         or measured.proven > tolerance.threshold
     ):
         verdict = Verdict.WRONG
-    elif evidence.unexplained:
+    elif evidence.located.unexplained:
         verdict = Verdict.UNDECIDED
     elif measured.limit <= tolerance.block_limit and not (codes == Verdict.UNDECIDED.code).any():
         verdict = Verdict.AGREES
     else:
         verdict = Verdict.UNDECIDED
     count = int(wrong.sum())
-    if evidence.throughout and evidence.screened is not None:
+    if evidence.located.whole_block and evidence.screened is not None:
         count = block.size
-    count = max(count, evidence.lines)
+    count = max(count, evidence.located.lines)
     return BlockResult(
         name=block.name,
         shape=block.shape,

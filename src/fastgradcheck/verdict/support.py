@@ -1,30 +1,169 @@
-"""What speaks for the claim beside the sharpest measurement."""
+"""The claim beside what was measured, and what speaks for it.
+
+What was measured is stored as measured. Here it is read beside the claimed gradient: a component
+whose smallest steps and larger ones show different slopes agrees if one of them is the claimed one,
+and one that theta's own kink leaves open takes the subgradient nearest to the claim.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fastgradcheck.differences.components import Components, of_sweeps
+from fastgradcheck.differences.evidence import Evidence, LargerSteps, Located
 from fastgradcheck.differences.plateau import (
     AGREEMENT,
+    FIVE_POINT,
     KINK_HERE,
     SMOOTH,
     TWO_SCALES,
     UNSETTLED,
-    Settled,
+    StepSweep,
+    combined,
 )
+from fastgradcheck.differences.screen import Screened
+from fastgradcheck.problem.blocks import Block
+from fastgradcheck.problem.problem import Problem
 
 SUBTLE = 1e-3
 """A relative difference below this hides in the truncation of ordinary steps."""
-
-
 NEGLIGIBLE = 1e-7
 """Relative difference of two slopes that no verdict depends on."""
+FIVE_POINTS_PROVE = 100.0
+"""A discrepancy of this many bars is beyond any doubt that two steps leave."""
+REMEMBERED = 4096
+"""Readings that are kept, since every stage asks for them again."""
 
 
-def supported(settled: Settled, claimed: float) -> Settled:
-    """The ladder, read at another scale if that supports the claimed derivative.
+@dataclass(frozen=True, eq=False)
+class Compared(Components):
+    """Components beside what is claimed for them.
+
+    Attributes
+    ----------
+    analytic : float64 array, shape (k,)
+        The claimed derivatives.
+    """
+
+    analytic: NDArray[np.float64]
+
+    @property
+    def numeric(self) -> NDArray[np.float64]:
+        """The measured derivative; on a kink, the subgradient nearest to the claimed one."""
+        nearest: NDArray[np.float64] = np.clip(self.analytic, self.lower, self.upper)
+        return nearest
+
+    @property
+    def discrepancy(self) -> NDArray[np.float64]:
+        return np.abs(self.analytic - self.numeric)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockEvidence:
+    """All that is known of one block, beside what is claimed.
+
+    Attributes
+    ----------
+    block : Block
+    gradient : float64 array, shape (size,)
+        The claimed gradient of the block.
+    components : Compared
+    screened : Screened or None
+    located : Located
+    step : float
+    """
+
+    block: Block
+    gradient: NDArray[np.float64]
+    components: Compared
+    screened: Screened | None
+    located: Located
+    step: float
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest claimed entry that is a number."""
+        return float(np.max(np.nan_to_num(np.abs(self.gradient), posinf=0.0), initial=0.0))
+
+
+def compared(components: Components, gradient: NDArray[np.float64]) -> Compared:
+    """These components beside the claimed gradient of shape (n,), as measured."""
+    analytic = gradient[components.index]
+    beside = Compared(**vars(components), analytic=analytic)
+    far = beside.discrepancy > FIVE_POINTS_PROVE * beside.error
+    own = beside.has_own_bar | ((beside.kind == FIVE_POINT) & far)
+    return replace(beside, has_own_bar=own)
+
+
+def readings(evidence: Evidence, gradient: NDArray[np.float64]) -> dict[int, StepSweep]:
+    """Every component's step sweep, as it is read beside the claim."""
+    return {
+        i: reading(own, evidence.larger.get(i), float(gradient[i]))
+        for i, own in evidence.sweeps.items()
+    }
+
+
+def beside(evidence: Evidence, problem: Problem) -> list[BlockEvidence]:
+    """What has been measured, block by block, beside the claimed gradient."""
+    gradient, blocks = problem.gradient, problem.parameters.blocks
+    swept = set(evidence.components.index[evidence.components.has_own_bar].tolist())
+    read = [s for i, s in readings(evidence, gradient).items() if i in swept]
+    components = compared(evidence.components.joined(of_sweeps(read)), gradient)
+    step = np.full(len(blocks), np.nan) if evidence.steps is None else evidence.steps.of_blocks
+    for b, screened in evidence.screened.items():
+        step[b] = float(np.median(screened.steps))
+    return [
+        BlockEvidence(
+            block,
+            gradient[block.slice],
+            components.between(block.start, block.stop),
+            evidence.screened.get(b),
+            evidence.location(b),
+            float(step[b]),
+        )
+        for b, block in enumerate(blocks)
+    ]
+
+
+def reading(own: Sequence[StepSweep], larger: LargerSteps | None, claimed: float) -> StepSweep:
+    """One component's step sweeps, read at the scale that supports the claim, if one does.
+
+    Parameters
+    ----------
+    own : sequence of StepSweep
+        One sweep, or two of which the second lies between the steps of the first.
+    larger : LargerSteps or None
+        What larger steps say, where J jumps within them.
+    claimed : float
+    """
+    if larger is not None and abs(larger.value - claimed) <= larger.error:
+        unknown = np.full(len(larger.steps), np.nan)
+        return replace(
+            own[0],
+            value=larger.value,
+            error=larger.error,
+            kind=TWO_SCALES,
+            lower=larger.value,
+            upper=larger.value,
+            distance=np.nan,
+            best=larger.best,
+            steps=larger.steps,
+            derivatives=larger.slopes,
+            right=unknown,
+            left=unknown,
+        )
+    read = supported(own[0], claimed)
+    return read if len(own) == 1 else supported(combined(read, supported(own[1], claimed)), claimed)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def supported(measured: StepSweep, claimed: float) -> StepSweep:
+    """The sweep, read at another scale if that supports the claimed derivative.
 
     Where the smallest steps meet stairs of rounding (log(1 - a) for a sigmoid near one), they
     settle on the slope of one stair, or on noise. If three larger steps in a row, and the slopes
@@ -33,45 +172,45 @@ def supported(settled: Settled, claimed: float) -> Settled:
     At a kink the two sides do not agree; and a claim of zero has no scale, since differences of
     any bounded oscillation tend to it.
 
-    And what no step of ordinary size shows, on either side, contradicts nobody: it is unsettled.
+    And what no step of ordinary size shows, on either side, contradicts no claim: it is unsettled.
 
     Parameters
     ----------
-    settled : Settled
+    measured : StepSweep
     claimed : float
     """
     if not np.isfinite(claimed):
-        return settled
-    apart = max(abs(claimed - settled.value), settled.error)
-    if settled.lower - settled.error <= claimed <= settled.upper + settled.error and (
-        settled.error <= NEGLIGIBLE * abs(claimed)
+        return measured
+    apart = max(abs(claimed - measured.value), measured.error)
+    if measured.lower - measured.error <= claimed <= measured.upper + measured.error and (
+        measured.error <= NEGLIGIBLE * abs(claimed)
     ):
-        return settled
+        return measured
     best: tuple[float, float] | None = None
-    for k in range(len(settled.derivatives) - 2):
-        near = settled.derivatives[k : k + 3]
-        sides = [settled.right[k + 2], settled.left[k + 2]]
+    for k in range(len(measured.derivatives) - 2):
+        near = measured.derivatives[k : k + 3]
+        sides = [measured.right[k + 2], measured.left[k + 2]]
         distance = float(np.max(np.abs(np.append(near, sides) - claimed)))
         close = distance < AGREEMENT * min(apart, abs(claimed))
         if close and (best is None or distance < best[1]):
             best = float(near[-1]), distance
     if best is None:
-        subtle = apart <= max(settled.error, SUBTLE * max(abs(claimed), abs(settled.value)))
-        if subtle or _ordinary(settled, AGREEMENT * apart):
-            return settled
-        return replace(settled, kind=UNSETTLED, error=apart)
+        subtle = apart <= max(measured.error, SUBTLE * max(abs(claimed), abs(measured.value)))
+        if subtle or _ordinary(measured, AGREEMENT * apart):
+            return measured
+        return replace(measured, kind=UNSETTLED, error=apart)
     value, distance = best
-    kind = TWO_SCALES if abs(claimed - settled.value) > settled.error else SMOOTH
-    return replace(settled, value=value, error=distance, kind=kind, lower=value, upper=value)
+    kind = TWO_SCALES if abs(claimed - measured.value) > measured.error else SMOOTH
+    return replace(measured, value=value, error=distance, kind=kind, lower=value, upper=value)
 
 
-def _ordinary(settled: Settled, within: float) -> bool:
+def _ordinary(measured: StepSweep, within: float) -> bool:
     """Whether three steps in a row, of ordinary size, show the slope too, on one side at least."""
-    if settled.kind in (KINK_HERE, UNSETTLED) or settled.ordinary < 3:
+    if measured.kind in (KINK_HERE, UNSETTLED) or measured.ordinary < 3:
         return True
-    for slopes in (settled.derivatives, settled.right, settled.left):
+    for slopes in (measured.derivatives, measured.right, measured.left):
         with np.errstate(invalid="ignore"):
-            close = np.abs(slopes[: settled.ordinary] - settled.value) < within
+            close = np.abs(slopes[: measured.ordinary] - measured.value) < within
         if np.any(close[2:] & close[1:-1] & close[:-2]):
             return True
     return False

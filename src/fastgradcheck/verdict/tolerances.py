@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.differences.components import Components
 from fastgradcheck.errors import GradcheckInputError
 from fastgradcheck.problem.problem import Problem
+
+Array = NDArray[np.float64]
 
 BLOCK_LIMIT = 1e-2
 """No block may be known worse than this, however small its part in the whole."""
@@ -40,10 +41,10 @@ class Tolerances:
     eps: float
     block_limit: float = BLOCK_LIMIT
 
-    def of_components(self, components: Components, largest: float) -> NDArray[np.float64]:
-        """The discrepancy that each component of one block is allowed."""
-        size = np.fmax(np.abs(components.analytic), np.abs(components.numeric))
-        allowed: NDArray[np.float64] = self.rtol * size + ROUNDING_UNITS * self.eps * largest
+    def allowed(self, analytic: Array, numeric: Array, largest: float) -> Array:
+        """The discrepancy that components are allowed in a block with this largest entry."""
+        size = np.fmax(np.abs(analytic), np.abs(numeric))
+        allowed: Array = self.rtol * size + ROUNDING_UNITS * self.eps * largest
         return allowed
 
 
