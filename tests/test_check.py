@@ -1,8 +1,4 @@
-"""`gradcheck` from end to end, against gradients in closed form.
-
-Every right gradient agrees, every planted fault is caught and named, and neither depends on the
-engine, the scheme, the dtype or the scale.
-"""
+"""What cannot be checked is refused before any long work, in words that say what to do."""
 
 from __future__ import annotations
 
@@ -18,8 +14,12 @@ import pytest
 
 import fastgradcheck as fgc
 from fastgradcheck import Verdict
-from fastgradcheck.errors import CostEvaluationError
+from fastgradcheck.errors import CostEvaluationError, GradcheckInputError, GradcheckTypeError
 from fastgradcheck.testing import GradcheckError
+from tests.cases import refusals
+from tests.cases.networks import network
+from tests.cases.refusals import Counted, refused, slope
+
 
 RNG = np.random.default_rng(0)
 THETA = RNG.normal(size=12)
@@ -44,36 +44,6 @@ COSTS: dict[str, Callable[..., Any]] = {"python": cost, "numba": numba.njit(cost
 
 def square(theta: Any) -> float:
     return float((theta**2).sum())
-
-
-def network(seed: int = 0, relu: bool = False) -> tuple[Any, Any, Any, tuple[Any, ...]]:
-    """A network with softmax output: cost, gradient by back-propagation, theta, args."""
-    rng = np.random.default_rng(seed)
-    X, Y = rng.normal(size=(24, 6)), np.eye(3)[rng.integers(0, 3, 24)]
-    theta = {
-        "W1": rng.normal(size=(6, 7)) / 2,
-        "b1": rng.normal(size=7) / 4,
-        "W2": rng.normal(size=(7, 3)) / 2,
-        "b2": np.zeros(3),
-    }
-
-    def forward(p: Any, X: Any) -> tuple[Any, Any, Any]:
-        Z = X @ p["W1"] + p["b1"]
-        A = np.maximum(Z, 0) if relu else np.tanh(Z)
-        S = A @ p["W2"] + p["b2"]
-        P = np.exp(S - S.max(axis=1, keepdims=True))
-        return Z, A, P / P.sum(axis=1, keepdims=True)
-
-    def cost(p: Any, X: Any, Y: Any) -> float:
-        return float(-np.log((forward(p, X)[2] * Y).sum(axis=1)).mean())
-
-    def grad(p: Any, X: Any, Y: Any) -> Any:
-        Z, A, P = forward(p, X)
-        D = (P - Y) / len(X)
-        H = (D @ p["W2"].T) * ((Z > 0) if relu else 1 - A**2)
-        return {"W1": X.T @ H, "b1": H.sum(0), "W2": A.T @ D, "b2": D.sum(0)}
-
-    return cost, grad, theta, (X, Y)
 
 
 # Right gradients agree
@@ -572,39 +542,6 @@ def test_evaluations_are_counted() -> None:
     assert result.evaluations == calls
 
 
-def test_numerical_gradient_has_the_structure_of_theta_and_holds() -> None:
-    cost, grad, theta, args = network()
-    numeric = fgc.numerical_gradient(cost, theta, args=args)
-    exact = grad(theta, *args)
-    for name, part in theta.items():
-        assert numeric.value[name].shape == numeric.error[name].shape == part.shape
-        assert (np.abs(numeric.value[name] - exact[name]) <= numeric.error[name]).all()
-        assert numeric.error[name].max() < 1e-7
-    assert numeric.evaluations > 18 * 73
-
-
-def test_numerical_gradient_on_a_kink_is_in_between() -> None:
-    numeric = fgc.numerical_gradient(
-        lambda t: float(np.abs(t[0]) + t[1] ** 2), np.array([0.0, 1.0])
-    )
-    assert numeric.value == pytest.approx([0.0, 2.0], abs=1e-6)
-    assert numeric.error[0] == pytest.approx(1.0, abs=1e-6)
-
-
-def test_numerical_gradient_keeps_the_bounds() -> None:
-    seen = []
-
-    def watched(theta: np.ndarray) -> float:
-        seen.append(theta.copy())
-        return float(np.exp(theta).sum())
-
-    theta = np.array([0.0, 1.0])
-    numeric = fgc.numerical_gradient(watched, theta, bounds=(0.0, 1.0))
-    assert (np.abs(numeric.value - np.exp(theta)) <= numeric.error).all()
-    assert np.min(seen) >= 0
-    assert np.max(seen) <= 1
-
-
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("strategy", ["components", "screen"])
 def test_a_saturated_sigmoid_is_no_false_alarm(seed: int, strategy: str) -> None:
@@ -632,3 +569,20 @@ def test_a_saturated_sigmoid_is_no_false_alarm(seed: int, strategy: str) -> None
     doubled = {"W1": 2 * backward(theta)["W1"], "W2": backward(theta)["W2"]}
     result = fgc.gradcheck(cross_entropy, doubled, theta, strategy=strategy, seed=seed)
     assert result.verdict is Verdict.WRONG, str(result)
+
+
+def test_the_complex_step_needs_a_complex_cost() -> None:
+    refused(
+        r'scheme="complex" is not possible for this cost: .*\. Use scheme="central4"',
+        scheme="complex",
+    )
+
+
+def test_check_points() -> None:
+    points = {"init": refusals.THETA, "trained": np.array([1.0, np.nan, 0.0])}
+    with pytest.raises(GradcheckInputError, match=r"at the point 'trained': theta\[1\] is nan"):
+        fgc.check_points(Counted(), slope, points)
+    with pytest.raises(GradcheckTypeError, match=r"must be a non-empty dict of name to theta"):
+        fgc.check_points(Counted(), slope, {})
+    with pytest.raises(GradcheckTypeError, match=r"cannot be the gradient at several points"):
+        fgc.check_points(Counted(), np.ones(3), {"init": refusals.THETA})

@@ -199,3 +199,33 @@ class Overconfident:
         dZ = (d @ theta["W2"].T) * ((A > 0) if self.seed % 2 else 1 - A * A)
         dW1 = X.T @ dZ + 0.01 * theta["W1"]
         return {"W1": dW1, "b1": dZ.sum(0), "W2": A.T @ d, "b2": d.sum(0)}
+
+
+def network(seed: int = 0, relu: bool = False) -> tuple[Any, Any, Any, tuple[Any, ...]]:
+    """A network with softmax output: cost, gradient by back-propagation, theta, args."""
+    rng = np.random.default_rng(seed)
+    X, Y = rng.normal(size=(24, 6)), np.eye(3)[rng.integers(0, 3, 24)]
+    theta = {
+        "W1": rng.normal(size=(6, 7)) / 2,
+        "b1": rng.normal(size=7) / 4,
+        "W2": rng.normal(size=(7, 3)) / 2,
+        "b2": np.zeros(3),
+    }
+
+    def forward(p: Any, X: Any) -> tuple[Any, Any, Any]:
+        Z = X @ p["W1"] + p["b1"]
+        A = np.maximum(Z, 0) if relu else np.tanh(Z)
+        S = A @ p["W2"] + p["b2"]
+        P = np.exp(S - S.max(axis=1, keepdims=True))
+        return Z, A, P / P.sum(axis=1, keepdims=True)
+
+    def cost(p: Any, X: Any, Y: Any) -> float:
+        return float(-np.log((forward(p, X)[2] * Y).sum(axis=1)).mean())
+
+    def grad(p: Any, X: Any, Y: Any) -> Any:
+        Z, A, P = forward(p, X)
+        D = (P - Y) / len(X)
+        H = (D @ p["W2"].T) * ((Z > 0) if relu else 1 - A**2)
+        return {"W1": X.T @ H, "b1": H.sum(0), "W2": A.T @ D, "b2": D.sum(0)}
+
+    return cost, grad, theta, (X, Y)

@@ -152,3 +152,11 @@ def make_large(n_rows: int = 1000, n_columns: int = 1000) -> GradcheckResult:
         size=size,
         evaluations=2 * size,
     )
+
+
+def kinds(result: GradcheckResult) -> list[str]:
+    return [finding.kind for finding in result.findings]
+
+
+def message(result: GradcheckResult, kind: str) -> str:
+    return next(finding.message for finding in result.findings if finding.kind == kind)

@@ -1,0 +1,62 @@
+"""Patterns of places are recognised: masks, flips, permutations, copies."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.cases.diagnosed import Network, block_diagnosis, diagnosis, numbers
+
+
+def test_units_that_are_switched_off_by_mistake() -> None:
+    n = numbers(20, 6)
+    gradient = n.copy()
+    gradient[[2, 5, 11]] = 0.0
+    (finding,) = block_diagnosis(n, gradient)
+    assert finding.kind == "mask"
+    assert "exactly rows 2, 5, 11 are wrong; there: the gradient is exactly zero" in finding.message
+
+
+def test_units_that_are_not_switched_off() -> None:
+    gradient = numbers(20, 6)
+    n = gradient.copy()
+    n[[2, 5, 11]] = 0.0
+    (finding,) = block_diagnosis(n, gradient)
+    assert finding.kind == "mask"
+    assert "the cost does not change with it, yet the gradient is not zero" in finding.message
+
+
+def test_a_pattern_in_scattered_entries_is_told_with_their_number() -> None:
+    n = numbers(12, 12)
+    scattered = numbers(12, 12, seed=3) > 0.0
+    (finding,) = block_diagnosis(n, np.where(scattered, -n, n))
+    assert finding.message.startswith(f"W: where it is wrong ({scattered.sum()} of 144 measured")
+    assert "exactly -1 times" in finding.message
+
+
+def test_a_flipped_convolution_kernel() -> None:
+    n = numbers(4, 2, 3, 3)
+    (finding,) = block_diagnosis(n, n[:, :, ::-1, ::-1])
+    assert "in reverse order along axis 2 and 3" in finding.message
+    assert "convolution against cross-correlation" in finding.message
+
+
+def test_axes_of_a_kernel_in_another_order() -> None:
+    n = numbers(4, 2, 3, 3)
+    (finding,) = block_diagnosis(n, n.transpose(1, 0, 2, 3).reshape(n.shape))
+    assert finding.kind == "transposed"
+
+
+def test_two_blocks_that_are_rightly_equal_are_no_copy_of_each_other() -> None:
+    n = numbers(5)
+    truth = {"a": n, "b": n.copy()}
+    net = Network(None, None, {"a": np.ones(5), "b": np.ones(5)}, (), truth)
+    rng = np.random.default_rng(0)
+    (finding,) = diagnosis(net, {name: 2.0 * value for name, value in truth.items()}, rng)
+    assert finding.kind == "factor"
+    assert finding.message.startswith("a, b: every entry is exactly 2 times")
+
+
+def test_values_that_are_dense_within_the_bars_are_no_permutation() -> None:
+    """Among 2,000 values any number has a neighbour within 0.01: 12 such matches say nothing."""
+    chosen = np.arange(0, 2000, 170)
+    assert block_diagnosis(numbers(2000), numbers(2000, seed=1), bar=0.01, chosen=chosen) == ()

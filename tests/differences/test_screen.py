@@ -1,0 +1,204 @@
+"""Random directions: the bound and the certificate.
+
+Oracles are closed forms; simulations draw with NumPy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastgradcheck.differences.directions import Prober
+from fastgradcheck.differences.screen import (
+    CONFIDENCE,
+    HIDDEN_BELOW,
+    Draws,
+    Screened,
+    screen,
+)
+from fastgradcheck.evaluation.hashing import direction, key
+from fastgradcheck.evaluation.plans import Directions, Plan
+from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.problem import Objective, Problem
+from tests.cases.screened import Array
+
+# No error hides often.
+
+ERRORS = {
+    "isolated": lambda rng: np.eye(1, 200, 17)[0],
+    "two of equal size": lambda rng: np.eye(1, 200, 3)[0] + np.eye(1, 200, 150)[0],
+    "two of equal size and other sign": lambda rng: np.eye(1, 200, 3)[0] - np.eye(1, 200, 150)[0],
+    "three, one large": lambda rng: np.eye(1, 200, 3)[0] * 3 + np.repeat([0, 1, 0], [90, 2, 108]),
+    "dense, equal": lambda rng: np.ones(200),
+    "dense, normal": lambda rng: rng.normal(size=200),
+    "dense, heavy tails": lambda rng: rng.standard_cauchy(size=200),
+}
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_no_error_vector_hides_more_often_than_the_bound(kind: str) -> None:
+    """P(|r . v| <= t ||r||) <= sqrt(2) t; the simulation may be four standard errors above."""
+    r = ERRORS[kind](np.random.default_rng(0))
+    draws = 20_000
+    # The entries of one long direction, cut into rows, are independent directions.
+    v = direction(key(11), np.arange(draws * r.size)).reshape(draws, r.size)
+    y = np.abs(v @ r) / np.linalg.norm(r)
+    for t in (0.02, 0.05, 0.1, 0.2, 0.4):
+        bound = np.sqrt(2) * t
+        assert np.mean(y <= t) <= bound + 4 * np.sqrt(bound / draws)
+    if kind == "isolated":
+        assert y.min() >= 0.5
+    assert y.max() < HIDDEN_BELOW
+
+
+def test_the_bound_is_nearly_attained() -> None:
+    """Two equal entries come within a quarter of it: a bound of half the size would be wrong."""
+    v = direction(key(11), np.arange(400_000)).reshape(-1, 2)
+    hidden = np.mean(np.abs(v.sum(axis=1)) <= 0.1 * np.sqrt(2))
+    assert hidden > 0.45 * np.sqrt(2) * 0.1
+
+
+# The certificate.
+
+
+def certified(
+    error: Array, bar: float, rng: np.random.Generator, failure: float = (1 - CONFIDENCE) / 6
+) -> Screened:
+    keys = rng.integers(0, 2**63, 4).astype(np.uint64)
+    v = np.stack([direction(word, np.arange(error.size)) for word in keys])
+    y = v @ error + bar * rng.uniform(-1, 1, 4)
+    return Screened(keys, np.ones(4), y, np.full(4, bar), failure)
+
+
+def test_the_upper_limit_is_no_better_than_stated() -> None:
+    """For two equal errors, which come near the bound: t = 0.2236, and each direction hides
+
+    them with probability (1 - (1 - sqrt(2) t)^2) / 2 = 0.266, all four with 0.005.
+    """
+    rng = np.random.default_rng(4)
+    pair = np.array([1.0, 1.0])
+    misses = sum(certified(pair, 0.0, rng, 0.01).upper < np.sqrt(2) for _ in range(4000))
+    assert 0.002 * 4000 < misses <= 0.01 * 4000
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_limits_of_the_error_norm_hold_as_often_as_stated(kind: str) -> None:
+    """The upper limit at its stated confidence, the lower always, at bars from none to half."""
+    rng = np.random.default_rng(5)
+    misses = count = 0
+    for trial in range(1500):
+        r = ERRORS[kind](rng)
+        size = float(np.linalg.norm(r))
+        screened = certified(r, [0.0, 0.05, 0.5][trial % 3] * size, rng)
+        misses += screened.upper < size
+        count += 1
+        assert screened.lower <= size
+    allowed = (1 - CONFIDENCE) / 6
+    assert misses <= count * allowed + 4 * np.sqrt(count * allowed)
+
+
+def test_an_isolated_error_of_the_stated_size_is_always_seen() -> None:
+    rng = np.random.default_rng(6)
+    for _ in range(2000):
+        error = np.zeros(50)
+        bar = 10.0 ** rng.uniform(-6, 0)
+        error[rng.integers(50)] = 4 * bar
+        screened = certified(error, bar, rng)
+        assert screened.isolated == pytest.approx(4 * bar)
+        assert screened.fails
+
+
+def test_pairs_and_dense_errors_of_the_upper_limits_size_are_seen() -> None:
+    """An error of the norm that a correct gradient's limit excludes makes some direction fail.
+
+    ``|y| - bar > bar`` follows from ``|r . v| > 2 bar``, so twice the reach is what is excluded.
+    """
+    rng = np.random.default_rng(7)
+    for kind in ("two of equal size", "dense, normal"):
+        missed = 0
+        for _ in range(1000):
+            r = ERRORS[kind](rng)
+            reach = certified(0 * r, 1.0, rng).reach
+            missed += not certified(2 * reach * r / np.linalg.norm(r), 1.0, rng).fails
+        allowed = 1000 * (1 - CONFIDENCE) / 6
+        assert missed <= allowed + 4 * np.sqrt(allowed)
+
+
+def test_the_norm_is_estimated_without_bias() -> None:
+    rng = np.random.default_rng(8)
+    r = rng.normal(size=100)
+    squares = [certified(r, 0.0, rng).estimate ** 2 for _ in range(1500)]
+    assert np.mean(squares) == pytest.approx(np.linalg.norm(r) ** 2, rel=0.1)
+
+
+def test_what_is_not_a_number_fails() -> None:
+    one = np.array([np.nan])
+    assert Screened(np.array([key(0)]), np.ones(1), one, np.ones(1), 1e-3).fails
+
+
+# Steps.
+
+
+@dataclass
+class Exact:
+    """A stream over a closed form: J at every point of a plan, no engine."""
+
+    objective: Objective
+    engine: Any = None
+
+    def __post_init__(self) -> None:
+        self.engine = SimpleNamespace(n_jobs=1)
+        self.evaluations = 0
+
+    @property
+    def theta(self) -> Array:
+        return self.objective.theta
+
+    def values(self, plan: Plan, stage: str) -> Array:
+        assert isinstance(plan, Directions)
+        self.evaluations += plan.offsets.size
+        rows = []
+        for region, word, offsets in zip(plan.regions, plan.keys, plan.offsets, strict=True):
+            index = np.arange(region[0], region[0] + region[1] * region[3])
+            points = []
+            for offset in offsets:
+                theta = self.theta.copy()
+                theta[index] += offset * direction(word, index)
+                points.append(self.objective(theta))
+            rows.append(points)
+        return np.array(rows)
+
+
+@pytest.mark.parametrize("near", [1e-4, 1e-6])
+def test_steps_shrink_until_no_kink_is_crossed(near: float) -> None:
+    """A unit that close to its kink is crossed by half of all directions at longer steps."""
+    rng = np.random.default_rng(8)
+    flat = rng.normal(size=60)
+    flat[5] = near
+
+    def cost(theta: Array) -> float:
+        return float(np.sin(theta).sum() + 5 * max(theta[5], 0.0))
+
+    gradient = np.cos(flat)
+    gradient[5] += 5
+    objective = Objective(cost, (), describe(flat), flat)
+    problem = Problem(objective, gradient, 2.2e-16, cost(flat))
+    prober = Prober(problem, Exact(objective), 1e-15)  # type: ignore[arg-type]
+    for seed in range(10):
+        screened = screen(prober, [0], np.abs(flat), seed, 7e-8)[0]
+        assert not screened.fails
+        assert screened.upper / (2 * np.linalg.norm(gradient)) < 1e-6
+
+
+def test_new_measurements_count_only_where_their_bars_are_smaller() -> None:
+    old = Draws(np.zeros(2, int), np.zeros(2, np.uint64), np.ones(2), np.zeros(2), np.ones(2))
+    rows, keys = np.arange(2), np.array([5, 6], np.uint64)
+    new = old.improved(rows, keys, 2 * np.ones(2), np.array([3.0, 4.0]), np.array([0.5, 2.0]))
+    assert new.keys.tolist() == [5, 0]
+    assert new.y.tolist() == [3.0, 0.0]
+    assert new.error.tolist() == [0.5, 1.0]
+    assert old.keys.tolist() == [0, 0]

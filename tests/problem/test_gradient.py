@@ -1,0 +1,102 @@
+"""The claimed gradient is evaluated once, refused in clear words, and harms nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastgradcheck as fgc
+from fastgradcheck.errors import GradcheckTypeError
+from fastgradcheck.problem import gradient
+from tests.cases.refusals import NEST, THETA, nested_cost, nested_grad, refused, slope, square
+from tests.cases.results import kinds, message
+
+
+@pytest.mark.parametrize(
+    ("grad", "message"),
+    [
+        (np.ones(2), r"the gradient of theta has shape \(2,\), but theta has \(3,\) there"),
+        (lambda t: np.ones((3, 1)), r"number of entries is right, use \.reshape\(\(3,\)\)"),
+        (lambda t: None, r"grad returned None: does it end with a return statement\?"),
+        (lambda t: 2j * t, r"the gradient of theta is complex128: a gradient must be floating"),
+        (lambda t: np.array([1, 2, 3]), r"the gradient of theta is int64: .*\.astype\(float\)"),
+        (lambda t: [t, t], r"the gradient of theta has shape \(2, 3\)"),
+        ("2 * theta", r"the gradient of theta is str: a gradient must be floating point"),
+    ],
+)
+def test_gradient(grad: Any, message: str) -> None:
+    refused(message, grad=grad)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: {"W1": g["W1"]}, r"the gradient of theta lacks 'b1'.*of type dict with 'W1', "),
+        (lambda g: {**g, "b2": g["b1"]}, r"the gradient of theta has 'b2', unknown to theta"),
+        (
+            lambda g: {**g, "W1": g["W1"].T},
+            r"the gradient of W1 has shape \(3, 2\), but theta has \(2, 3\) there: "
+            r"it is the transpose, use \.T",
+        ),
+        (lambda g: {**g, "b1": None}, r"the gradient of b1 is None: a gradient must be"),
+        (lambda g: g["W1"], r"the gradient of theta is one array of shape \(2, 3\).*layout="),
+        (lambda g: (g["W1"], g["b1"]), r"the gradient of theta is of type tuple.*of type dict"),
+    ],
+)
+def test_gradient_of_a_nest(change: Any, message: str) -> None:
+    refused(message, nested_cost, lambda t: change(nested_grad(t)), NEST)
+
+
+def test_grad_true_needs_a_pair() -> None:
+    refused(
+        r"grad=True means that cost returns \(J, gradient\), but it returned a float: ", grad=True
+    )
+
+
+def test_a_gradient_that_modifies_theta_is_refused() -> None:
+    def grad(theta: np.ndarray) -> np.ndarray:
+        theta *= 2
+        return theta
+
+    refused(
+        r"grad modifies theta: .*look for an in-place update such as `theta -= \.\.\.`",
+        square,
+        grad,
+    )
+
+
+def test_a_gradient_that_modifies_args_is_refused() -> None:
+    def grad(theta: np.ndarray, data: Any) -> np.ndarray:
+        data["X"][0] = 9.0
+        return 2 * theta
+
+    refused(
+        r"grad modifies args\[0\]\['X'\]: .*cost and grad no longer see the same data\. Work on a",
+        square,
+        grad,
+        args=({"X": np.ones(2)},),
+    )
+
+
+def test_a_gradient_that_returns_theta_itself_is_told() -> None:
+    result = fgc.gradcheck(lambda t: square(t) / 2, lambda t: t, THETA, seed=0)
+    assert result
+    assert "grad returned theta's own memory" in message(result, "aliasing")
+    view = fgc.gradcheck(lambda t: square(t) / 2, lambda t: t[::1], THETA, seed=0)
+    assert "aliasing" in kinds(view)
+    assert "aliasing" not in kinds(fgc.gradcheck(square, slope, THETA, seed=0))
+
+
+def test_a_gradient_with_nan_is_wrong_not_refused() -> None:
+    result = fgc.gradcheck(square, np.array([2.0, np.nan, 1.0]), THETA, seed=0)
+    assert result.verdict is fgc.Verdict.WRONG
+    assert result.wrong == ("theta[1]",)
+
+
+def test_pair() -> None:
+    assert gradient.pair((1.0, "g")) == (1.0, "g")
+    for returned in (1.0, (1.0,), (1.0, 2.0, 3.0), None):
+        with pytest.raises(GradcheckTypeError, match=r"grad=True means that cost returns \(J, gr"):
+            gradient.pair(returned)

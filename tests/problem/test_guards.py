@@ -1,0 +1,307 @@
+"""What must hold before any long work, and the findings that the guards leave."""
+
+from __future__ import annotations
+
+import copy
+from itertools import count
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+import pytest
+
+import fastgradcheck as fgc
+from fastgradcheck.problem import guards, nests
+from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.problem import Objective
+from tests.cases.refusals import THETA, refused, slope, square
+from tests.cases.results import kinds, message
+
+
+def objective(cost: Any, theta: Any = THETA, args: tuple[Any, ...] = ()) -> Objective:
+    parameters = describe(theta)
+    flat = parameters.flatten(theta)
+    flat.flags.writeable = False
+    return Objective(cost, args, parameters, flat)
+
+
+# Repeatable?
+
+
+def test_dropout_is_refused_and_told_how_to_freeze() -> None:
+    rng = np.random.default_rng(0)
+
+    def dropout(theta: np.ndarray) -> float:
+        return float((theta**2 * (rng.random(3) < 0.5)).sum())
+
+    refused(
+        r"cost is not repeatable: J is .* at the same theta\. Dropout or another random draw "
+        r"inside the cost is the usual cause: switch it off, or seed it inside the cost",
+        dropout,
+    )
+
+
+def test_a_random_draw_in_compiled_code_is_refused() -> None:
+    @numba.njit
+    def noisy(theta):
+        return (theta**2).sum() + 1e-6 * np.random.random()  # noqa: NPY002
+
+    np.random.seed(0)  # noqa: NPY002 -- seeding outside does not reach compiled code
+    refused(r"not repeatable.*np\.random\.seed must be called inside the compiled", noisy)
+
+
+def test_a_draw_seeded_inside_is_accepted() -> None:
+    def frozen(theta: np.ndarray) -> float:
+        mask = np.random.default_rng(7).random(3) < 0.5
+        return float((theta**2 * mask).sum())
+
+    def grad(theta: np.ndarray) -> np.ndarray:
+        return 2 * theta * (np.random.default_rng(7).random(3) < 0.5)
+
+    assert fgc.gradcheck(frozen, grad, THETA, seed=0)
+
+
+def test_rounding_in_another_order_is_no_dropout() -> None:
+    calls = 0
+
+    def reordered(theta: np.ndarray) -> float:
+        # A sum in another order at every call: the last bits differ.
+        nonlocal calls
+        calls += 1
+        return float((theta**2).sum()) * (1 + 2**-51 * (calls % 2))
+
+    result = fgc.gradcheck(reordered, slope, THETA, seed=0)
+    assert result.verdict is not fgc.Verdict.WRONG
+
+
+def test_hidden_state_is_refused() -> None:
+    class BatchNorm:
+        mean = 0.0
+
+        def __call__(self, theta: np.ndarray) -> float:
+            # The running mean converges at one theta, and moves at another.
+            value = float((theta**2).sum()) + self.mean
+            self.mean = float(np.round(theta.sum() * 1e9) % 7)
+            return value
+
+    cost = BatchNorm()
+    cost(THETA)
+    refused(
+        r"cost keeps hidden state: J is .* after one evaluation at another theta\. Running "
+        r"statistics \(batch normalisation\), a warm start or a cache is the usual cause: freeze",
+        cost,
+    )
+
+
+# Whose memory?
+
+
+def test_a_cost_that_modifies_theta_is_refused() -> None:
+    def stepping(theta: np.ndarray) -> float:
+        theta[1] -= 0.25
+        return float((theta**2).sum())
+
+    refused(
+        r"cost modifies theta: entry 1 was -2\.0 before the call and is -2\.25 after it.*look for "
+        r"an in-place operation .* and work on a copy",
+        stepping,
+    )
+
+
+def test_a_cost_that_modifies_theta_elsewhere_only_is_refused() -> None:
+    def clamping(theta: np.ndarray) -> float:
+        np.clip(theta, None, 1.0, out=theta)
+        return float((theta**2).sum())
+
+    refused(r"cost modifies theta: entry 0 was 1\.000", clamping)
+
+
+def test_a_compiled_cost_that_modifies_theta_is_refused() -> None:
+    @numba.njit
+    def stepping(theta):
+        theta[0] = 0.0
+        return (theta**2).sum()
+
+    refused(r"cost modifies theta: entry 0 was 1\.0", stepping)
+
+
+def test_args_that_change_the_value_are_refused() -> None:
+    def drifting(theta: np.ndarray, X: np.ndarray) -> float:
+        X += 1e-3
+        return float((theta**2).sum() + X.sum())
+
+    refused(
+        r"cost modifies args\[0\], and J depends on what is there: it is .* at first and .* when "
+        r"evaluated again at the same theta\. Work on a copy inside cost",
+        drifting,
+        args=(np.ones(2),),
+    )
+
+
+def scratched(theta: Any, buffer: Any) -> float:
+    for i in range(len(theta)):
+        buffer[i] = theta[i] ** 2
+    return float(buffer.sum())
+
+
+@pytest.mark.parametrize("cost", [scratched, numba.njit(scratched)], ids=["python", "numba"])
+def test_scratch_arrays_run_one_after_the_other(cost: Any) -> None:
+    result = fgc.gradcheck(cost, slope, THETA, args=(np.zeros(3),), n_jobs=2, seed=0)
+    assert result
+    assert result.n_jobs == 1
+    assert "cost writes to args[0], but J does not depend on what was there" in message(
+        result, "scratch"
+    )
+
+
+class Layer(NamedTuple):
+    W: np.ndarray
+    b: np.ndarray
+
+
+@pytest.mark.parametrize("grad", ["right", "wrong"])
+def test_what_is_the_users_is_never_touched(grad: str) -> None:
+    rng = np.random.default_rng(0)
+    theta = {"layers": [Layer(rng.normal(size=(3, 2)), rng.normal(size=2))]}
+    args = (rng.normal(size=(5, 3)), {"y": rng.normal(size=(5, 2))})
+    kept = copy.deepcopy((theta, args))
+
+    def cost(p: Any, X: np.ndarray, data: Any) -> float:
+        layer = p["layers"][0]
+        return float(((X @ layer.W + layer.b - data["y"]) ** 2).mean())
+
+    def slope(p: Any, X: np.ndarray, data: Any) -> Any:
+        layer = p["layers"][0]
+        residual = 2 * (X @ layer.W + layer.b - data["y"]) / 10
+        factor = 1.0 if grad == "right" else 1.5
+        return {"layers": [Layer(X.T @ residual, factor * residual.sum(0))]}
+
+    result = fgc.gradcheck(cost, slope, theta, args=args, seed=0)
+    assert bool(result) is (grad == "right")
+    for (_, now), (_, then) in zip(
+        nests.arrays_in((theta, args)), nests.arrays_in(kept), strict=True
+    ):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_a_read_only_theta_and_gradient_work() -> None:
+    theta, slope = THETA.copy(), 2 * THETA
+    theta.flags.writeable = slope.flags.writeable = False
+    assert fgc.gradcheck(square, slope, theta, seed=0)
+
+
+# Slow?
+
+
+def test_a_slow_cost_is_told_with_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = count(0.0, 0.5)
+    # Every look at the clock is half a second later: one evaluation takes half a second.
+    monkeypatch.setattr(guards.time, "perf_counter", lambda: next(clock))
+    inspected = guards.inspect(objective(square))
+    assert inspected.seconds == 0.5
+    (finding,) = guards.slow(inspected.seconds, 6000, 2)
+    assert finding.kind == "slow"
+    assert finding.message == (
+        "one evaluation of J takes 0.5 s, 6,000 of them about 25 minutes. A gradient can be "
+        "checked on a subset of the data, args=(X[:256], y[:256]), or on some components, "
+        "sample=0.1."
+    )
+
+
+def test_a_quick_cost_is_not() -> None:
+    assert guards.slow(1e-3, 100_000, 1) == ()
+
+
+def test_the_finding_reaches_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guards, "MINUTES", 0.0)
+    assert "slow" in kinds(fgc.gradcheck(square, slope, THETA, seed=0))
+
+
+# A point that tells?
+
+
+def test_symmetric_weights_are_told() -> None:
+    theta = {"W1": np.full((3, 2), 0.5), "b1": np.zeros(2), "W2": np.eye(2)}
+
+    def cost(p: Any) -> float:
+        return float(sum((part**2).sum() for part in p.values()))
+
+    result = fgc.gradcheck(cost, lambda p: {k: 2 * v for k, v in p.items()}, theta, seed=0)
+    assert result
+    symmetric = [finding.message for finding in result.findings if finding.kind == "symmetric"]
+    assert len(symmetric) == 1
+    assert symmetric[0].startswith("all entries of W1 are 0.5: its units are interchangeable")
+    assert "Check at a random theta too" in symmetric[0]
+
+
+# inspect itself
+
+
+def test_inspect_counts_and_measures() -> None:
+    calls = []
+
+    def counted(theta: np.ndarray) -> float:
+        calls.append(theta.copy())
+        return square(theta)
+
+    inspected = guards.inspect(objective(counted))
+    assert inspected.value == square(THETA)
+    assert inspected.evaluations == len(calls) == 4
+    assert not inspected.serial
+    assert inspected.findings == ()
+    elsewhere = [k for k, theta in enumerate(calls) if not np.array_equal(theta, THETA)]
+    assert len(elsewhere) == 1
+
+
+def test_inspect_stays_within_bounds() -> None:
+    seen = []
+
+    def watched(theta: np.ndarray) -> float:
+        seen.append(theta.copy())
+        return square(theta)
+
+    guards.inspect(objective(watched), (THETA - 1, THETA))
+    assert all((theta <= THETA).all() for theta in seen)
+
+
+def test_inspect_forgives_the_edge_of_the_domain() -> None:
+    def edged(theta: np.ndarray) -> float:
+        if theta[0] > 1.0:
+            raise ValueError("outside")
+        return square(theta)
+
+    assert guards.inspect(objective(edged)).value == square(THETA)
+
+
+# float32
+
+
+def test_float32_is_evaluated_in_double_where_the_cost_accepts_it() -> None:
+    theta = THETA.astype(np.float32)
+    dtypes = set()
+
+    def cost(t: np.ndarray, X: np.ndarray, scale: np.float32) -> Any:
+        dtypes.add((t.dtype.name, X.dtype.name, type(scale).__name__))
+        return (t**2 * X).sum() * scale
+
+    args = (np.ones(3, np.float32), np.float32(2.0))
+    double, (finding,) = guards.in_double(objective(cost, theta, args))
+    assert double.theta.dtype == np.float64
+    assert finding.kind == "float32"
+    assert "evaluated on float64 copies" in finding.message
+    assert dtypes == {("float32", "float32", "float32"), ("float64", "float64", "float64")}
+    assert args[0].dtype == np.float32
+
+
+@pytest.mark.parametrize("otherwise", ["raises", "differs", "nan"])
+def test_float32_stays_where_the_cost_insists(otherwise: str) -> None:
+    def cost(t: np.ndarray) -> float:
+        if t.dtype == np.float32:
+            return square(t)
+        if otherwise == "raises":
+            raise TypeError("float32 only")
+        return np.nan if otherwise == "nan" else 17.0
+
+    same, (finding,) = guards.in_double(objective(cost, THETA.astype(np.float32)))
+    assert same.theta.dtype == np.float32
+    assert "could only be evaluated in float32" in finding.message

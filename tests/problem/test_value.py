@@ -1,0 +1,53 @@
+"""What a cost may return, and what is said where it returns something else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastgradcheck.problem.value import complaint
+from tests.cases.refusals import THETA, refused
+
+
+@pytest.mark.parametrize(
+    ("cost", "message"),
+    [
+        (lambda t: None, r"cost returned None at theta: does it end with a return statement\?"),
+        (lambda t: t**2, r"cost returned an array of shape \(3,\).*a sum or a mean over the ex"),
+        (
+            lambda t: complex(t.sum()),
+            r"cost returned the complex number .*take the real part or the squared modulus",
+        ),
+        (lambda t: (1.0, t), r"cost returned a tuple of 2 .*returns \(J, gradient\), .*grad=True"),
+        (lambda t: "1.0", r"cost returned a str at theta\. It must return one real number"),
+        (lambda t: np.nan, r"J is nan at theta: there is no derivative\. log\(0\), a division by "),
+        (lambda t: -np.inf, r"J is -inf at theta: .*check at a point where J is finite"),
+        (3.0, r"cost is a float, which cannot be called; pass the function J"),
+    ],
+)
+def test_cost(cost: Any, message: str) -> None:
+    refused(message, cost)
+
+
+def test_cost_of_a_float32_theta() -> None:
+    refused(r"cost returned None at theta", lambda t: None, theta=THETA.astype(np.float32))
+
+
+def test_complaints_about_what_does_not_convert():
+    class Tensor:
+        def __array__(dtype=None, copy=None):
+            raise RuntimeError("call detach() first")
+
+    assert complaint(Tensor()) == (
+        "cost returned a Tensor, which does not convert to a number (call detach() first)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(1.5, 1.5), (np.float32(0.5), 0.5), (np.array(2.0), 2.0), (3, 3.0), (True, 1.0)],
+)
+def test_real_value(value: Any, expected: float) -> None:
+    assert value.real_value(value) == expected

@@ -1,0 +1,128 @@
+"""The matplotlib pictures: what is drawn, and what is said when there is nothing to draw."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib import pyplot
+
+from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.problem import Objective, Problem
+from fastgradcheck.report.plots import plot
+from fastgradcheck.result import GradcheckResult
+from tests.cases.results import WRONG, make_block, make_components, make_result, make_wrong
+
+
+@pytest.fixture(autouse=True)
+def _close_figures() -> Iterator[None]:
+    yield
+    pyplot.close("all")
+
+
+def cubic(cost: Any = None, **changes: Any) -> GradcheckResult:
+    """theta^3 at 1, with the gradient 2 where it is 3."""
+    theta = np.array([1.0])
+    parameters = describe(theta)
+    objective = Objective(cost or (lambda theta: float(theta[0] ** 3)), (), parameters, theta)
+    fields: dict[str, Any] = {
+        "blocks": (make_block("theta", (1,), verdict=WRONG),),
+        "components": make_components([2.0], [3.0], 1e-10, WRONG.code),
+        "wrong": ("theta[0]",),
+        "problem": Problem(objective, np.array([2.0]), 2.0**-52, 1.0),
+    }
+    return make_result(verdict=WRONG, **{**fields, **changes})
+
+
+def lines(axes: Any) -> dict[str, Any]:
+    return {line.get_label(): line for line in axes.get_lines()}
+
+
+def test_all_four_by_default_and_everything_is_drawn_without_a_warning() -> None:
+    figure = make_wrong().plot()
+    figure.canvas.draw()
+    titles = [axes.get_title() for axes in figure.axes]
+    assert "Analytic against numeric" in titles
+    assert "Relative error of W2 (grey: not measured)" in titles
+    assert "Error against step for W2[1, 2]" in titles
+
+
+def test_the_secants_of_the_textbook() -> None:
+    """Around theta = 1 with epsilon 0.5: (1.5^3 - 0.5^3) / 1 = 3.25, (1.5^3 - 1) / 0.5 = 4.75."""
+    figure = plot(cubic(), "secant")
+    figure.canvas.draw()
+    labels = set(lines(figure.axes[0]))
+    assert {"two-sided secant: 3.25", "one-sided secant: 4.75", "analytic gradient: 2"} <= labels
+    ticks = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert ticks == ["theta-", "theta[0]", "theta+"]
+
+
+def test_the_v_curve_is_measured_when_the_check_left_none() -> None:
+    """Central differences of theta^3 at 1 are off by h^2 exactly."""
+    figure = plot(cubic(), "steps")
+    figure.canvas.draw()
+    drawn = lines(figure.axes[0])
+    x, y = (np.asarray(values) for values in drawn["central difference"].get_data())
+    coarse = x > 1e-3
+    np.testing.assert_allclose(y[coarse], x[coarse] ** 2, rtol=1e-5)
+    assert "bar 1.0e-10" in drawn
+    assert "analytic is 1 away" in drawn
+
+
+def test_the_scatter_has_the_line_of_equality_and_the_factor() -> None:
+    numeric = np.linspace(0.5, 2.0, 26)
+    result = make_result(components=make_components(2.0 * numeric, numeric, verdict=WRONG.code))
+    figure = plot(result, "scatter")
+    figure.canvas.draw()
+    drawn = lines(figure.axes[0])
+    assert drawn["analytic = numeric"].get_slope() == 1.0
+    assert drawn["slope 2: the factor"].get_slope() == pytest.approx(2.0)
+    np.testing.assert_allclose(drawn["wrong (26)"].get_ydata(), 2.0 * numeric)
+
+
+def test_a_heat_map_for_each_block_and_one_scale() -> None:
+    figure = plot(make_wrong(), "heatmap")
+    figure.canvas.draw()
+    images = [axes.get_images()[0] for axes in figure.axes if axes.get_images()]
+    titles = [axes.get_title() for axes in figure.axes if axes.get_images()]
+    assert titles == ["W2 (2, 4)", "b1 (4,)", "W1 (4, 3)", "b2 (2,)"]
+    assert [image.get_array().shape for image in images] == [(2, 4), (1, 4), (4, 3), (1, 2)]
+    assert {image.get_clim() for image in images} == {(-10.0, 0.0)}
+    assert images[0].get_array()[1, 2] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "result", "message"),
+    [
+        ("pie", make_result(), "kind='pie' is not a picture; use one of 'scatter', 'heatmap'"),
+        ("scatter", make_result(components=make_components([], [])), "measured no component"),
+        ("heatmap", make_result(components=make_components([], [])), "measured no component"),
+        ("steps", make_result(), "read back from JSON no longer holds it"),
+        ("secant", make_result(), "read back from JSON no longer holds it"),
+        ("secant", cubic(lambda theta: math.nan), "J is not finite within 0.5 of theta"),
+    ],
+)
+def test_what_cannot_be_drawn_is_explained(
+    kind: str, result: GradcheckResult, message: str
+) -> None:
+    with pytest.raises(GradcheckInputError, match=re.escape(message)):
+        plot(result, kind)
+
+
+def test_a_picture_that_cannot_be_drawn_does_not_spoil_the_others() -> None:
+    figure = plot(make_result())
+    figure.canvas.draw()
+    said = " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
+    assert "no longer holds it" in said
+
+
+def test_without_matplotlib_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=re.escape("pip install 'fastgradcheck[plot]'")):
+        plot(make_result())
