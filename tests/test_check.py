@@ -20,7 +20,6 @@ from tests.cases import refusals
 from tests.cases.networks import network
 from tests.cases.refusals import Counted, refused, slope
 
-
 RNG = np.random.default_rng(0)
 THETA = RNG.normal(size=12)
 WEIGHT = RNG.normal(size=12)

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from fastgradcheck import Progress, gradcheck
+from fastgradcheck.evaluation import parallel
 from fastgradcheck.evaluation.choice import open_engine
-from fastgradcheck.evaluation.engines import python
 from fastgradcheck.evaluation.plans import Directions, Stencils
 from fastgradcheck.problem.parameters import describe
 from fastgradcheck.problem.problem import Objective
@@ -69,8 +69,8 @@ COSTS = {"python": (plain, gradient), "numba": (compiled, gradient_of_compiled)}
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send everything, in chunks of a few rows: many are in flight whatever moment it is."""
-    monkeypatch.setattr(python, "WORTH_SENDING_SECONDS", 0.0)
-    monkeypatch.setattr(python, "CHUNK_SECONDS", 0.01)
+    monkeypatch.setattr(parallel, "WORTH_SENDING_SECONDS", 0.0)
+    monkeypatch.setattr(parallel, "CHUNK_SECONDS", 0.01)
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fastgradcheck.diagnosis.findings import unlocated
+from fastgradcheck.differences.evidence import Evidence, Located
 from fastgradcheck.problem.parameters import describe
-from fastgradcheck.search.measured import Measured
 from fastgradcheck.verdict.verdict import Verdict
 from tests.cases.screened import NETWORK
 
@@ -19,9 +19,9 @@ from tests.cases.screened import NETWORK
     ],
 )
 def test_what_could_not_be_located_is_said(verdict: Verdict, text: str) -> None:
-    measured = Measured(incomplete={2, 1})
-    (finding,) = unlocated(describe(NETWORK.initial(0)), measured, verdict)
+    evidence = Evidence(located={b: Located(unexplained=True) for b in (2, 1)})
+    (finding,) = unlocated(describe(NETWORK.initial(0)), evidence, verdict)
     assert finding.kind == "unlocated"
     assert finding.message.startswith(text)
     assert 'strategy="components"' in finding.message
-    assert unlocated(describe(NETWORK.initial(0)), Measured(), verdict) == ()
+    assert unlocated(describe(NETWORK.initial(0)), Evidence(), verdict) == ()

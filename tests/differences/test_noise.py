@@ -9,21 +9,14 @@ import pytest
 
 from fastgradcheck.differences import noise
 from fastgradcheck.differences.noise import Noise, difference_table, ecnoise
-from fastgradcheck.evaluation.engines.python import PythonEngine
-from fastgradcheck.evaluation.stream import Stream
-from fastgradcheck.problem.parameters import describe
-from fastgradcheck.problem.problem import Objective
+from tests.cases.contexts import context_of
 
 EPS = float(np.finfo(np.float64).eps)
 THETA = np.array([0.7, -1.3, 2.1, 0.4])
 
 
 def measure(cost: Any, theta: Any = THETA, seed: int = 0, bounds: Any = None) -> Noise:
-    parameters = describe(theta)
-    flat = parameters.flatten(theta)
-    flat.flags.writeable = False
-    stream = Stream(PythonEngine(Objective(cost, (), parameters, flat)))
-    return noise.measure(stream, float(cost(flat.copy())), seed, bounds)
+    return noise.measure(context_of(cost, theta, seed=seed, bounds=bounds))
 
 
 def shaken(level: float, seed: int = 0) -> Any:

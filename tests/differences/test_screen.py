@@ -5,9 +5,7 @@ Oracles are closed forms; simulations draw with NumPy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,9 +19,8 @@ from fastgradcheck.differences.screen import (
     screen,
 )
 from fastgradcheck.evaluation.hashing import direction, key
-from fastgradcheck.evaluation.plans import Directions, Plan
-from fastgradcheck.problem.parameters import describe
-from fastgradcheck.problem.problem import Objective, Problem
+from fastgradcheck.problem.problem import Problem
+from tests.cases.contexts import context_of
 from tests.cases.screened import Array
 
 # No error hides often.
@@ -143,36 +140,6 @@ def test_what_is_not_a_number_fails() -> None:
 # Steps.
 
 
-@dataclass
-class Exact:
-    """A stream over a closed form: J at every point of a plan, no engine."""
-
-    objective: Objective
-    engine: Any = None
-
-    def __post_init__(self) -> None:
-        self.engine = SimpleNamespace(n_jobs=1)
-        self.evaluations = 0
-
-    @property
-    def theta(self) -> Array:
-        return self.objective.theta
-
-    def values(self, plan: Plan, stage: str) -> Array:
-        assert isinstance(plan, Directions)
-        self.evaluations += plan.offsets.size
-        rows = []
-        for region, word, offsets in zip(plan.regions, plan.keys, plan.offsets, strict=True):
-            index = np.arange(region[0], region[0] + region[1] * region[3])
-            points = []
-            for offset in offsets:
-                theta = self.theta.copy()
-                theta[index] += offset * direction(word, index)
-                points.append(self.objective(theta))
-            rows.append(points)
-        return np.array(rows)
-
-
 @pytest.mark.parametrize("near", [1e-4, 1e-6])
 def test_steps_shrink_until_no_kink_is_crossed(near: float) -> None:
     """A unit that close to its kink is crossed by half of all directions at longer steps."""
@@ -185,11 +152,11 @@ def test_steps_shrink_until_no_kink_is_crossed(near: float) -> None:
 
     gradient = np.cos(flat)
     gradient[5] += 5
-    objective = Objective(cost, (), describe(flat), flat)
-    problem = Problem(objective, gradient, 2.2e-16, cost(flat))
-    prober = Prober(problem, Exact(objective), 1e-15)  # type: ignore[arg-type]
+    context = replace(context_of(cost, flat), noise=1e-15)
+    objective = context.stream.engine.objective
+    problem = Problem(objective, gradient, 2.2e-16, context.value)
     for seed in range(10):
-        screened = screen(prober, [0], np.abs(flat), seed, 7e-8)[0]
+        screened = screen(Prober(replace(context, seed=seed), problem), [0], 7e-8)[0]
         assert not screened.fails
         assert screened.upper / (2 * np.linalg.norm(gradient)) < 1e-6
 

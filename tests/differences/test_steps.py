@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from fastgradcheck import options
-from fastgradcheck.differences import noise, steps, sweep
+from fastgradcheck.differences import steps, sweep
+from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.schemes import CENTRAL, CENTRAL4, COMPLEX, FORWARD, Scheme
 from fastgradcheck.differences.steps import Steps
-from fastgradcheck.evaluation.engines.python import PythonEngine
-from fastgradcheck.evaluation.stream import Stream
-from fastgradcheck.problem.parameters import Parameters, describe
-from fastgradcheck.problem.problem import Objective
+from fastgradcheck.problem.parameters import describe
+from tests.cases.contexts import context_of, with_noise
 
 EPS = float(np.finfo(np.float64).eps)
 RNG = np.random.default_rng(0)
@@ -31,40 +30,33 @@ def exact(theta: Any) -> np.ndarray:
 
 def calibrated(
     scheme: Scheme = CENTRAL, epsilon: Any = "auto", cost: Any = cost, theta: Any = None
-) -> tuple[Steps, Stream, Parameters, float]:
+) -> tuple[Steps, Context]:
     theta = THETA if theta is None else theta
-    parameters = describe(theta)
-    flat = parameters.flatten(theta)
-    flat.flags.writeable = False
-    stream = Stream(PythonEngine(Objective(cost, (), parameters, flat)))
-    value = float(cost(theta))
-    level = noise.measure(stream, value, 0).level
-    every = np.arange(parameters.size)
-    index = steps.choose(np.ones(parameters.size), parameters, every, 0)
-    absolute = options.user_epsilon(epsilon, parameters)
-    scale = steps.scales(flat, parameters)
-    chosen = steps.calibrate(stream, parameters, index, scheme, absolute, value, level, None, scale)
-    return chosen, stream, parameters, value
+    context = with_noise(context_of(cost, theta, epsilon=epsilon, scheme=scheme))
+    size = context.parameters.size
+    index = steps.choose(np.ones(size), context.parameters, np.arange(size), 0)
+    return steps.calibrate(context, index)[0], context
 
 
 def loop(scheme: Scheme, epsilon: Any = "auto") -> tuple[np.ndarray, np.ndarray]:
     """Derivatives and provisional bars of all components, by the scheme's own points."""
-    chosen, stream, parameters, value = calibrated(scheme, epsilon)
+    chosen, context = calibrated(scheme, epsilon)
+    parameters, theta = context.parameters, context.theta
     index = np.arange(parameters.size)
     block = np.searchsorted(parameters.blocks_start, index, side="right") - 1
-    points = scheme.points(stream.theta, chosen.of(index, block))
+    points = scheme.points(theta, chosen.of(index, block))
     values = np.empty(points.shape)
     for (i, j), point in np.ndenumerate(points):
-        moved = stream.theta.copy()
+        moved = theta.copy()
         moved[i] = point
         values[i, j] = cost(parameters.unflatten(moved))
-    taken = points - stream.theta[:, np.newaxis]
-    derivative = scheme.derivative(values, taken, value)
+    taken = points - theta[:, np.newaxis]
+    derivative = scheme.derivative(values, taken, context.value)
     return derivative, chosen.bars(index, block, derivative)
 
 
 def mostly_holds(error: np.ndarray, bars: np.ndarray) -> bool:
-    """What a provisional bar promises: to agree, not to accuse.
+    """What a provisional bar promises: to agree, and to prove nothing wrong.
 
     It takes a component's truncation from its neighbours'. Here the steps of a block differ by a
     factor of three and the derivatives by e^2, so that a five-point bar may be off by 3^4 e^2 =
@@ -88,7 +80,8 @@ def test_chosen_steps_are_near_the_optimum_and_bars_hold(scheme: Scheme) -> None
 @pytest.mark.parametrize("scheme", [CENTRAL, FORWARD, CENTRAL4], ids=lambda s: s.name)
 @pytest.mark.parametrize("epsilon", [1e-2, 1e-6, 1e-11])
 def test_a_users_epsilon_is_honoured_and_its_bar_holds(scheme: Scheme, epsilon: float) -> None:
-    chosen, _, parameters, _ = calibrated(scheme, epsilon)
+    chosen, context = calibrated(scheme, epsilon)
+    parameters = context.parameters
     index = np.arange(parameters.size)
     block = np.searchsorted(parameters.blocks_start, index, side="right") - 1
     assert (chosen.of(index, block) == epsilon).all()
@@ -97,7 +90,7 @@ def test_a_users_epsilon_is_honoured_and_its_bar_holds(scheme: Scheme, epsilon: 
 
 
 def test_epsilon_by_block() -> None:
-    chosen, _, _, _ = calibrated(epsilon={"b": 1e-3})
+    chosen, _ = calibrated(epsilon={"b": 1e-3})
     index, block = np.array([0, 30]), np.array([0, 1])
     auto, mine = chosen.of(index, block)
     assert mine == 1e-3
@@ -106,16 +99,16 @@ def test_epsilon_by_block() -> None:
 
 
 def test_the_complex_step_has_no_truncation() -> None:
-    chosen, _, _, _ = calibrated(COMPLEX)
+    chosen, _ = calibrated(COMPLEX)
     assert (chosen.truncation == 0).all()
-    assert chosen.calibrated == ()
+    assert steps.calibrate(context_of(cost, THETA, scheme=COMPLEX), np.arange(3))[1] == ()
     bars = chosen.bars(np.array([0]), np.array([0]), np.array([2.0]))
     assert 0 < bars[0] < 1e-11
 
 
 def test_a_line_gets_the_largest_step() -> None:
-    chosen, _, _, _ = calibrated(cost=lambda t: float(t["W"].sum() + 2 * t["b"].sum()))
-    assert (chosen.relative == sweep.FIRST_RUNG).all()
+    chosen, _ = calibrated(cost=lambda t: float(t["W"].sum() + 2 * t["b"].sum()))
+    assert (chosen.relative == sweep.LARGEST_STEP).all()
 
 
 def test_kinks_do_not_shrink_the_step() -> None:
@@ -124,18 +117,17 @@ def test_kinks_do_not_shrink_the_step() -> None:
         return cost(theta) + 3 * float(np.maximum(theta["b"][0] - kink, 0))
 
     kink = THETA["b"][0] + 1e-10
-    smooth, _, _, _ = calibrated()
-    chosen, _, _, _ = calibrated(cost=kinked)
+    smooth, _ = calibrated()
+    chosen, _ = calibrated(cost=kinked)
     assert chosen.relative[1] > 0.01 * smooth.relative[1]
 
 
 def test_scales() -> None:
     theta = {"W": np.array([1.0, -3.0, 2.0, 0.0, 1e-9]), "zero": np.zeros(2), "c": np.array(5.0)}
-    parameters = describe(theta)
-    scale = steps.scales(parameters.flatten(theta), parameters)
+    scale = context_of(lambda t: 0.0, theta).scale
     # The median of the sizes above zero (1e-9, 1, 2, 3) is 1.5; of all of theta, 2.
     assert scale.tolist() == [1.5, 3.0, 2.0, 1.5, 1.5, 2.0, 2.0, 5.0]
-    assert steps.scales(np.zeros(3), describe(np.zeros(3))).tolist() == [1.0] * 3
+    assert context_of(lambda t: 0.0, np.zeros(3)).scale.tolist() == [1.0] * 3
 
 
 def test_choose_takes_the_largest_and_a_few_others() -> None:

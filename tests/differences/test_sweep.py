@@ -1,4 +1,4 @@
-"""The ladder and its plateau: bars that hold, kinks on either side, edges of the domain.
+"""The step sweep and its plateau: bars that hold, kinks on either side, edges of the domain.
 
 The oracle is the closed form of each function; the seeds are fixed.
 """
@@ -11,46 +11,34 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastgradcheck.differences import noise, steps, sweep
 from fastgradcheck.differences.plateau import (
     KINK_HERE,
     KINK_LEFT,
     KINK_RIGHT,
     SMOOTH,
     UNSETTLED,
-    Settled,
+    StepSweep,
 )
-from fastgradcheck.differences.sweep import climb
-from fastgradcheck.evaluation.engines.python import PythonEngine
-from fastgradcheck.evaluation.stream import Stream
-from fastgradcheck.problem.parameters import describe
-from fastgradcheck.problem.problem import Objective
+from fastgradcheck.differences.sweep import sweep
+from tests.cases.contexts import context_of, with_noise
 
 EPS = float(np.finfo(np.float64).eps)
 DISTANCES = [sign * 10.0**-k for k in range(1, 17) for sign in (1, -1)]
 E = float(np.e)
 
 
-def measured(cost: Callable[[Any], float], theta: Any, bounds: Any = None) -> list[Settled]:
-    """The ladders of all components, as a check would climb them."""
+def measured(cost: Callable[[Any], float], theta: Any, bounds: Any = None) -> list[StepSweep]:
+    """The step sweeps of all components."""
     theta = np.atleast_1d(np.asarray(theta, float))
-    parameters = describe(theta)
-    flat = parameters.flatten(theta)
-    flat.flags.writeable = False
-    stream = Stream(PythonEngine(Objective(cost, (), parameters, flat)))
-    value = float(cost(theta.copy()))
-    limits = None if bounds is None else bounds.flat_bounds(bounds, flat, parameters)
-    level = noise.measure(stream, value, 0, limits).level
-    largest = sweep.FIRST_RUNG * steps.scales(flat, parameters)
-    return climb(stream, np.arange(theta.size), largest, value, level, limits)
+    return sweep(with_noise(context_of(cost, theta, bounds=bounds)), np.arange(theta.size))
 
 
-def one(cost: Callable[[Any], float], theta: float, bounds: Any = None) -> Settled:
-    (settled,) = measured(cost, theta, bounds)
-    return settled
+def one(cost: Callable[[Any], float], theta: float, bounds: Any = None) -> StepSweep:
+    (only,) = measured(cost, theta, bounds)
+    return only
 
 
-def holds(s: Settled, truth: float) -> bool:
+def holds(s: StepSweep, truth: float) -> bool:
     """Whether the bar holds the truth, on a kink between the slopes; one rounding is free."""
     low, high = (s.lower, s.upper) if s.kind == KINK_HERE else (s.value, s.value)
     bar = s.error + EPS * abs(truth)
@@ -261,7 +249,7 @@ def test_ladders_report_their_steps() -> None:
 
 
 def test_scaling_by_powers_of_two_changes_no_bit() -> None:
-    def cost(size: float) -> Settled:
+    def cost(size: float) -> StepSweep:
         return one(lambda t: float(size * (np.sin(t[0]) + abs(t[0] - 1.001))), 1.0)
 
     plain, scaled = cost(1.0), cost(2.0**100)

@@ -10,7 +10,6 @@ import pytest
 from fastgradcheck.errors import GradcheckInputError
 from fastgradcheck.evaluation.choice import open_engine
 from fastgradcheck.evaluation.engines import python
-from fastgradcheck.evaluation.engines.python import PythonEngine
 from fastgradcheck.evaluation.plans import Directions
 from tests.cases.interpreted import WORKERS, collect, draw, flat_cost, objective, stencils
 
@@ -36,7 +35,7 @@ class TestBits:
 
 class TestNumberOfWorkers:
     def test_one_process_by_default(self):
-        assert PythonEngine(objective(flat_cost, draw(2))).n_jobs == 1
+        assert open_engine(objective(flat_cost, draw(2)), "python").n_jobs == 1
 
     def test_as_asked(self):
         assert open_engine(objective(flat_cost, draw(2)), "python", n_jobs=3).n_jobs == 3

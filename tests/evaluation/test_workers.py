@@ -17,7 +17,6 @@ import pytest
 
 from fastgradcheck.errors import CostEvaluationError, GradcheckInputError
 from fastgradcheck.evaluation.choice import open_engine
-from fastgradcheck.evaluation.engines.python import PythonEngine
 from fastgradcheck.problem.problem import Objective
 from tests.cases.interpreted import collect, objective, stencils
 
@@ -190,7 +189,7 @@ def test_ctrl_c_stops_within_a_second_and_workers_keep_quiet(backend, delay):
         import os, signal, sys, threading, time
         import numpy as np
         import joblib
-        from fastgradcheck.evaluation.engines.python import PythonEngine
+        from fastgradcheck.evaluation.choice import open_engine
         from fastgradcheck.problem.parameters import describe
         from fastgradcheck.evaluation.plans import Stencils
         from fastgradcheck.problem.problem import Objective
@@ -231,7 +230,7 @@ def test_a_missing_main_guard_is_explained(tmp_path):
         textwrap.dedent("""
         import multiprocessing
         import numpy as np
-        from fastgradcheck.evaluation.engines.python import PythonEngine
+        from fastgradcheck.evaluation.choice import open_engine
         from fastgradcheck.problem.parameters import describe
         from fastgradcheck.evaluation.plans import Stencils
         from fastgradcheck.problem.problem import Objective
@@ -293,7 +292,7 @@ class TestDask:
         subject = objective(cost, np.zeros(200), Counted(np.ones(1000)))
         Counted.times = 0
         with joblib.parallel_config(backend="dask"):
-            engine = PythonEngine(subject)
+            engine = open_engine(subject, "python")
             assert engine.n_jobs == 2
             values = collect(engine, stencils(subject, 1.0))
         assert values[:, 0].tolist() == [0.0] + [1001.0] * 199
@@ -314,7 +313,7 @@ class TestDask:
 
         subject = objective(cost, np.zeros(40))
         with joblib.parallel_config(backend="dask"):
-            values = collect(PythonEngine(subject), stencils(subject, 1.0))
+            values = collect(open_engine(subject, "python"), stencils(subject, 1.0))
         np.testing.assert_array_equal(values[:, 0], np.arange(1, 41))
         assert flag.exists()
 
@@ -331,5 +330,5 @@ class TestDask:
             joblib.parallel_config(backend="dask"),
             pytest.raises(CostEvaluationError, match=r"ValueError at theta\[5\] \+ 1") as caught,
         ):
-            collect(PythonEngine(subject), stencils(subject, 1.0))
+            collect(open_engine(subject, "python"), stencils(subject, 1.0))
         assert caught.value.__cause__.args == ("outside",)

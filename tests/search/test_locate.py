@@ -16,7 +16,7 @@ from fastgradcheck.problem.region import (
     entries_of,
     named,
 )
-from fastgradcheck.search.locate import CAP, WITNESSES, Located, locate
+from fastgradcheck.search.locate import CAP, SAMPLED, Found, locate
 from tests.cases.sets import block_of, shapes
 
 Array = np.ndarray[Any, Any]
@@ -67,14 +67,14 @@ class Truth:
         y, bars = self.measured(self.error[index], self.sharp)
         return y, bars, np.abs(y) > bars
 
-    def located(self, seed: int = 0, cap: int = CAP) -> Located:
+    def located(self, seed: int = 0, cap: int = CAP) -> Found:
         keys = np.array([key(seed, d) for d in range(DIRECTIONS)])
         region = whole(self.block)
         y, bars = self.probe(np.repeat(region[np.newaxis], DIRECTIONS, axis=0), keys)
         return locate(region, keys, y, bars, self.probe, self.look, seed, cap)
 
 
-def addressed(found: Located) -> set[int]:
+def addressed(found: Found) -> set[int]:
     """Every entry that is called wrong, by itself or in a line."""
     lines = [np.concatenate(list(entries_of(region))).tolist() for region in found.regions]
     return set(found.entries).union(*lines)
@@ -137,7 +137,7 @@ def test_a_correct_block_that_is_searched_anyway_names_nothing(
 def test_one_entry_costs_no_probe_at_all() -> None:
     truth = Truth(block_of(784, 1000), {123_456: 1.0})
     found = truth.located()
-    assert found == Located((123_456,), (), True) or found.entries == (123_456,)
+    assert found == Found((123_456,), (), True) or found.entries == (123_456,)
     assert truth.probes == DIRECTIONS
     assert truth.looks <= 4
 
@@ -181,7 +181,7 @@ def test_a_line_or_a_block_is_named_as_such_and_nothing_else_is(
     assert lines_of(block, found.regions) == [name]
     assert found.entries == ()
     assert found.complete
-    assert truth.looks <= 4 * WITNESSES
+    assert truth.looks <= 4 * SAMPLED
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -198,7 +198,7 @@ def test_a_row_and_an_entry_elsewhere_are_told_apart(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_line_with_one_right_entry_is_not_called_wrong_throughout(seed: int) -> None:
-    """Nine entries of which eight are wrong: witnesses alone would say yes one time in nine."""
+    """Nine entries of which eight are wrong: the sampled ones alone would say yes one time in nine."""
     wrong = {place: 1.0 + place for place in range(9) if place != seed % 9}
     found = Truth(block_of(9), wrong, seed=seed).located(seed)
     assert addressed(found) == set(wrong)
@@ -252,7 +252,7 @@ def test_entries_that_look_right_by_themselves_are_not_named() -> None:
     region = whole(truth.block)
     y, bars = truth.probe(np.repeat(region[np.newaxis], DIRECTIONS, axis=0), keys)
     found = locate(region, keys, y, bars, truth.probe, tolerant)
-    assert found == Located((), (), False) or not (found.entries or found.regions)
+    assert found == Found((), (), False) or not (found.entries or found.regions)
     assert not found.complete
 
 

@@ -105,12 +105,13 @@ def two_scales(
     if not found:
         return ()
     s = found[0]
-    measured = evidence.sweeps[s.index][0].value
+    own = evidence.sweeps.get(s.index)
+    smallest = f" ({own[0].value:.6g})" if own else ""
     return (
         Finding(
             "two-scales",
-            f"J has one slope in {parameters.address(s.index)} for the smallest steps "
-            f"({measured:.6g}) and another for larger ones ({s.value:.6g}), which is the "
+            f"J has one slope in {parameters.address(s.index)} for the smallest "
+            f"steps{smallest} and another for larger ones ({s.value:.6g}), which is the "
             "gradient's and is accepted. A difference that rounds is the usual cause, such as "
             "1 - a for a sigmoid a close to one: write log(1 - a) as -logaddexp(0, z).",
         ),

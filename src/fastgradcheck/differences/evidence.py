@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastgradcheck.differences.components import EMPTY, Components, of_sweeps
 from fastgradcheck.differences.noise import Noise
-from fastgradcheck.differences.plateau import StepSweep, combined
+from fastgradcheck.differences.plateau import TWO_SCALES, StepSweep, combined
 from fastgradcheck.differences.screen import Screened
 from fastgradcheck.differences.steps import Steps
 from fastgradcheck.problem.region import Region, columns_of, rows_of
@@ -41,6 +41,25 @@ class LargerSteps:
     def value(self) -> float:
         return float(self.slopes[self.best])
 
+    def as_sweep(self, index: int) -> StepSweep:
+        """These steps as the sweep of a component."""
+        unknown = np.full(len(self.steps), np.nan)
+        return StepSweep(
+            index=index,
+            value=self.value,
+            error=self.error,
+            kind=TWO_SCALES,
+            lower=self.value,
+            upper=self.value,
+            distance=np.nan,
+            best=self.best,
+            restless=True,
+            steps=self.steps,
+            derivatives=self.slopes,
+            right=unknown,
+            left=unknown,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Located:
@@ -69,10 +88,10 @@ class Located:
         """Entries in the regions."""
         return sum(rows_of(region) * columns_of(region) for region in self.regions)
 
-    def withdrawn(self) -> Located:
-        """What is left when its entries agree after all: the directions are unexplained."""
+    def withdrawn(self, screened: bool) -> Located:
+        """What is left when its entries agree after all: directions that nothing explains."""
         found = self.whole_block or bool(self.regions)
-        return Located(unexplained=self.unexplained or found)
+        return Located(unexplained=self.unexplained or (screened and found))
 
 
 NOTHING_LOCATED = Located()

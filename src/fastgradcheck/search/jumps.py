@@ -63,7 +63,7 @@ def recheck(evidence: Evidence, task: Task) -> Iterator[Evidence]:
                 evidence = latest
                 yield evidence
             if len(doubtful) and not _still(evidence, c.index[doubtful]):
-                found = evidence.location(b).withdrawn()
+                found = evidence.location(b).withdrawn(b in evidence.screened)
                 evidence = evidence.with_located(b, found)
                 yield evidence
             # Those within their tolerance may prove too large a difference of the block together.

@@ -63,8 +63,9 @@ def one_by_one(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     if not len(order):
         return
     loop, edge = Loop.over(task.context, evidence.steps, order).within_bounds()
-    evidence = evidence.with_sweeps(sweep(task.context, edge))
-    yield evidence
+    if len(edge):
+        evidence = evidence.with_sweeps(sweep(task.context, edge))
+        yield evidence
 
     def wrong(components: Components) -> int:
         c = compared(components, task.gradient)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.differences.components import Components, of_sweeps
-from fastgradcheck.differences.evidence import Evidence, LargerSteps, Located
+from fastgradcheck.differences.evidence import Evidence, Located
 from fastgradcheck.differences.plateau import (
     AGREEMENT,
     FIVE_POINT,
@@ -102,17 +102,22 @@ def compared(components: Components, gradient: NDArray[np.float64]) -> Compared:
 
 def readings(evidence: Evidence, gradient: NDArray[np.float64]) -> dict[int, StepSweep]:
     """Every component's step sweep, as it is read beside the claim."""
-    return {
-        i: reading(own, evidence.larger.get(i), float(gradient[i]))
-        for i, own in evidence.sweeps.items()
-    }
+    read = {i: reading(own, float(gradient[i])) for i, own in evidence.sweeps.items()}
+    for i, larger in evidence.larger.items():
+        if abs(larger.value - gradient[i]) <= larger.error:
+            read[i] = larger.as_sweep(i)
+    return read
 
 
 def beside(evidence: Evidence, problem: Problem) -> list[BlockEvidence]:
     """What has been measured, block by block, beside the claimed gradient."""
     gradient, blocks = problem.gradient, problem.parameters.blocks
-    swept = set(evidence.components.index[evidence.components.has_own_bar].tolist())
-    read = [s for i, s in readings(evidence, gradient).items() if i in swept]
+    latest = set(evidence.components.index[evidence.components.has_own_bar].tolist())
+    read = [
+        s
+        for i, s in readings(evidence, gradient).items()
+        if i in latest or (s.kind == TWO_SCALES and i in evidence.larger)
+    ]
     components = compared(evidence.components.joined(of_sweeps(read)), gradient)
     step = np.full(len(blocks), np.nan) if evidence.steps is None else evidence.steps.of_blocks
     for b, screened in evidence.screened.items():
@@ -130,33 +135,15 @@ def beside(evidence: Evidence, problem: Problem) -> list[BlockEvidence]:
     ]
 
 
-def reading(own: Sequence[StepSweep], larger: LargerSteps | None, claimed: float) -> StepSweep:
+def reading(own: Sequence[StepSweep], claimed: float) -> StepSweep:
     """One component's step sweeps, read at the scale that supports the claim, if one does.
 
     Parameters
     ----------
     own : sequence of StepSweep
         One sweep, or two of which the second lies between the steps of the first.
-    larger : LargerSteps or None
-        What larger steps say, where J jumps within them.
     claimed : float
     """
-    if larger is not None and abs(larger.value - claimed) <= larger.error:
-        unknown = np.full(len(larger.steps), np.nan)
-        return replace(
-            own[0],
-            value=larger.value,
-            error=larger.error,
-            kind=TWO_SCALES,
-            lower=larger.value,
-            upper=larger.value,
-            distance=np.nan,
-            best=larger.best,
-            steps=larger.steps,
-            derivatives=larger.slopes,
-            right=unknown,
-            left=unknown,
-        )
     read = supported(own[0], claimed)
     return read if len(own) == 1 else supported(combined(read, supported(own[1], claimed)), claimed)
 
