@@ -10,7 +10,6 @@ import pytest
 from fastgradcheck.differences.directions import OFFSETS, five_point
 from tests.cases.screened import Array
 
-
 SMOOTH: dict[str, tuple[Callable[[Array], Array], float]] = {
     "exp": (np.expm1, 1.0),
     "sine": (lambda t: np.sin(3 * t), 3.0),

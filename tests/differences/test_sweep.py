@@ -23,6 +23,7 @@ from fastgradcheck.differences.plateau import (
 from fastgradcheck.differences.sweep import climb
 from fastgradcheck.evaluation.engines.python import PythonEngine
 from fastgradcheck.evaluation.stream import Stream
+from fastgradcheck.problem.bounds import flat_bounds
 from fastgradcheck.problem.parameters import describe
 from fastgradcheck.problem.problem import Objective
 
@@ -39,7 +40,7 @@ def measured(cost: Callable[[Any], float], theta: Any, bounds: Any = None) -> li
     flat.flags.writeable = False
     stream = Stream(PythonEngine(Objective(cost, (), parameters, flat)))
     value = float(cost(theta.copy()))
-    limits = None if bounds is None else bounds.flat_bounds(bounds, flat, parameters)
+    limits = None if bounds is None else flat_bounds(bounds, flat, parameters)
     level = noise.measure(stream, value, 0, limits).level
     largest = sweep.FIRST_RUNG * steps.scales(flat, parameters)
     return climb(stream, np.arange(theta.size), largest, value, level, limits)

@@ -9,7 +9,7 @@ import pytest
 import scipy.optimize
 
 from fastgradcheck.errors import GradcheckInputError
-from fastgradcheck.problem import bounds
+from fastgradcheck.problem.bounds import flat_bounds
 from fastgradcheck.problem.parameters import describe
 
 RNG = np.random.default_rng(0)
@@ -27,7 +27,7 @@ THETA = {"W": RNG.normal(size=(6, 5)), "b": RNG.normal(size=8)}
 )
 def test_bounds_in_every_form(bounds: Any) -> None:
     theta = np.array([1.0, -2.0, 5.0])
-    low, high = bounds.flat_bounds(bounds, theta, describe(theta))
+    low, high = flat_bounds(bounds, theta, describe(theta))
     assert low.tolist() == [-2.0] * 3
     assert high.tolist() == [5.0] * 3
 
@@ -36,17 +36,17 @@ def test_bounds_of_a_nest() -> None:
     parameters = describe(THETA)
     low = {name: part - 1 for name, part in THETA.items()}
     flat = parameters.flatten(THETA)
-    found = bounds.flat_bounds((low, np.inf), flat, parameters)
+    found = flat_bounds((low, np.inf), flat, parameters)
     assert found is not None
     np.testing.assert_array_equal(found[0], flat - 1)
     assert (found[1] == np.inf).all()
-    assert bounds.flat_bounds(None, flat, parameters) is None
+    assert flat_bounds(None, flat, parameters) is None
     with pytest.raises(GradcheckInputError, match=r"W\[0, 0\] = .* lies outside its bounds"):
-        bounds.flat_bounds((-np.inf, low), flat, parameters)
+        flat_bounds((-np.inf, low), flat, parameters)
     for bad, message in [
         (({"W": low["W"]}, 0.0), r"in bounds, theta lacks 'b'"),
         ((0.0, "high"), r"in bounds, theta is of type str"),
         ((-9.0, low["W"]), r"in bounds, theta is one array of shape \(6, 5\)"),
     ]:
         with pytest.raises(GradcheckInputError, match=message):
-            bounds.flat_bounds(bad, flat, parameters)
+            flat_bounds(bad, flat, parameters)

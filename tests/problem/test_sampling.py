@@ -13,7 +13,6 @@ from fastgradcheck.problem.parameters import Parameters, describe
 from fastgradcheck.problem.sampling import Sample, draw
 from tests.cases.refusals import NEST, nested_cost, nested_grad, refused
 
-
 shapes = st.lists(st.integers(1, 60), min_size=1, max_size=8)
 
 

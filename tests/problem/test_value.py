@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastgradcheck.problem.value import complaint
+from fastgradcheck.problem.value import complaint, real_value
 from tests.cases.refusals import THETA, refused
 
 
@@ -37,7 +37,7 @@ def test_cost_of_a_float32_theta() -> None:
 
 def test_complaints_about_what_does_not_convert():
     class Tensor:
-        def __array__(dtype=None, copy=None):
+        def __array__(self, dtype=None, copy=None):
             raise RuntimeError("call detach() first")
 
     assert complaint(Tensor()) == (
@@ -50,4 +50,4 @@ def test_complaints_about_what_does_not_convert():
     [(1.5, 1.5), (np.float32(0.5), 0.5), (np.array(2.0), 2.0), (3, 3.0), (True, 1.0)],
 )
 def test_real_value(value: Any, expected: float) -> None:
-    assert value.real_value(value) == expected
+    assert real_value(value) == expected
