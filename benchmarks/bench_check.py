@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
+
+import numpy as np
 
 import fastgradcheck
 from benchmarks import numpy_problems, timing
 from benchmarks.problems import PROBLEMS, Problem
+from fastgradcheck.evaluation import progress
+from fastgradcheck.evaluation.engines.python import PythonEngine
+from fastgradcheck.evaluation.plans import Stencils
+from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.problem import Objective
+from fastgradcheck.report import html, text
+from tests.cases.results import make_large, make_result
 
 SMALL = ("loop_mlp", "recurrent", "convolution", "logistic_digits")
 ALL = tuple(PROBLEMS)
@@ -127,6 +144,106 @@ class Efficiency:
 
     def time_loop(self, name: str, threads: int) -> None:
         self.run()
+
+
+class Loop:
+    """What the engines' own loop adds to an interpreted cost."""
+
+    def setup(self) -> None:
+        theta = np.zeros(5000)
+        objective = Objective(lambda x: 0.0, (), describe(theta), theta)
+        self.engine = PythonEngine(objective)
+        self.plan = Stencils(np.arange(5000), theta[:, None] + np.array([1.0, -1.0]))
+
+    def track_per_evaluation(self) -> float:
+        """Measured: 0.3, the empty cost included; below 3, or something slow is in the loop."""
+        points = self.plan.points.size
+        return 1e6 * best(lambda: [None for _ in self.engine.evaluate(self.plan)]) / points
+
+    track_per_evaluation.unit = "microseconds"
+
+
+class Reports:
+    """Reports on a million components: each takes less than a second."""
+
+    def setup(self) -> None:
+        self.result = make_large()
+        # Compiles the template, once per process.
+        html.to_html(make_result())
+
+    def track_text(self) -> float:
+        return best(lambda: text.render(self.result, width=100), repeats=1)
+
+    def track_html(self) -> float:
+        return best(lambda: html.to_html(self.result), repeats=1)
+
+    track_text.unit = track_html.unit = "seconds of the processor"
+
+
+class Display:
+    """The progress bar: less than 0.01 of one processor."""
+
+    def track_share(self) -> float:
+        """The time that drawing takes of the only processor, per second of checking."""
+        first, latest = (
+            progress.Progress("components", done, 1000, 2 * done, done / 50) for done in (0, 500)
+        )
+        pace = progress.Pace(first, latest)
+        with contextlib.redirect_stderr(Terminal()):
+            face = progress._Bar()
+            face.draw(pace, 0.0)
+            used = best(lambda: [face.draw(pace, float(k)) for k in range(40)], repeats=1) / 40
+            face.close()
+        return used / progress.BAR_SECONDS
+
+    track_share.unit = "of one processor"
+
+
+class Terminal(io.StringIO):
+    """Takes everything, as a terminal does."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Plugin:
+    """Every run of pytest pays for the plugin's start: less than 5 ms."""
+
+    code = (
+        "import time, pytest, _pytest.config\n"
+        "config = _pytest.config.get_config()\n"
+        "began = time.process_time()\n"
+        "import fastgradcheck_pytest as plugin\n"
+        "plugin.pytest_addoption(config._parser)\n"
+        "print(time.process_time() - began)\n"
+    )
+
+    def track_start(self) -> float:
+        """With bytecode, as an installed plugin has it: the first of four runs writes it."""
+        sources = str(Path(fastgradcheck.__path__[0]).parent)
+        with tempfile.TemporaryDirectory() as folder:
+            environment = {
+                **os.environ,
+                "PYTHONPATH": sources,
+                "PYTHONDONTWRITEBYTECODE": "",
+                "PYTHONPYCACHEPREFIX": folder,
+            }
+            run = [sys.executable, "-c", self.code]
+            return 1e3 * min(
+                float(subprocess.check_output(run, env=environment, text=True)) for _ in range(4)
+            )
+
+    track_start.unit = "milliseconds of the processor"
+
+
+def best(work: Callable[[], object], repeats: int = 5) -> float:
+    """The least processor's time of several runs: other processes do not count."""
+    seconds = []
+    for _ in range(repeats):
+        began = time.process_time()
+        work()
+        seconds.append(time.process_time() - began)
+    return min(seconds)
 
 
 class Memory:

@@ -1,4 +1,8 @@
-"""What cannot be checked is refused before any long work, in words that say what to do."""
+"""`gradcheck` from end to end, against gradients in closed form.
+
+Every right gradient agrees, every planted fault is caught and named, and neither depends on the
+engine, the scheme, the dtype or the scale.
+"""
 
 from __future__ import annotations
 

@@ -2,139 +2,165 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import fastgradcheck
+from studies import plan
 
-PACKAGE = Path(fastgradcheck.__file__).parent
 HEAVY = ("numba", "llvmlite", "scipy", "matplotlib", "rich", "joblib", "sklearn", "dask")
-
-# From the top: each layer may import from those below it, and its own members from each other
-# as long as they do not go round in a circle.
-LAYERS = (
-    ("__init__", "__main__", "cli", "demo", "doctor", "loading", "pytest_plugin"),
-    ("testing",),
-    ("check", "numeric"),
-    ("assemble", "options"),
-    ("appeal", "components", "findings", "search"),
-    ("measured", "report", "selftest"),
-    ("diagnose",),
-    ("confirm", "locate"),
-    ("judge",),
-    ("screen",),
-    ("evidence",),
-    ("steps",),
-    ("ladder", "noise"),
-    ("sampling", "guards", "checkpoint", "progress"),
-    ("stream",),
-    ("engines", "budget", "interrupt"),
-    ("schemes", "hashing", "plans"),
-    ("result", "tracebacks"),
-    ("problem",),
-    ("parameters",),
-    ("errors",),
-)
-LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
+AT_THE_ROOT = 12
+LONG = "evaluation.engines.kernels"
+"""Compiled loops: one concept, which may be longer."""
 
 
-def modules() -> dict[str, list[Path]]:
-    """The files of each top-level module: a subpackage counts as one."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        found.setdefault(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), []).append(path)
-    return found
+def package(folder: Path, **texts: str) -> Path:
+    """A small made-up package; ``evaluation__plans`` is evaluation/plans.py."""
+    root = folder / "fastgradcheck"
+    for name, text in texts.items():
+        path = root.joinpath(*name.split("__")).with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        for above in (root, path.parent):
+            (above / "__init__.py").touch()
+    return root
 
 
-def at_import(tree: ast.Module) -> Iterator[ast.stmt]:
-    """The statements that run when a module is imported."""
-    pending: list[ast.stmt] = list(tree.body)
-    while pending:
-        statement = pending.pop()
-        if isinstance(statement, ast.If):
-            checking = ast.unparse(statement.test).endswith("TYPE_CHECKING")
-            pending += statement.orelse if checking else statement.body + statement.orelse
-        elif isinstance(statement, ast.Try):
-            pending += statement.body + statement.orelse + statement.finalbody
-        else:
-            yield statement
-
-
-def imported(path: Path) -> Iterator[str]:
-    """Full names of the modules that a file imports when it is imported itself."""
-    for statement in at_import(ast.parse(path.read_text())):
-        if isinstance(statement, ast.Import):
-            yield from (alias.name for alias in statement.names)
-        elif isinstance(statement, ast.ImportFrom):
-            assert statement.level == 0, f"{path.name}: a relative import"
-            assert statement.module is not None
-            yield statement.module
-            if statement.module == "fastgradcheck":
-                yield from (f"fastgradcheck.{alias.name}" for alias in statement.names)
-
-
-def own_imports() -> dict[str, set[str]]:
-    names = modules()
-    graph: dict[str, set[str]] = {name: set() for name in names}
-    for name, paths in names.items():
-        for path in paths:
-            for target in imported(path):
-                parts = target.split(".")
-                if parts[0] == "fastgradcheck" and len(parts) > 1 and parts[1] in names:
-                    graph[name].add(parts[1])
-        graph[name].discard(name)
-    return graph
+# The package itself
 
 
 def test_every_module_has_its_place() -> None:
-    missing = sorted(set(modules()) - set(LEVEL))
-    assert not missing, f"say in LAYERS where {missing} belong"
+    missing = sorted({plan.room(name) for name in plan.files()} - set(plan.ROOMS))
+    assert not missing, f"say in studies/plan.py's ROOMS where {missing} belong"
+    # A name that is no file any more would hide a mistake in the order.
+    assert not sorted(set(plan.ROOMS) - {plan.room(name) for name in plan.files()})
 
 
 def test_imports_point_down() -> None:
-    upward = [
-        f"{name} imports {target}"
-        for name, targets in own_imports().items()
-        for target in sorted(targets)
-        if LEVEL.get(target, 0) < LEVEL.get(name, 0)
-    ]
-    assert not upward
+    """At once, in functions and for type checking: all of them count."""
+    found = plan.upward(plan.graph())
+    assert not found, "\n".join(found)
 
 
 def test_there_is_no_circle() -> None:
-    graph = own_imports()
-    done: set[str] = set()
+    found = [" ".join(group) for group in plan.circles(plan.graph())]
+    assert not found, "\n".join(found)
 
-    def visit(name: str, above: tuple[str, ...]) -> None:
-        assert name not in above, " -> ".join((*above, name))
-        if name not in done:
-            for target in graph[name]:
-                visit(target, (*above, name))
-            done.add(name)
 
-    for name in graph:
-        visit(name, ())
+def test_no_file_is_long() -> None:
+    assert not [entry for entry in plan.long() if not entry.startswith(f"{LONG}:")]
+
+
+def test_few_files_are_at_the_root() -> None:
+    root = [path.name for path in plan.PACKAGE.glob("*.py")]
+    assert len(root) <= AT_THE_ROOT, sorted(root)
+
+
+def known(module: str) -> set[str]:
+    """What the files of a room, or a single file, import outside of it."""
+    return {
+        target
+        for name, targets in plan.graph().items()
+        if within(name, (module,))
+        for target in targets
+        if not within(target, (module,))
+    }
+
+
+def within(name: str, modules: tuple[str, ...]) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
 @pytest.mark.parametrize(
     ("module", "strangers"),
     [
-        # Engines know nothing of gradients, tolerances or reports; judging nothing of engines;
+        # Evaluating knows nothing of gradients, tolerances or reports; judging nothing of J;
         # reports compute nothing.
-        ("engines", {"judge", "evidence", "confirm", "report", "check", "ladder", "steps"}),
-        ("judge", {"engines", "stream", "report"}),
-        ("report", {"engines", "stream", "judge", "evidence", "ladder", "steps", "noise"}),
-        ("diagnose", {"engines", "stream"}),
-        ("sampling", {"engines", "stream"}),
+        ("evaluation", ("verdict", "report", "search", "differences", "check")),
+        ("verdict", ("evaluation", "report")),
+        ("report", ("evaluation", "search", "differences", "verdict.rules")),
+        ("diagnosis", ("evaluation",)),
+        ("problem", ("evaluation",)),
     ],
 )
-def test_modules_keep_to_their_concept(module: str, strangers: set[str]) -> None:
-    assert not own_imports()[module] & strangers
+def test_modules_keep_to_their_concept(module: str, strangers: tuple[str, ...]) -> None:
+    assert not sorted(name for name in known(module) if within(name, strangers))
+
+
+# What the tests above would find
+
+
+def test_a_circle_is_found(tmp_path: Path) -> None:
+    edges = plan.graph(
+        package(
+            tmp_path,
+            search__block="from fastgradcheck.search import cover\n",
+            search__cover="from fastgradcheck.search.locate import locate\n",
+            search__locate="from fastgradcheck.search.block import BlockSearch\n",
+            search__apart="from fastgradcheck.search.block import BlockSearch\n",
+        )
+    )
+    assert plan.circles(edges) == [["search.block", "search.cover", "search.locate"]]
+    assert plan.upward(edges) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from fastgradcheck.report.text import render\n",
+        "import fastgradcheck.report.text\n",
+        "def told():\n    from fastgradcheck.report.text import render\n    return render\n",
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from fastgradcheck.report.text import render\n",
+        "try:\n    from fastgradcheck.report import text\nexcept ImportError:\n    text = None\n",
+    ],
+    ids=["at once", "the module", "in a function", "for type checking", "if it is there"],
+)
+def test_an_import_upwards_is_found(text: str, tmp_path: Path) -> None:
+    root = package(tmp_path, evaluation__plans=text, report__text="render = print\n")
+    assert plan.upward(plan.graph(root)) == ["evaluation.plans imports report.text"]
+    assert plan.circles(plan.graph(root)) == []
+
+
+def test_an_import_of_the_packages_own_names_is_found(tmp_path: Path) -> None:
+    root = package(tmp_path, problem__region="from fastgradcheck import gradcheck\n")
+    assert plan.upward(plan.graph(root)) == ["problem.region imports __init__"]
+
+
+def test_an_import_downwards_is_none_upwards(tmp_path: Path) -> None:
+    root = package(
+        tmp_path,
+        report__text="from fastgradcheck.problem.finding import Finding\n",
+        problem__finding="import numpy\nfrom numpy import typing\n",
+    )
+    assert plan.graph(root)["report.text"] == {"problem.finding"}
+    assert plan.graph(root)["problem.finding"] == set()
+    assert plan.upward(plan.graph(root)) == []
+
+
+def test_a_relative_import_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"region\.py: a relative import"):
+        plan.graph(package(tmp_path, problem__region="from . import blocks\n"))
+
+
+def test_a_long_file_is_found(tmp_path: Path) -> None:
+    root = package(
+        tmp_path,
+        problem__region="x = 1\n" * plan.LONGEST,
+        problem__blocks="x = 1\n" * (plan.LONGEST + 1),
+    )
+    assert plan.long(root) == [f"problem.blocks: {plan.LONGEST + 1}"]
+
+
+def test_a_room_that_is_not_in_the_plan_is_found(tmp_path: Path) -> None:
+    root = package(tmp_path, attic__boxes="", problem__region="")
+    assert {plan.room(name) for name in plan.files(root)} - set(plan.ROOMS) == {"attic"}
+
+
+# What importing loads
 
 
 def loaded_after(code: str) -> set[str]:

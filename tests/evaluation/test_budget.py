@@ -9,16 +9,7 @@ import pytest
 
 from fastgradcheck import GradcheckInputError, Verdict, gradcheck
 from fastgradcheck.evaluation.budget import Budget, budget_of
-
-
-class Clock:
-    """A clock that only the cost moves, so that a busy machine changes nothing."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.cases.clocks import Clock
 
 
 @pytest.fixture(autouse=True)

@@ -17,8 +17,16 @@ from fastgradcheck.evaluation.plans import Directions, Plan, Stencils
 from fastgradcheck.evaluation.stream import Progress, Record, Stopped, Stream
 from fastgradcheck.problem.parameters import describe
 from fastgradcheck.problem.problem import Objective
+from tests.cases.clocks import Clock
 
 THETA = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
+CLOCK = Clock()
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    CLOCK.now = 100.0
+    monkeypatch.setattr(time, "monotonic", CLOCK)
 
 
 class Engine:
@@ -45,7 +53,7 @@ class Engine:
             for number, start in enumerate(reversed(range(0, len(plan), 2))):
                 if number == self.fails_at:
                     raise self.failure
-                time.sleep(self.pause)
+                CLOCK.now += self.pause
                 rows = slice(start, min(start + 2, len(plan)))
                 yield rows, np.array([self._row(plan, r) for r in range(rows.start, rows.stop)])
         finally:

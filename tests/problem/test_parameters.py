@@ -1,4 +1,4 @@
-"""What cannot be checked is refused before any long work, in words that say what to do."""
+"""Nests of arrays as flat vectors: round trips, names, and what is refused with which words."""
 
 from __future__ import annotations
 

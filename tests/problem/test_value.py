@@ -37,7 +37,7 @@ def test_cost_of_a_float32_theta() -> None:
 
 def test_complaints_about_what_does_not_convert():
     class Tensor:
-        def __array__(dtype=None, copy=None):
+        def __array__(self, dtype=None, copy=None):
             raise RuntimeError("call detach() first")
 
     assert complaint(Tensor()) == (
