@@ -18,7 +18,7 @@ _BETWEEN = frozenset({"importlib", "_frozen_importlib", "_frozen_importlib_exter
 _CALLS = frozenset(
     {
         ("fastgradcheck.problem.problem", "__call__"),
-        ("fastgradcheck.problem.guards", "evaluate_gradient"),
+        ("fastgradcheck.problem.gradient", "evaluate_gradient"),
     }
 )
 """Where the user's cost and gradient are called: compiled ones leave no frame of their own."""
