@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.report.json import from_json, to_dict, to_json
 from fastgradcheck.report.outcome import Outcome
 from fastgradcheck.result import GradcheckResult
@@ -62,6 +63,22 @@ def test_a_result_survives_the_round_trip(make: object) -> None:
     assert same(from_json(to_json(outcome)), outcome)
     assert same(GradcheckResult.from_json(to_json(result)), result)
     assert same(GradcheckResult.from_json(result.to_json(indent=2)), result)
+
+
+def test_the_rank_of_a_finding_is_kept() -> None:
+    findings = (Finding("factor", "twice", Rank.BUG), Finding("slow", "minutes"))
+    text = to_json(make_result(findings=findings))
+    assert [finding["rank"] for finding in json.loads(text)["findings"]] == ["bug", "note"]
+    assert from_json(text).findings == findings
+
+
+def test_findings_written_before_they_had_a_rank_are_notes() -> None:
+    plain = json.loads(to_json(make_wrong()))
+    for finding in plain["findings"]:
+        del finding["rank"]
+    read = from_json(json.dumps(plain)).findings
+    assert [finding.kind for finding in read] == ["factor", "entry"]
+    assert {finding.rank for finding in read} == {Rank.NOTE}
 
 
 def test_the_json_is_strict() -> None:

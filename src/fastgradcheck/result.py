@@ -21,7 +21,7 @@ from fastgradcheck.differences.section import around, differences_by_step
 from fastgradcheck.errors import GradcheckInputError
 from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.options import Options
-from fastgradcheck.problem.finding import Finding
+from fastgradcheck.problem.finding import Finding, by_rank
 from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.problem.problem import Problem
 from fastgradcheck.problem.region import Region, entries_of, named
@@ -196,7 +196,7 @@ def assemble(
         blocks=blocks,
         components=components,
         wrong=wrong,
-        findings=found,
+        findings=by_rank(found),
         coverage=coverage,
         evaluations=stream.evaluations,
         seconds=Seconds(time.perf_counter() - began, stream.engine.compile_seconds),

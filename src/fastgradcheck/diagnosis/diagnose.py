@@ -29,7 +29,7 @@ from fastgradcheck.diagnosis.places import (
 )
 from fastgradcheck.diagnosis.values import constant, factor, flat, regularisation, single, zero
 from fastgradcheck.problem.blocks import Block
-from fastgradcheck.problem.finding import Finding
+from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.nests import arrays_in, numbers_in
 from fastgradcheck.problem.problem import Problem
 from fastgradcheck.verdict.verdict import BlockResult, Verdict
@@ -187,4 +187,4 @@ def _merge(found: Mapping[str, Candidate]) -> Iterator[Ranked]:
         )
         message = f"{listed(names)}: {claim} ({all_of_them.evidence}). {widest.cause}"
         digits = sum(candidate.digits for candidate in members)
-        yield (len(names), 1, digits), Finding(kind, message)
+        yield (len(names), 1, digits), Finding(kind, message, Rank.BUG)

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastgradcheck.differences.evidence import BlockEvidence
 from fastgradcheck.differences.plateau import KINK_HERE, KINK_LEFT, KINK_RIGHT, TWO_SCALES, Settled
-from fastgradcheck.problem.finding import Finding
+from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.search.measured import Measured
 from fastgradcheck.verdict import norms
@@ -26,6 +26,7 @@ def undecided(
             "resolution",
             f"The numeric side resolves {limit:.1g}, not the threshold {tolerance.threshold:g}; "
             f"threshold={_above(limit):g} would accept.",
+            Rank.LIMIT,
         ),
     )
 
@@ -55,6 +56,7 @@ def lost(evidence: list[BlockEvidence]) -> tuple[Finding, ...]:
                 f"Whole rows or columns of {', '.join(dead)} are exactly zero on both sides: dead "
                 "units or unused inputs. What the gradient would be when they are active was not "
                 "checked; try other data or another theta.",
+                Rank.LIMIT,
             )
         )
     if lost:
@@ -63,6 +65,7 @@ def lost(evidence: list[BlockEvidence]) -> tuple[Finding, ...]:
                 "lost",
                 f"The gradient of {', '.join(lost)} is lost in the noise of J: theta is near an "
                 "optimum, or J does not depend on it. Check at a random theta too.",
+                Rank.LIMIT,
             )
         )
     return tuple(findings)
@@ -82,7 +85,7 @@ def unlocated(parameters: Parameters, measured: Measured, verdict: Verdict) -> t
             "was found that is off by more than its tolerance. Measure every component with "
             'strategy="components".'
         )
-    return (Finding("unlocated", message),)
+    return (Finding("unlocated", message, Rank.LIMIT),)
 
 
 def two_scales(parameters: Parameters, ladders: list[Settled]) -> tuple[Finding, ...]:

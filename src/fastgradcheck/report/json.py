@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError
-from fastgradcheck.problem.finding import Finding
+from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.report.outcome import COMPONENT, Outcome, Seconds, Sweep
 from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
 
@@ -128,7 +128,7 @@ def _outcome(plain: dict[str, Any]) -> Outcome:
         blocks=tuple(_from_plain(BlockResult, block) for block in plain["blocks"]),
         components=_components(plain["components"]),
         wrong=tuple(plain["wrong"]),
-        findings=tuple(_from_plain(Finding, finding) for finding in plain["findings"]),
+        findings=tuple(_finding(finding) for finding in plain["findings"]),
         coverage=plain["coverage"],
         evaluations=plain["evaluations"],
         seconds=_from_plain(Seconds, plain["seconds"]),
@@ -145,9 +145,16 @@ def _outcome(plain: dict[str, Any]) -> Outcome:
     )
 
 
+def _finding(plain: dict[str, Any]) -> Finding:
+    # Results that were written before findings had a rank are read all the same.
+    finding: Finding = _from_plain(Finding, {"rank": Rank.NOTE.value, **plain})
+    return finding
+
+
 _DECODERS: dict[str, Any] = {
     "float": float,
     "Verdict": Verdict,
+    "Rank": Rank,
     "tuple[int, ...]": tuple,
     "NDArray[np.float64]": lambda entries: np.array(list(map(float, entries)), dtype=np.float64),
 }
