@@ -14,93 +14,47 @@ from fastgradcheck.diagnosis.advice import reasons
 from fastgradcheck.diagnosis.coverage import covered
 from fastgradcheck.diagnosis.diagnose import diagnose
 from fastgradcheck.diagnosis.findings import kinks, lost, two_scales, undecided, unlocated
+from fastgradcheck.diagnosis.selftest import SelfTest, self_test
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.plateau import StepSweep
 from fastgradcheck.differences.screen import CONFIDENCE
-from fastgradcheck.problem.finding import Finding
+from fastgradcheck.differences.section import around, differences_by_step
+from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.problem.finding import Finding, by_rank
 from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.problem.problem import Problem
 from fastgradcheck.problem.region import entries_of, named
-from fastgradcheck.report.outcome import COMPONENT, Seconds, Sweep
+from fastgradcheck.report.content import worst_rows
+from fastgradcheck.report.outcome import (
+    COMPONENT,
+    Outcome,
+    Seconds,
+    Section,
+    Sweep,
+    furthest_first,
+)
 from fastgradcheck.search.task import Task
 from fastgradcheck.verdict import rules
 from fastgradcheck.verdict.support import BlockEvidence, readings
 from fastgradcheck.verdict.tolerances import Tolerances
-from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
+from fastgradcheck.verdict.verdict import Resolution, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fastgradcheck.diagnosis.selftest import SelfTest
-
 
 @dataclass(frozen=True, eq=False)
-class GradcheckResult:
-    """The result of `gradcheck`. True only if the verdict is AGREES.
+class GradcheckResult(Outcome):
+    """The result of `gradcheck`: an `Outcome` that tells itself. True only if it AGREES.
 
     Attributes
     ----------
-    verdict : Verdict
-    relative_difference : float
-        ||grad - gradapprox|| / (||grad|| + ||gradapprox||) over all that was measured.
-    limit : float
-        Its upper limit, error bars included.
-    threshold, rtol : float
-        The tolerances that applied.
-    resolution : Resolution
-    blocks : tuple of BlockResult
-        In theta's order.
-    components : structured array
-        One record per component measured, by index: ``index``, ``analytic``, ``numeric``,
-        ``error`` (bar), ``verdict`` (`Verdict.code`).
-    wrong : tuple of str
-        Addresses of the components (or regions such as ``W1[:, 3]``, or blocks) confirmed wrong,
-        worst first.
-    findings : tuple of Finding
-    coverage : str
-        What was covered, in words.
-    evaluations : int
-        How often J was evaluated, everything included.
-    seconds : Seconds
-    engine : str
-    n_jobs : int
-    scheme, strategy : str
-    seed : int
-    steps : mapping of str to float
-        Block name to step.
-    noise : float
-        The measured noise of J, absolute.
-    size : int
-        Number of components of theta.
-    interrupted : bool
-        True when the check was stopped by Ctrl-C or by its budget before it was through.
-    sweeps : tuple of Sweep
-        The ladders behind the confirmed components.
+    problem : Problem or None
+        What was checked; None if the result was read back from JSON.
+    measurements : tuple of (list of BlockEvidence, Tolerances), or None
+        What `self_test` judges again; None if the result was read back from JSON.
     """
 
-    verdict: Verdict
-    relative_difference: float
-    limit: float
-    threshold: float
-    rtol: float
-    resolution: Resolution
-    blocks: tuple[BlockResult, ...]
-    components: NDArray[Any]
-    wrong: tuple[str, ...]
-    findings: tuple[Finding, ...]
-    coverage: str
-    evaluations: int
-    seconds: Seconds
-    engine: str
-    n_jobs: int
-    scheme: str
-    strategy: str
-    seed: int
-    steps: Mapping[str, float]
-    noise: float
-    size: int
-    interrupted: bool
-    sweeps: tuple[Sweep, ...] = ()
     problem: Problem | None = field(default=None, repr=False)
     measurements: tuple[list[BlockEvidence], Tolerances] | None = field(default=None, repr=False)
 
@@ -141,7 +95,7 @@ class GradcheckResult:
         """Read a result back that `to_json` wrote."""
         from fastgradcheck.report.json import from_json
 
-        return from_json(text)
+        return cls(**vars(from_json(text)))
 
     def to_html(self, path: str | Path | None = None) -> str:
         """The report as one self-contained HTML page, also written to `path` if given."""
@@ -162,9 +116,28 @@ class GradcheckResult:
         kind : {"scatter", "heatmap", "steps", "secant"}, optional
             One picture alone; by default all four.
         """
-        from fastgradcheck.report.plots import plot
+        from fastgradcheck.report import plots
 
-        return plot(self, kind)
+        kinds = plots.chosen(kind)
+        sweep = self._sweep() if "steps" in kinds and not self.sweeps else None
+        section = self._section() if "secant" in kinds else None
+        return plots.plot(self, kind, sweep=sweep, section=section)
+
+    def _sweep(self) -> Sweep | None:
+        """A step sweep of the worst component; None without one, or without the cost."""
+        rows = worst_rows(self, 1)
+        if self.problem is None or not rows:
+            return None
+        measured = differences_by_step(self.problem.objective, rows[0].index)
+        return Sweep(rows[0].address, *measured, rows[0].numeric, rows[0].bar)
+
+    def _section(self) -> Section | None:
+        """J along the worst component; None without one, or without the cost."""
+        rows = worst_rows(self, 1)
+        if self.problem is None or not rows:
+            return None
+        seen = around(self.problem.objective, rows[0].index)
+        return Section(rows[0].address, rows[0].analytic, *seen)
 
     def self_test(self) -> SelfTest:
         """Would this check have caught a fault? Plants faults in copies of the gradient.
@@ -177,11 +150,15 @@ class GradcheckResult:
         Raises
         ------
         GradcheckInputError
-            If the result was read back from JSON and no longer holds its measurements.
+            If the result was read back from JSON, or nothing was checked.
         """
-        from fastgradcheck.diagnosis.selftest import self_test
-
-        return self_test(self)
+        if self.measurements is None:
+            raise GradcheckInputError(
+                "this result no longer holds its measurements (it was read from JSON, or nothing "
+                "was checked); run the check again and call self_test on its result."
+            )
+        evidence, tolerance = self.measurements
+        return self_test(evidence, tolerance, self.seed)
 
 
 def assemble(
@@ -225,7 +202,7 @@ def assemble(
         blocks=blocks,
         components=components,
         wrong=_wrong(beside, tolerance),
-        findings=found + engine.findings,
+        findings=by_rank(found + engine.findings),
         coverage=coverage,
         evaluations=stream.evaluations,
         seconds=Seconds(time.perf_counter() - began, engine.compile_seconds),
@@ -291,8 +268,7 @@ def _sweeps(
 ) -> tuple[Sweep, ...]:
     """The step sweeps of the components furthest off, for the picture of error against step."""
     rows = np.flatnonzero(np.isin(components["index"], list(read)))
-    off = np.abs(components["analytic"] - components["numeric"])[rows]
-    worst = rows[np.argsort(-np.nan_to_num(off, nan=np.inf), kind="stable")][:most]
+    worst = rows[furthest_first(components[rows])][:most]
     chosen = [read[int(i)] for i in components["index"][worst]]
     return tuple(
         Sweep(parameters.address(s.index), s.steps, s.derivatives, s.value, s.error) for s in chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -154,6 +155,12 @@ def test_scratch_arrays_run_one_after_the_other(cost: Any) -> None:
     )
 
 
+@dataclass
+class Batch:
+    X: np.ndarray
+    nested: dict[str, Any] = field(default_factory=dict)
+
+
 class Layer(NamedTuple):
     W: np.ndarray
     b: np.ndarray
@@ -291,6 +298,23 @@ def test_float32_is_evaluated_in_double_where_the_cost_accepts_it() -> None:
     assert "evaluated on float64 copies" in finding.message
     assert dtypes == {("float32", "float32", "float32"), ("float64", "float64", "float64")}
     assert args[0].dtype == np.float32
+
+
+def test_float32_in_a_dataclass_is_evaluated_in_double_too() -> None:
+    dtypes = set()
+
+    def cost(t: np.ndarray, layer: Layer, batch: Batch) -> float:
+        arrays = layer.W, layer.b, batch.X, batch.nested["k"]
+        dtypes.add((t.dtype.name, *(array.dtype.name for array in arrays)))
+        return float((t**2).sum() * layer.W.sum() * batch.X.sum())
+
+    X = np.ones((2, 2), np.float32)
+    layer, batch = Layer(X, X), Batch(X, {"k": X})
+    double, (finding,) = guards.in_double(objective(cost, THETA.astype(np.float32), (layer, batch)))
+    assert double.theta.dtype == np.float64
+    assert "evaluated on float64 copies of theta and of the float arrays in args" in finding.message
+    assert dtypes == {("float32",) * 5, ("float64",) * 5}
+    assert layer.W is batch.X is X
 
 
 @pytest.mark.parametrize("otherwise", ["raises", "differs", "nan"])

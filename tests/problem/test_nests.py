@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from fastgradcheck.problem import nests
 
@@ -63,3 +67,89 @@ def test_promoted_keeps_the_structure() -> None:
     assert (layer.W.dtype, layer.b.dtype) == (np.float64, np.int64)
     assert listed.dtype == mapped["k"][0].dtype == np.float64
     assert (mapped["k"][1], text) == (3, "text")
+
+
+@dataclass(frozen=True, slots=True)
+class Slotted:
+    X: np.ndarray
+    scale: Any = 1.0
+
+
+@dataclass
+class Derived:
+    X: np.ndarray
+    Xt: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.Xt = self.X.T
+        self.total = self.X.sum(axis=0)
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any
+
+
+def singles() -> dict[str, Any]:
+    """A float32 array in every kind of container."""
+    X = np.arange(4, dtype=np.float32).reshape(2, 2)
+    return {
+        "tuple": (X, 1),
+        "list": [X],
+        "named": Pair(X, "text"),
+        "dict": {"k": X},
+        "ordered": OrderedDict(k=X),
+        "proxy": MappingProxyType({"k": X}),
+        "dataclass": Batch(X, {"k": [X]}),
+        "frozen": Slotted(X, np.float32(2.0)),
+        "derived": Derived(X),
+    }
+
+
+@pytest.mark.parametrize("kind", singles())
+def test_every_container_is_walked_by_everything(kind: str) -> None:
+    nest, other = singles()[kind], singles()[kind]
+    found = dict(nests.arrays_in(nest))
+    assert found
+    assert nests.fingerprints(nest).keys() == found.keys()
+    double = nests.promoted(nest)
+    assert type(double) is type(nest)
+    assert {array.dtype.name for array in found.values()} == {"float32"}
+    for path, array in nests.arrays_in(double):
+        assert array.dtype == np.float64
+        np.testing.assert_array_equal(array, found.pop(path))
+    assert not found
+    _, changed = next(nests.arrays_in(other))
+    assert digest(nest) == digest(other)
+    changed[0, 0] += 1.0
+    assert digest(nest) != digest(other)
+
+
+def digest(nest: Any) -> str:
+    return nests.hexdigest(nests.bytes_of(nest))
+
+
+def test_what_holds_no_float32_is_not_copied() -> None:
+    nest = (Batch(np.ones(2)), [np.arange(3)], MappingProxyType({"k": 1}))
+    assert nests.promoted(nest) is nest
+
+
+def test_a_mapping_that_nobody_else_can_make_is_promoted_to_a_dict() -> None:
+    class Stored(Mapping):
+        def __getitem__(self, key: str) -> np.ndarray:
+            return np.ones(2, np.float32)
+
+        def __iter__(self) -> Iterator[str]:
+            return iter("X")
+
+        def __len__(self) -> int:
+            return 1
+
+    double = nests.promoted(Stored())
+    assert double["X"].dtype == np.float64
+
+
+def test_numbers_are_found_wherever_they_are() -> None:
+    nest = (Slotted(np.ones(1), 0.25), Pair(3, True), [1.0, 1j], {"k": np.float32(0.5)})
+    found = dict(nests.numbers_in(nest))
+    assert found == {"args[0].scale": 0.25, "args[1].left": 3.0, "args[3]['k']": 0.5}

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.report.json import from_json, to_dict, to_json
+from fastgradcheck.report.outcome import Outcome
 from fastgradcheck.result import GradcheckResult
 from fastgradcheck.verdict.verdict import Resolution
 from tests.cases.results import (
@@ -57,8 +59,26 @@ def non_finite() -> GradcheckResult:
 @pytest.mark.parametrize("make", [make_result, make_wrong, non_finite])
 def test_a_result_survives_the_round_trip(make: object) -> None:
     result = make()  # type: ignore[operator]
-    assert same(from_json(to_json(result)), result)
+    outcome = Outcome(**{f.name: getattr(result, f.name) for f in dataclasses.fields(Outcome)})
+    assert same(from_json(to_json(outcome)), outcome)
+    assert same(GradcheckResult.from_json(to_json(result)), result)
     assert same(GradcheckResult.from_json(result.to_json(indent=2)), result)
+
+
+def test_the_rank_of_a_finding_is_kept() -> None:
+    findings = (Finding("factor", "twice", Rank.BUG), Finding("slow", "minutes"))
+    text = to_json(make_result(findings=findings))
+    assert [finding["rank"] for finding in json.loads(text)["findings"]] == ["bug", "note"]
+    assert from_json(text).findings == findings
+
+
+def test_findings_written_before_they_had_a_rank_are_notes() -> None:
+    plain = json.loads(to_json(make_wrong()))
+    for finding in plain["findings"]:
+        del finding["rank"]
+    read = from_json(json.dumps(plain)).findings
+    assert [finding.kind for finding in read] == ["factor", "entry"]
+    assert {finding.rank for finding in read} == {Rank.NOTE}
 
 
 def test_the_json_is_strict() -> None:
@@ -78,7 +98,7 @@ def test_components_only_up_to_ten_thousand_unless_asked() -> None:
     assert len(to_dict(large, components=True)["components"]["index"]) == 10_100
     assert len(to_dict(make_large(100, 100))["components"]["index"]) == 10_000
     assert to_dict(make_result(), components=False)["components"] is None
-    back = from_json(to_json(large))
+    back = GradcheckResult.from_json(to_json(large))
     assert len(back.components) == 0
     assert back.components.dtype == large.components.dtype
     assert str(back).startswith("WRONG")
@@ -105,4 +125,4 @@ def test_numpy_numbers_are_plain_numbers() -> None:
 )
 def test_other_text_is_refused(text: str, message: str) -> None:
     with pytest.raises(GradcheckInputError, match=message):
-        from_json(text)
+        GradcheckResult.from_json(text)

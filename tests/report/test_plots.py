@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib import pyplot
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck import report
+from fastgradcheck.errors import CostEvaluationError, GradcheckInputError
 from fastgradcheck.problem.parameters import describe
 from fastgradcheck.problem.problem import Objective, Problem
+from fastgradcheck.report.outcome import Outcome, Section, Sweep
 from fastgradcheck.report.plots import plot
 from fastgradcheck.result import GradcheckResult
 from tests.cases.results import WRONG, make_block, make_components, make_result, make_wrong
@@ -55,7 +61,7 @@ def test_all_four_by_default_and_everything_is_drawn_without_a_warning() -> None
 
 def test_the_secants_of_the_textbook() -> None:
     """Around theta = 1 with epsilon 0.5: (1.5^3 - 0.5^3) / 1 = 3.25, (1.5^3 - 1) / 0.5 = 4.75."""
-    figure = plot(cubic(), "secant")
+    figure = cubic().plot("secant")
     figure.canvas.draw()
     labels = set(lines(figure.axes[0]))
     assert {"two-sided secant: 3.25", "one-sided secant: 4.75", "analytic gradient: 2"} <= labels
@@ -65,7 +71,7 @@ def test_the_secants_of_the_textbook() -> None:
 
 def test_the_v_curve_is_measured_when_the_check_left_none() -> None:
     """Central differences of theta^3 at 1 are off by h^2 exactly."""
-    figure = plot(cubic(), "steps")
+    figure = cubic().plot("steps")
     figure.canvas.draw()
     drawn = lines(figure.axes[0])
     x, y = (np.asarray(values) for values in drawn["central difference"].get_data())
@@ -112,11 +118,88 @@ def test_what_cannot_be_drawn_is_explained(
     kind: str, result: GradcheckResult, message: str
 ) -> None:
     with pytest.raises(GradcheckInputError, match=re.escape(message)):
-        plot(result, kind)
+        result.plot(kind)
+
+
+@pytest.mark.parametrize("kind", [None, "steps", "secant"])
+def test_j_is_evaluated_with_one_blas_thread(kind: str | None) -> None:
+    threads = []
+
+    def cost(theta: np.ndarray) -> float:
+        threads.extend(info["num_threads"] for info in blas())
+        return float(theta[0] ** 3)
+
+    with threadpool_limits(2, user_api="blas"):
+        before = [info["num_threads"] for info in blas()]
+        cubic(cost).plot(kind)
+        assert [info["num_threads"] for info in blas()] == before
+    assert threads
+    assert set(threads) == {1}
+
+
+def blas() -> list[dict[str, Any]]:
+    return [info for info in threadpool_info() if info["user_api"] == "blas"]
+
+
+@pytest.mark.parametrize("kind", ["scatter", "heatmap"])
+def test_pictures_of_what_was_measured_evaluate_nothing(kind: str) -> None:
+    def cost(theta: np.ndarray) -> float:
+        raise AssertionError("J was evaluated")
+
+    changes = {
+        "blocks": (make_block("theta", (2,)),),
+        "components": make_components([2, 3], [3, 3]),
+    }
+    assert cubic(cost, **changes).plot(kind).axes
+
+
+def test_a_picture_that_does_not_exist_evaluates_nothing() -> None:
+    def cost(theta: np.ndarray) -> float:
+        raise AssertionError("J was evaluated")
+
+    with pytest.raises(GradcheckInputError, match="is not a picture"):
+        cubic(cost).plot("pie")
+
+
+def test_a_cost_that_raises_is_told_with_the_place() -> None:
+    def cost(theta: np.ndarray) -> float:
+        return math.log(theta[0] - 0.5)
+
+    with pytest.raises(CostEvaluationError, match=r"theta\[0\]"):
+        cubic(cost).plot("secant")
+
+
+def test_pictures_are_drawn_from_data_alone() -> None:
+    """The outcome has no cost; around theta = 1 the section holds theta^3."""
+    outcome = Outcome(**{f.name: getattr(cubic(), f.name) for f in dataclasses.fields(Outcome)})
+    offsets = np.array([-0.75, -0.5, 0.0, 0.5, 0.75])
+    section = Section("theta[0]", 2.0, 0.5, offsets, (1.0 + offsets) ** 3)
+    steps = np.array([1e-1, 1e-2])
+    sweep = Sweep("theta[0]", steps, 3.0 + steps**2, 3.0, 1e-10)
+    drawn = lines(plot(outcome, "secant", section=section).axes[0])
+    assert {"two-sided secant: 3.25", "one-sided secant: 4.75"} <= set(drawn)
+    drawn = lines(plot(outcome, "steps", sweep=sweep).axes[0])
+    np.testing.assert_allclose(drawn["central difference"].get_ydata(), steps**2)
+    with pytest.raises(GradcheckInputError, match="no longer holds it"):
+        plot(outcome, "secant")
+
+
+def test_reports_load_nothing_that_evaluates() -> None:
+    names = [path.stem for path in Path(report.__file__).parent.glob("[!_]*.py")]
+    code = "".join(f"import fastgradcheck.report.{name}\n" for name in names)
+    answer = subprocess.run(
+        [sys.executable, "-c", f"{code}import sys\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rooms = {name.split(".")[1] for name in answer.stdout.split() if "fastgradcheck." in name}
+    assert {"report", "problem"} <= rooms
+    assert not rooms & {"result", "check", "search", "differences", "evaluation", "diagnosis"}
 
 
 def test_a_picture_that_cannot_be_drawn_does_not_spoil_the_others() -> None:
-    figure = plot(make_result())
+    figure = make_result().plot()
     figure.canvas.draw()
     said = " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
     assert "no longer holds it" in said

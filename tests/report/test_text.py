@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fastgradcheck.problem.finding import Finding
+from fastgradcheck.check import gradcheck
+from fastgradcheck.problem.finding import Finding, Rank, by_rank
 from fastgradcheck.report import content
 from fastgradcheck.report.text import render, show
 from fastgradcheck.verdict.verdict import Resolution
@@ -66,6 +67,30 @@ def test_blocks_come_worst_first_and_nan_before_every_number() -> None:
         "nan",
     ]
     assert next(line for line in lines if line.startswith("unseen")).endswith("not checked")
+
+
+def test_what_names_the_bug_is_told_before_all_notes() -> None:
+    """Three blocks with equal entries leave three notes, and three findings are shown."""
+    theta = {
+        name: np.full((2, 2), value) for name, value in zip("abc", (1.0, 2.0, 3.0), strict=True)
+    }
+    result = gradcheck(
+        lambda p: sum(float((x**3).sum()) for x in p.values()),
+        lambda p: {name: 6 * x**2 for name, x in p.items()},
+        theta,
+        seed=0,
+    )
+    assert [finding.kind for finding in result.findings] == ["factor", *["symmetric"] * 3]
+    assert [finding.rank for finding in result.findings] == [Rank.BUG, *[Rank.NOTE] * 3]
+    text = unwrapped(render(result, width=100))
+    assert "every entry is exactly 2 times the numeric one" in text
+    assert "and 1 more: see the verbose report" in text
+
+
+def test_findings_are_told_by_rank_and_else_in_their_order() -> None:
+    kinds = {"a": Rank.NOTE, "b": Rank.LIMIT, "c": Rank.BUG, "d": Rank.LIMIT, "e": Rank.BUG}
+    ordered = by_rank(Finding(kind, "", rank) for kind, rank in kinds.items())
+    assert "".join(finding.kind for finding in ordered) == "cebda"
 
 
 def test_worst_components_show_both_values_the_bar_ratio_and_relative_error() -> None:

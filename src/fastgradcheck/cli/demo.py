@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 
-import fastgradcheck as fgc
+from fastgradcheck.check import check_points, gradcheck
 from fastgradcheck.errors import GradcheckInputError
 from fastgradcheck.report.plots import KINDS
 from fastgradcheck.report.text import show
@@ -299,7 +299,7 @@ def tour() -> list[Stop]:
             "initialisation and again after 100 steps of gradient descent: each of the 2,410 "
             "parameters is moved by +h and by -h.",
             lambda: dict(
-                fgc.check_points(cost, grad, points, args=args, strategy="components", seed=1)
+                check_points(cost, grad, points, args=args, strategy="components", seed=1)
             ),
             Verdict.AGREES,
             "Every component of every layer agrees, at both points. Train with it.",
@@ -309,7 +309,7 @@ def tour() -> list[Stop]:
             "The bias gradient of the first layer is summed over the images instead of averaged. "
             "The same 100 steps with it leave the network at chance, and the cost does not tell "
             "which line is at fault.",
-            lambda: {"bug": fgc.gradcheck(cost, grad_with_a_bug, start, args=args, seed=1)},
+            lambda: {"bug": gradcheck(cost, grad_with_a_bug, start, args=args, seed=1)},
             Verdict.WRONG,
             "The other layers agree, so the fault is not in what is propagated: it is in the one "
             "line that computes db1.",
@@ -321,9 +321,7 @@ def tour() -> list[Stop]:
             "the gradient together, hence grad=True. A ReLU has kinks; a difference across one is "
             "no derivative, and is not taken for one.",
             lambda: {
-                "MLPClassifier": fgc.gradcheck(
-                    theirs, True, theirs.theta, layout=theirs.layout, seed=1
-                )
+                "MLPClassifier": gradcheck(theirs, True, theirs.theta, layout=theirs.layout, seed=1)
             },
             Verdict.AGREES,
             "Any callable can be checked, whatever it is written in.",
@@ -333,7 +331,7 @@ def tour() -> list[Stop]:
             "While you work, a tenth of the components, drawn from every layer, is enough to see "
             "most bugs; the report says what it did not look at.",
             lambda: {
-                "spot": fgc.gradcheck(cost, grad, points["trained"], args=args, sample=0.1, seed=1)
+                "spot": gradcheck(cost, grad, points["trained"], args=args, sample=0.1, seed=1)
             },
             Verdict.AGREES,
             "Check everything before you rely on it. Once it is right, FASTGRADCHECK=off switches "
@@ -358,7 +356,7 @@ def _million(X: Array, y: Array) -> GradcheckResult:
     theta = large_initial()
     gradient = large_grad(theta, *args)
     gradient["W2"][PLANTED] *= 1.01
-    return fgc.gradcheck(large_cost, gradient, theta, args=args, seed=1)
+    return gradcheck(large_cost, gradient, theta, args=args, seed=1)
 
 
 def main(console: Console | None = None, output: Path | None = None) -> int:

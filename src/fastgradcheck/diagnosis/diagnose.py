@@ -29,8 +29,8 @@ from fastgradcheck.diagnosis.places import (
 )
 from fastgradcheck.diagnosis.values import constant, factor, flat, regularisation, single, zero
 from fastgradcheck.problem.blocks import Block
-from fastgradcheck.problem.finding import Finding
-from fastgradcheck.problem.nests import named_arrays, named_scalars
+from fastgradcheck.problem.finding import Finding, Rank
+from fastgradcheck.problem.nests import arrays_in, numbers_in
 from fastgradcheck.problem.problem import Problem
 from fastgradcheck.verdict.verdict import BlockResult, Verdict
 
@@ -94,7 +94,7 @@ def _setting(
         {block.name: gradient[block.slice] for block in known},
         results,
         _numbers(problem.objective.args, known),
-        tuple(named_scalars(problem.objective.args, "args")),
+        tuple((number, where) for where, number in numbers_in(problem.objective.args)),
     )
 
 
@@ -135,7 +135,7 @@ def _numbers(args: tuple[Any, ...], blocks: Sequence[Block]) -> tuple[tuple[floa
     """Sizes that people multiply or divide by, the number of examples first."""
     numbers: dict[float, str] = {}
     for axis, name in ((0, "first"), (1, "second")):
-        for array, where in named_arrays(args, "args"):
+        for where, array in arrays_in(args):
             if array.ndim > axis:
                 numbers.setdefault(float(array.shape[axis]), f"the {name} axis of {where}")
     layers = sum(len(block.shape) > 1 for block in blocks)
@@ -187,4 +187,4 @@ def _merge(found: Mapping[str, Candidate]) -> Iterator[Ranked]:
         )
         message = f"{listed(names)}: {claim} ({all_of_them.evidence}). {widest.cause}"
         digits = sum(candidate.digits for candidate in members)
-        yield (len(names), 1, digits), Finding(kind, message)
+        yield (len(names), 1, digits), Finding(kind, message, Rank.BUG)

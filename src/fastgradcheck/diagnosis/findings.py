@@ -14,7 +14,7 @@ from fastgradcheck.differences.plateau import (
     TWO_SCALES,
     StepSweep,
 )
-from fastgradcheck.problem.finding import Finding
+from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.verdict import norms
 from fastgradcheck.verdict.support import BlockEvidence
@@ -34,6 +34,7 @@ def undecided(
             "resolution",
             f"The numeric side resolves {limit:.1g}, not the threshold {tolerance.threshold:g}; "
             f"threshold={_above(limit):g} would accept.",
+            Rank.LIMIT,
         ),
     )
 
@@ -63,6 +64,7 @@ def lost(evidence: list[BlockEvidence]) -> tuple[Finding, ...]:
                 f"Whole rows or columns of {', '.join(dead)} are exactly zero on both sides: dead "
                 "units or unused inputs. What the gradient would be when they are active was not "
                 "checked; try other data or another theta.",
+                Rank.LIMIT,
             )
         )
     if lost:
@@ -71,6 +73,7 @@ def lost(evidence: list[BlockEvidence]) -> tuple[Finding, ...]:
                 "lost",
                 f"The gradient of {', '.join(lost)} is lost in the noise of J: theta is near an "
                 "optimum, or J does not depend on it. Check at a random theta too.",
+                Rank.LIMIT,
             )
         )
     return tuple(findings)
@@ -94,7 +97,7 @@ def unlocated(parameters: Parameters, evidence: Evidence, verdict: Verdict) -> t
             "was found that is off by more than its tolerance. Measure every component with "
             'strategy="components".'
         )
-    return (Finding("unlocated", message),)
+    return (Finding("unlocated", message, Rank.LIMIT),)
 
 
 def two_scales(

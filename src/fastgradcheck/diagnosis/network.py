@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 from fastgradcheck.diagnosis.field import Candidate, Setting, listed
-from fastgradcheck.problem.finding import Finding
+from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.verdict.verdict import BlockResult, Verdict
 
 # Blocks explained, then whether the pattern is one of values, then digits: the most useful first.
@@ -59,6 +59,7 @@ def _depth_of_factors(
         f"The factor grows with depth: {shown}. Each backward step multiplies by another "
         f"{growth[0]:.6g}: look at what every layer does to delta (its activation's derivative, a "
         "dropout or residual scale).",
+        Rank.BUG,
     )
 
 
@@ -89,6 +90,7 @@ def _depth(
         f"The relative difference grows with depth: {shown}. A small error in every backward step "
         "most likely adds up: look at the derivative of the activation and at saturating or "
         "clipped values.",
+        Rank.BUG,
     )
 
 
@@ -107,6 +109,7 @@ def _backward(
         f"most likely enters in the backward step from the layer of {first} to that of {last} "
         "(delta times the weights, times the activation's derivative), and back-propagation "
         "carries it on.",
+        Rank.BUG,
     )
 
 
@@ -122,4 +125,5 @@ def _biases(
         "biases",
         f"Only the biases are wrong ({listed([r.name for r in wrong])}), all of them, and every "
         "weight matrix agrees: look at the sum of delta over the examples (axis, 1/m).",
+        Rank.BUG,
     )

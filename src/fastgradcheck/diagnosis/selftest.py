@@ -3,29 +3,23 @@
 The numeric side does not depend on the gradient, so that no evaluation of J is needed: what was
 measured is judged against the faulty copy, at the settings of the check. A planted fault counts
 as seen if the copy's discrepancy leaves the bars and the tolerance by itself, which is what puts a
-component on a ladder, or a direction under search.
+component through a step sweep, or a block through a search.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.differences.screen import Screened
-from fastgradcheck.errors import GradcheckInputError
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.problem.region import entries_of, region_of
 from fastgradcheck.verdict.rules import suspicious
 from fastgradcheck.verdict.support import BlockEvidence
 from fastgradcheck.verdict.tolerances import Tolerances
-
-if TYPE_CHECKING:
-    from fastgradcheck.result import GradcheckResult
-
 
 TRIALS = 16
 """Places tried per block for faults that sit in single entries."""
@@ -111,22 +105,21 @@ FAULTS: dict[str, tuple[Fault, bool]] = {
 """Name to fault, and whether it sits in single entries and is planted in several places."""
 
 
-def self_test(result: GradcheckResult) -> SelfTest:
+def self_test(evidence: Sequence[BlockEvidence], tolerance: Tolerances, seed: int) -> SelfTest:
     """Plant faults in copies of the gradient and judge them by what the check measured.
 
     Parameters
     ----------
-    result : GradcheckResult
-        Of a check in this process.
+    evidence : sequence of BlockEvidence
+        What was measured.
+    tolerance : Tolerances
+        As in the check.
+    seed : int
+        Of the check: it draws the places of the faults.
 
     Returns
     -------
     SelfTest
-
-    Raises
-    ------
-    GradcheckInputError
-        If the result holds no measurements: it was read from JSON, or nothing was checked.
 
     Examples
     --------
@@ -137,13 +130,7 @@ def self_test(result: GradcheckResult) -> SelfTest:
     >>> result.self_test().of("entry 1 %")
     1.0
     """
-    if result.measurements is None:
-        raise GradcheckInputError(
-            "this result no longer holds its measurements (it was read from JSON, or nothing was "
-            "checked); run the check again and call self_test on its result."
-        )
-    evidence, tolerance = result.measurements
-    rng = np.random.default_rng([result.seed, 5])
+    rng = np.random.default_rng([seed, 5])
     rates = [
         _rate(kind, fault, TRIALS if places else 1, block, tolerance, rng)
         for kind, (fault, places) in FAULTS.items()

@@ -19,7 +19,7 @@ from fastgradcheck.evaluation.budget import UNLIMITED, Budget
 from fastgradcheck.evaluation.engines.base import Engine
 from fastgradcheck.evaluation.interrupt import Interrupts
 from fastgradcheck.evaluation.plans import Plan
-from fastgradcheck.problem.finding import Finding
+from fastgradcheck.problem.finding import Finding, Rank
 
 SLOW_ROW = 0.1
 """Seconds: a row of a plan that takes longer is evaluated point by point, so that a stop never
@@ -171,13 +171,13 @@ class Stream:
         """What a stop means for the user; empty if there was none."""
         if self.stopped == "interrupted":
             message = "Ctrl-C stopped the check; what had been measured until then is reported."
-            return (Finding("interrupted", message),)
+            return (Finding("interrupted", message, Rank.LIMIT),)
         if self.stopped or self.cut:
             message = (
                 f"The budget of {self.budget.seconds:g} s ended the check; what had been measured "
                 "until then is reported."
             )
-            return (Finding("budget", message),)
+            return (Finding("budget", message, Rank.LIMIT),)
         return ()
 
     def values(self, plan: Plan, stage: str) -> NDArray[Any]:

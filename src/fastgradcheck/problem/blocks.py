@@ -8,6 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 
+def entry_name(name: str, shape: tuple[int, ...], local: int) -> str:
+    """Name the entry `local`, counted in C order, of an array of this name and shape.
+
+    Examples
+    --------
+    >>> entry_name("W1", (4, 6), 23), entry_name("c", (), 0)
+    ('W1[3, 5]', 'c')
+    """
+    index = ", ".join(str(i) for i in np.unravel_index(local, shape))
+    return f"{name}[{index}]" if index else name
+
+
 @dataclass(frozen=True)
 class Block:
     """One array of theta: the entries ``start`` to ``stop`` of the flat vector, in C order.
@@ -57,5 +69,4 @@ class Block:
 
     def address(self, local: int) -> str:
         """Name the entry `local` of the block, e.g. ``W1[3, 5]``, ``b1[2]``; ``c`` if 0-d."""
-        index = ", ".join(str(i) for i in np.unravel_index(local, self.shape))
-        return f"{self.name}[{index}]" if index else self.name
+        return entry_name(self.name, self.shape, local)

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+
+class Rank(enum.Enum):
+    """What a finding is for, in the order in which findings are told."""
+
+    BUG = "bug"
+    """Names what is probably wrong with the gradient."""
+    LIMIT = "limit"
+    """Says what the check could not tell, and why."""
+    NOTE = "note"
+    """Anything else that is worth knowing."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +28,22 @@ class Finding:
         A stable slug such as ``"kink"`` or ``"float32"``, for filtering.
     message : str
         One or two sentences: what, where, and what to do.
+    rank : Rank
     """
 
     kind: str
     message: str
+    rank: Rank = Rank.NOTE
+
+
+def by_rank(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings by rank; those of the same rank keep their order.
+
+    Examples
+    --------
+    >>> found = Finding("slow", "..."), Finding("factor", "...", Rank.BUG)
+    >>> [finding.kind for finding in by_rank(found)]
+    ['factor', 'slow']
+    """
+    order = list(Rank)
+    return tuple(sorted(findings, key=lambda finding: order.index(finding.rank)))

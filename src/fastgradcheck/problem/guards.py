@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
-from fastgradcheck.problem.finding import Finding
+from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.nests import fingerprints, promoted
 from fastgradcheck.problem.problem import Objective, Problem
 from fastgradcheck.problem.value import real_value
@@ -97,6 +97,7 @@ def in_double(objective: Objective) -> tuple[Objective, tuple[Finding, ...]]:
             "float32",
             "J could only be evaluated in float32: a difference then has about 3 digits, and "
             "smaller errors of the gradient cannot be seen. Let the cost accept float64.",
+            Rank.LIMIT,
         ),
     )
 

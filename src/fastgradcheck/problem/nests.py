@@ -1,11 +1,15 @@
-"""Nests of arrays and plain values: walking, comparing and converting them."""
+"""Nests of arrays and plain values: what they hold, and where.
+
+`entries` alone says what a container is; everything else here, and every reader of args, sees
+the same containers: tuples, NamedTuples, lists, mappings and dataclasses.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 import hashlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -13,48 +17,102 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def named_leaves(value: Any, where: str) -> Iterator[tuple[Any, str]]:
-    """What a nest of containers holds, each with its path."""
+def entries(value: Any) -> Iterable[tuple[Any, Any]] | None:
+    """What a container holds, by key, position or name; None if it is a leaf.
+
+    Of a dataclass also what it holds beside its fields, such as what ``__post_init__`` derived:
+    a cost can read that too.
+    """
     if isinstance(value, Mapping):
-        for key, entry in value.items():
-            yield from named_leaves(entry, f"{where}[{key!r}]")
-    elif isinstance(value, (tuple, list)):
-        for i, entry in enumerate(value):
-            yield from named_leaves(entry, f"{where}[{i}]")
+        return value.items()
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return zip(value._fields, value, strict=True)
+    if isinstance(value, (tuple, list)):
+        return enumerate(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        names = (field.name for field in fields(value) if hasattr(value, field.name))
+        return {
+            name: getattr(value, name) for name in (*names, *getattr(value, "__dict__", ()))
+        }.items()
+    return None
+
+
+def leaves(value: Any, where: str = "args") -> Iterator[tuple[str, Any]]:
+    """The leaves of a nest with their paths, such as ``args[0].X``."""
+    parts = entries(value)
+    if parts is None:
+        yield where, value
+        return
+    by_key = isinstance(value, Mapping)
+    for key, part in parts:
+        named = isinstance(key, str) and not by_key
+        yield from leaves(part, f"{where}.{key}" if named else f"{where}[{key!r}]")
+
+
+def rebuilt(value: Any, parts: Mapping[Any, Any]) -> Any:
+    """A container like `value` with other parts at the same keys; `value` stays as it is."""
+    if isinstance(value, tuple):
+        return type(value)(*parts.values()) if hasattr(value, "_fields") else tuple(parts.values())
+    if isinstance(value, Mapping) and not isinstance(value, dict):
+        try:
+            return type(value)(parts)  # type: ignore[call-arg]
+        except Exception:  # no constructor that takes a mapping: a dict is read in the same way
+            return dict(parts)
+    twin = copy.copy(value)
+    if isinstance(value, list):
+        twin[:] = parts.values()
+    elif isinstance(value, dict):
+        twin.update(parts)
     else:
-        yield value, where
+        for name, part in parts.items():
+            object.__setattr__(twin, name, part)  # a frozen dataclass has no other way
+    return twin
 
 
-def named_arrays(args: Any, where: str) -> Iterator[tuple[NDArray[Any], str]]:
-    """The arrays among the leaves of a nest, with their paths."""
-    return ((leaf, at) for leaf, at in named_leaves(args, where) if isinstance(leaf, np.ndarray))
+def promoted(value: Any) -> Any:
+    """The same nest with float32 arrays and scalars as float64; what holds none is not copied."""
+    if isinstance(value, (np.ndarray, np.float32)):
+        return value.astype(np.float64) if value.dtype == np.float32 else value
+    before = dict(entries(value) or ())
+    after = {key: promoted(part) for key, part in before.items()}
+    changed = any(after[key] is not part for key, part in before.items())
+    return rebuilt(value, after) if changed else value
 
 
-def named_scalars(args: Any, where: str) -> Iterator[tuple[float, str]]:
-    """The numbers among the leaves of a nest, but for 0 and 1, with their paths."""
-    for leaf, at in named_leaves(args, where):
+def arrays_in(value: Any, where: str = "args") -> Iterator[tuple[str, NDArray[Any]]]:
+    """The arrays in a nest, with their paths."""
+    return ((path, leaf) for path, leaf in leaves(value, where) if isinstance(leaf, np.ndarray))
+
+
+def numbers_in(value: Any, where: str = "args") -> Iterator[tuple[str, float]]:
+    """The real numbers in a nest but for 0 and 1, with their paths."""
+    for path, leaf in leaves(value, where):
         number = isinstance(leaf, (int, float, np.number)) and not isinstance(leaf, bool)
         if number and not isinstance(leaf, np.complexfloating) and float(leaf) not in (0.0, 1.0):
-            yield float(leaf), at
+            yield path, float(leaf)
+
+
+def fingerprints(value: Any) -> dict[str, int]:
+    """A checksum of the bytes of every array in a nest."""
+    return {
+        path: zlib.crc32(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
+        for path, array in arrays_in(value)
+        if array.dtype != object
+    }
 
 
 def bytes_of(*values: Any) -> Iterator[bytes | memoryview]:
     """Bytes that tell nests of arrays and plain values from one another."""
     for value in values:
-        if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        parts = entries(value)
+        if parts is not None:
+            yield b"{" if isinstance(value, Mapping) else b"("
+            for key, part in parts:
+                yield from bytes_of(key, part)
+            yield b")"
+        elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
             yield f"{value.dtype.str}{value.shape}".encode()
             yield np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
-        elif isinstance(value, Mapping):
-            yield b"{"
-            for key, part in value.items():
-                yield from bytes_of(key, part)
-            yield b"}"
-        elif isinstance(value, (list, tuple)):
-            yield b"("
-            yield from bytes_of(*value)
-            yield b")"
-        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-            yield from bytes_of(vars(value) if hasattr(value, "__dict__") else repr(value))
         elif isinstance(value, (bool, int, float, complex, str, bytes, np.generic, type(None))):
             yield repr(value).encode()
         else:
@@ -69,44 +127,3 @@ def hexdigest(parts: Iterator[bytes | memoryview]) -> str:
     for part in parts:
         digest.update(part)
     return digest.hexdigest()
-
-
-def arrays_in(value: Any, path: str = "args") -> Iterator[tuple[str, NDArray[Any]]]:
-    """The arrays in a nest of tuples, lists, dicts and dataclasses, with their paths."""
-    if isinstance(value, np.ndarray):
-        yield path, value
-    elif isinstance(value, Mapping):
-        for key, part in value.items():
-            yield from arrays_in(part, f"{path}[{key!r}]")
-    elif isinstance(value, tuple) and hasattr(value, "_fields"):
-        for name in value._fields:
-            yield from arrays_in(getattr(value, name), f"{path}.{name}")
-    elif isinstance(value, (tuple, list)):
-        for place, part in enumerate(value):
-            yield from arrays_in(part, f"{path}[{place}]")
-    elif is_dataclass(value) and not isinstance(value, type):
-        for field in fields(value):
-            yield from arrays_in(getattr(value, field.name), f"{path}.{field.name}")
-
-
-def fingerprints(value: Any) -> dict[str, int]:
-    """A checksum of the bytes of every array in a nest."""
-    return {
-        path: zlib.crc32(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
-        for path, array in arrays_in(value)
-        if array.dtype != object
-    }
-
-
-def promoted(value: Any) -> Any:
-    """The same nest with float32 arrays and scalars as float64."""
-    if isinstance(value, (np.ndarray, np.float32)) and value.dtype == np.float32:
-        return value.astype(np.float64)
-    if isinstance(value, tuple):
-        parts = [promoted(part) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
-    if isinstance(value, list):
-        return [promoted(part) for part in value]
-    if isinstance(value, dict):
-        return {key: promoted(part) for key, part in value.items()}
-    return value

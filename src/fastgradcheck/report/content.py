@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.problem.blocks import entry_name
 from fastgradcheck.report.numbers import count, percent, plural, seconds, short
-from fastgradcheck.result import GradcheckResult
+from fastgradcheck.report.outcome import Outcome, distances, furthest_first
 from fastgradcheck.verdict.verdict import BlockResult, Verdict
 
-_RANK = {Verdict.WRONG: 0, Verdict.UNDECIDED: 1, Verdict.AGREES: 2, Verdict.SKIPPED: 3}
+WORST_FIRST = (Verdict.WRONG, Verdict.UNDECIDED, Verdict.AGREES, Verdict.SKIPPED)
 
 
 _VERDICTS = tuple(Verdict)
@@ -30,11 +34,14 @@ class Row:
     Attributes
     ----------
     address : str
+    index : int
+        Flat, in theta.
     analytic, numeric, bar : float
     verdict : Verdict
     """
 
     address: str
+    index: int
     analytic: float
     numeric: float
     bar: float
@@ -61,49 +68,49 @@ def measured(block: BlockResult) -> bool:
     return bool(block.checked or block.directions)
 
 
-def blocks_worst_first(result: GradcheckResult) -> tuple[BlockResult, ...]:
+def blocks_worst_first(result: Outcome) -> tuple[BlockResult, ...]:
     """The blocks: wrong before undecided before agreeing, then by relative difference."""
 
     def badness(block: BlockResult) -> tuple[int, bool, float]:
         difference = block.relative_difference
         # NaN is worse than any number; a block never measured comes last of its kind.
         known = -math.inf if math.isnan(difference) else -difference
-        return _RANK[block.verdict], not measured(block), known
+        return WORST_FIRST.index(block.verdict), not measured(block), known
 
     return tuple(sorted(result.blocks, key=badness))
 
 
+def starts(blocks: Sequence[BlockResult]) -> tuple[int, ...]:
+    """The flat index of each block's first entry, and one past the last entry of all."""
+    return tuple(itertools.accumulate((block.size for block in blocks), initial=0))
+
+
 def address(blocks: Sequence[BlockResult], index: int) -> str:
     """The address of a flat index, such as ``W1[3, 5]``."""
-    start = 0
-    for block in blocks:
-        if index < start + block.size:
-            if not block.shape:
-                return block.name
-            place = np.unravel_index(index - start, block.shape)
-            return f"{block.name}[{', '.join(str(int(i)) for i in place)}]"
-        start += block.size
-    return f"theta[{index}]"
+    at = starts(blocks)
+    if index >= at[-1]:
+        return f"theta[{index}]"
+    place = bisect.bisect_right(at, index) - 1
+    return entry_name(blocks[place].name, blocks[place].shape, index - at[place])
 
 
 def index(blocks: Sequence[BlockResult], address: str) -> int | None:
     """The flat index of a component's address; None for a region, a block or a stranger."""
-    start = 0
-    for block in blocks:
+    for start, block in zip(starts(blocks), blocks, strict=False):
         if address.startswith(block.name):
             place = _PLACE.fullmatch(address[len(block.name) :])
             axes = tuple(int(i) for i in (place[1] or "").split(",") if i) if place else None
             if axes is not None and len(axes) == len(block.shape):
                 return start + int(np.ravel_multi_index(axes, block.shape)) if axes else start
-        start += block.size
     return None
 
 
-def worst_rows(result: GradcheckResult, limit: int) -> tuple[Row, ...]:
+def worst_rows(result: Outcome, limit: int) -> tuple[Row, ...]:
     """The worst measured components, at most `limit`: those named wrong first, in their order."""
     return tuple(
         Row(
             address(result.blocks, int(record["index"])),
+            int(record["index"]),
             float(record["analytic"]),
             float(record["numeric"]),
             float(record["error"]),
@@ -113,21 +120,18 @@ def worst_rows(result: GradcheckResult, limit: int) -> tuple[Row, ...]:
     )
 
 
-def _worst(result: GradcheckResult, limit: int) -> list[int]:
+def _worst(result: Outcome, limit: int) -> list[int]:
     """Positions in `components`: the named, then by verdict and absolute difference."""
     components = result.components
-    with np.errstate(invalid="ignore", over="ignore"):
-        distance = np.abs(components["analytic"] - components["numeric"])
-    distance[np.isnan(distance)] = np.inf
-    ranks = np.array([_RANK[verdict] for verdict in _VERDICTS])[components["verdict"]]
     order = _named(result, limit)
-    for rank in range(len(_VERDICTS)):
+    for verdict in WORST_FIRST:
         if len(order) < 2 * limit:
-            order += _largest(np.flatnonzero(ranks == rank), distance, limit)
+            mine = np.flatnonzero(components["verdict"] == verdict.code)
+            order += _furthest(mine, components[mine], limit)
     return list(dict.fromkeys(order))[:limit]
 
 
-def _named(result: GradcheckResult, limit: int) -> list[int]:
+def _named(result: Outcome, limit: int) -> list[int]:
     """Positions in `components` of the first entries that the result calls wrong."""
     indices = result.components["index"]
     wanted = [index(result.blocks, name) for name in result.wrong[:limit]]
@@ -139,25 +143,28 @@ def _named(result: GradcheckResult, limit: int) -> list[int]:
     ]
 
 
-def _largest(among: NDArray[np.int64], distance: NDArray[np.float64], limit: int) -> list[int]:
-    if len(among) > limit:
-        among = among[np.argpartition(-distance[among], limit)[:limit]]
-    return [int(i) for i in among[np.argsort(-distance[among], kind="stable")]]
+def _furthest(positions: NDArray[np.intp], components: NDArray[Any], limit: int) -> list[int]:
+    """The positions of at most `limit` components, those furthest off first."""
+    if len(positions) > limit:
+        # A million components are not sorted for the five that are shown.
+        few = np.argpartition(-distances(components), limit)[:limit]
+        positions, components = positions[few], components[few]
+    return [int(i) for i in positions[furthest_first(components)]]
 
 
-def headline(result: GradcheckResult) -> str:
+def headline(result: Outcome) -> str:
     """The verdict's sentence and its `details`."""
     return f"{result.verdict.sentence} {details(result)}".strip()
 
 
-def details(result: GradcheckResult) -> str:
+def details(result: Outcome) -> str:
     """The numbers behind the verdict, and what they were held against."""
     if result.verdict is Verdict.SKIPPED:
         return ""
     return f"{_difference(result)} {_why(result)}".strip()
 
 
-def _difference(result: GradcheckResult) -> str:
+def _difference(result: Outcome) -> str:
     if not result.blocks or not any(map(measured, result.blocks)):
         return "Nothing was measured."
     if result.relative_difference == result.limit == 0.0:
@@ -168,7 +175,7 @@ def _difference(result: GradcheckResult) -> str:
     )
 
 
-def _why(result: GradcheckResult) -> str:
+def _why(result: Outcome) -> str:
     if result.verdict is Verdict.AGREES:
         return _seen(result)
     if result.verdict is Verdict.WRONG and result.limit <= result.threshold:
@@ -179,7 +186,7 @@ def _why(result: GradcheckResult) -> str:
     return ""
 
 
-def _seen(result: GradcheckResult) -> str:
+def _seen(result: Outcome) -> str:
     resolution = result.resolution
     if not math.isfinite(resolution.size):
         return ""
@@ -194,7 +201,7 @@ def _seen(result: GradcheckResult) -> str:
     )
 
 
-def wrong_line(result: GradcheckResult, limit: int, shown: Sequence[Row] = ()) -> str:
+def wrong_line(result: Outcome, limit: int, shown: Sequence[Row] = ()) -> str:
     """Which components are wrong, the first `limit` by name; empty if `shown` says it all."""
     if {row.address for row in shown}.issuperset(result.wrong):
         return ""
@@ -203,7 +210,7 @@ def wrong_line(result: GradcheckResult, limit: int, shown: Sequence[Row] = ()) -
     return f"{listed}, and {count(more)} more" if more > 0 else listed
 
 
-def cost_line(result: GradcheckResult) -> str:
+def cost_line(result: Outcome) -> str:
     """What the check took, and what repeats it."""
     time = seconds(result.seconds.total)
     if result.seconds.compiling > 0.0:
@@ -215,12 +222,12 @@ def cost_line(result: GradcheckResult) -> str:
     )
 
 
-def next_steps(result: GradcheckResult, limit: int) -> tuple[str, ...]:
+def next_steps(result: Outcome, limit: int) -> tuple[str, ...]:
     """What to do now; for an undecided check a line per undecided block, at most `limit`."""
     return _NEXT[result.verdict](result, limit)
 
 
-def _after_wrong(result: GradcheckResult, limit: int) -> tuple[str, ...]:
+def _after_wrong(result: Outcome, limit: int) -> tuple[str, ...]:
     wrong = [block for block in result.blocks if block.verdict is Verdict.WRONG]
     where = result.wrong[0] if result.wrong else ""
     if len(wrong) > 1:
@@ -237,7 +244,7 @@ def _after_wrong(result: GradcheckResult, limit: int) -> tuple[str, ...]:
     return (first, *_go_on(result))
 
 
-def _after_undecided(result: GradcheckResult, limit: int) -> tuple[str, ...]:
+def _after_undecided(result: Outcome, limit: int) -> tuple[str, ...]:
     undecided = [b for b in blocks_worst_first(result) if b.verdict is Verdict.UNDECIDED]
     lines = [f"{block.name}: {block.reason}" for block in undecided if block.reason]
     if len(lines) > limit:
@@ -248,7 +255,7 @@ def _after_undecided(result: GradcheckResult, limit: int) -> tuple[str, ...]:
     return (*lines, *_go_on(result))
 
 
-def _after_agrees(result: GradcheckResult, limit: int) -> tuple[str, ...]:
+def _after_agrees(result: Outcome, limit: int) -> tuple[str, ...]:
     steps = [
         "Check again after some training: some bugs do not show at the initial parameters.",
         *_go_on(result),
@@ -261,11 +268,11 @@ def _after_agrees(result: GradcheckResult, limit: int) -> tuple[str, ...]:
     return tuple(steps)
 
 
-def _after_skipped(result: GradcheckResult, limit: int) -> tuple[str, ...]:
+def _after_skipped(result: Outcome, limit: int) -> tuple[str, ...]:
     return ("Unset the environment variable FASTGRADCHECK to check again.",)
 
 
-def _go_on(result: GradcheckResult) -> tuple[str, ...]:
+def _go_on(result: Outcome) -> tuple[str, ...]:
     if not result.interrupted:
         return ()
     return (

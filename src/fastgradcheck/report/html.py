@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastgradcheck.report import content, numbers, pictures, svg, text
-from fastgradcheck.result import GradcheckResult
+from fastgradcheck.report.outcome import Outcome
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -22,12 +22,12 @@ _POINTS, _SIDE, _MAPS, _CURVES = 1_500, 48, 6, 2
 _BLOCKS, _COMPONENTS, _FINDINGS, _REASONS = 200, 15, 20, 20
 
 
-def to_html(result: GradcheckResult, path: str | Path | None = None) -> str:
+def to_html(result: Outcome, path: str | Path | None = None) -> str:
     """The report as a page that opens offline.
 
     Parameters
     ----------
-    result : GradcheckResult
+    result : Outcome
     path : str or Path, optional
         Where to write it as well, in UTF-8.
 
@@ -47,7 +47,7 @@ def to_html(result: GradcheckResult, path: str | Path | None = None) -> str:
     return page
 
 
-def fragment(result: GradcheckResult) -> str:
+def fragment(result: Outcome) -> str:
     """The report for a notebook's output cell; plain text where jinja2 is not installed."""
     try:
         template = _template("fragment.html")
@@ -81,7 +81,7 @@ def _template(name: str) -> Template:
     return environment.get_template(name)
 
 
-def _values(result: GradcheckResult) -> dict[str, Any]:
+def _values(result: Outcome) -> dict[str, Any]:
     """All that the template names."""
     from markupsafe import Markup
 

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError
-from fastgradcheck.problem.finding import Finding
-from fastgradcheck.report.outcome import COMPONENT, Seconds, Sweep
-from fastgradcheck.result import GradcheckResult
+from fastgradcheck.problem.finding import Finding, Rank
+from fastgradcheck.report.outcome import COMPONENT, Outcome, Seconds, Sweep
 from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
 
 FORMAT = 1
@@ -25,15 +24,12 @@ FORMAT = 1
 _COMPONENTS_BY_DEFAULT = 10_000
 
 
-_LEFT_OUT = ("components", "problem", "measurements")
-
-
-def to_dict(result: GradcheckResult, *, components: bool | None = None) -> dict[str, Any]:
+def to_dict(result: Outcome, *, components: bool | None = None) -> dict[str, Any]:
     """The result as dicts, lists, strings, numbers, booleans and None.
 
     Parameters
     ----------
-    result : GradcheckResult
+    result : Outcome
     components : bool, optional
         Whether to include the component arrays, as ``{"index": [...], ...}``; by default only up
         to 10,000 components. Left out, the entry is None.
@@ -41,29 +37,27 @@ def to_dict(result: GradcheckResult, *, components: bool | None = None) -> dict[
     Returns
     -------
     dict
-        Every field but `problem` and `measurements`, and ``"format"``. Non-finite floats are the
+        Every field of an `Outcome`, and ``"format"``. Non-finite floats are the
         strings ``"nan"``, ``"inf"`` and ``"-inf"``: strict JSON has no word for them.
     """
     if components is None:
         components = len(result.components) <= _COMPONENTS_BY_DEFAULT
     plain = {
         field.name: _encode(getattr(result, field.name))
-        for field in dataclasses.fields(result)
-        if field.name not in _LEFT_OUT
+        for field in dataclasses.fields(Outcome)
+        if field.name != "components"
     }
     columns = {name: _encode(result.components[name]) for name in COMPONENT.names or ()}
     return {"format": FORMAT, **plain, "components": columns if components else None}
 
 
-def to_json(
-    result: GradcheckResult, *, components: bool | None = None, indent: int | None = None
-) -> str:
+def to_json(result: Outcome, *, components: bool | None = None, indent: int | None = None) -> str:
     """The result as strict JSON; see `to_dict`."""
     return json.dumps(to_dict(result, components=components), indent=indent, allow_nan=False)
 
 
-def from_json(text: str) -> GradcheckResult:
-    """Read a result that `to_json` wrote. Components that were left out are an empty array.
+def from_json(text: str) -> Outcome:
+    """Read what `to_json` wrote. Components that were left out are an empty array.
 
     Raises
     ------
@@ -84,7 +78,7 @@ def from_json(text: str) -> GradcheckResult:
             "with the version that wrote it."
         )
     try:
-        return _result(plain)
+        return _outcome(plain)
     except (KeyError, TypeError, ValueError) as error:
         raise GradcheckInputError(
             f"This JSON is damaged: {type(error).__name__}: {error}. It was cut or edited since "
@@ -123,8 +117,8 @@ def _encode_array(array: NDArray[Any]) -> list[Any]:
     return [_encode_float(x) for x in array.tolist()]
 
 
-def _result(plain: dict[str, Any]) -> GradcheckResult:
-    return GradcheckResult(
+def _outcome(plain: dict[str, Any]) -> Outcome:
+    return Outcome(
         verdict=Verdict(plain["verdict"]),
         relative_difference=float(plain["relative_difference"]),
         limit=float(plain["limit"]),
@@ -134,7 +128,7 @@ def _result(plain: dict[str, Any]) -> GradcheckResult:
         blocks=tuple(_from_plain(BlockResult, block) for block in plain["blocks"]),
         components=_components(plain["components"]),
         wrong=tuple(plain["wrong"]),
-        findings=tuple(_from_plain(Finding, finding) for finding in plain["findings"]),
+        findings=tuple(_finding(finding) for finding in plain["findings"]),
         coverage=plain["coverage"],
         evaluations=plain["evaluations"],
         seconds=_from_plain(Seconds, plain["seconds"]),
@@ -151,9 +145,16 @@ def _result(plain: dict[str, Any]) -> GradcheckResult:
     )
 
 
+def _finding(plain: dict[str, Any]) -> Finding:
+    # Results that were written before findings had a rank are read all the same.
+    finding: Finding = _from_plain(Finding, {"rank": Rank.NOTE.value, **plain})
+    return finding
+
+
 _DECODERS: dict[str, Any] = {
     "float": float,
     "Verdict": Verdict,
+    "Rank": Rank,
     "tuple[int, ...]": tuple,
     "NDArray[np.float64]": lambda entries: np.array(list(map(float, entries)), dtype=np.float64),
 }

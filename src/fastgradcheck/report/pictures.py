@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.report.outcome import Sweep
-from fastgradcheck.result import GradcheckResult
+from fastgradcheck.report.content import WORST_FIRST, starts
+from fastgradcheck.report.outcome import Outcome, Sweep
 from fastgradcheck.verdict.verdict import BlockResult, Verdict
 
 Array = NDArray[np.float64]
@@ -42,7 +41,7 @@ class Points:
     """analytic / numeric of the wrong entries among them, if it is the same for all."""
 
 
-def points(result: GradcheckResult, limit: int) -> Points:
+def points(result: Outcome, limit: int) -> Points:
     """The finite components; of too many, wrong ones first and a random part of the others."""
     components = result.components
     finite = np.isfinite(components["analytic"]) & np.isfinite(components["numeric"])
@@ -87,35 +86,26 @@ class Heat:
     cells: Array
 
 
-def heat_maps(result: GradcheckResult, limit: int, side: int) -> tuple[Heat, ...]:
+def heat_maps(result: Outcome, limit: int, side: int) -> tuple[Heat, ...]:
     """The heat maps of the blocks with measured components, worst first.
 
     Parameters
     ----------
-    result : GradcheckResult
+    result : Outcome
     limit : int
         At most so many maps.
     side : int
         At most so many cells along either side.
     """
-    starts = dict(_starts(result.blocks))
-    with_evidence = [block for block in _worst_first(result) if block.checked and block.size > 1]
-    maps = (_heat(result, block, starts[block.name], side) for block in with_evidence[:limit])
+    placed = zip(starts(result.blocks), result.blocks, strict=False)
+    drawn = [(start, block) for start, block in placed if block.checked and block.size > 1]
+    # Matrices before vectors: a strip shows little.
+    drawn.sort(key=lambda at: (WORST_FIRST.index(at[1].verdict), len(at[1].shape) < 2))
+    maps = (_heat(result, block, start, side) for start, block in drawn[:limit])
     return tuple(heat for heat in maps if np.isfinite(heat.cells).any())
 
 
-def _worst_first(result: GradcheckResult) -> list[BlockResult]:
-    wrong_first = (Verdict.WRONG, Verdict.UNDECIDED, Verdict.AGREES, Verdict.SKIPPED)
-    # Matrices before vectors: a strip shows little.
-    return sorted(result.blocks, key=lambda b: (wrong_first.index(b.verdict), len(b.shape) < 2))
-
-
-def _starts(blocks: Sequence[BlockResult]) -> list[tuple[str, int]]:
-    ends = np.cumsum([0, *(block.size for block in blocks)])
-    return [(block.name, int(start)) for block, start in zip(blocks, ends, strict=False)]
-
-
-def _heat(result: GradcheckResult, block: BlockResult, start: int, side: int) -> Heat:
+def _heat(result: Outcome, block: BlockResult, start: int, side: int) -> Heat:
     rows = block.shape[0] if len(block.shape) > 1 else 1
     columns = block.size // rows
     first, last = np.searchsorted(result.components["index"], (start, start + block.size))
@@ -160,7 +150,7 @@ class Curve:
     analytic: float | None
 
 
-def curve(result: GradcheckResult, sweep: Sweep, index: int | None) -> Curve:
+def curve(result: Outcome, sweep: Sweep, index: int | None) -> Curve:
     """The V-curve of a sweep; `index` is the component's flat index, if it is known."""
     distance = np.abs(sweep.derivatives - sweep.value)
     errors = np.maximum(distance, np.finfo(np.float64).eps * abs(sweep.value))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.differences.section import along
 from fastgradcheck.errors import GradcheckInputError
-from fastgradcheck.problem.problem import Problem
 from fastgradcheck.report import content, pictures
 from fastgradcheck.report.numbers import bar, count, short
-from fastgradcheck.report.outcome import Sweep
-from fastgradcheck.result import GradcheckResult
+from fastgradcheck.report.outcome import Outcome, Section, Sweep
 from fastgradcheck.verdict.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -30,15 +28,59 @@ _POINTS, _SIDE = 20_000, 256
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
 
 
-def plot(result: GradcheckResult, kind: str | None = None) -> Figure:
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """What the pictures are drawn from."""
+
+    result: Outcome
+    sweep: Sweep | None
+    section: Section | None
+
+
+def chosen(kind: str | None) -> tuple[str, ...]:
+    """The pictures that are asked for: one, or all four for None.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    GradcheckInputError
+        If there is no such picture.
+    """
+    if kind is not None and kind not in KINDS:
+        raise GradcheckInputError(
+            f"kind={kind!r} is not a picture; use one of {', '.join(map(repr, KINDS))}, "
+            "or None for all four."
+        )
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "Pictures need matplotlib, which is not installed: "
+            "pip install 'fastgradcheck[plot]'. The text report and to_json() work without."
+        ) from error
+    return KINDS if kind is None else (kind,)
+
+
+def plot(
+    result: Outcome,
+    kind: str | None = None,
+    *,
+    sweep: Sweep | None = None,
+    section: Section | None = None,
+) -> Figure:
     """Pictures of a result.
 
     Parameters
     ----------
-    result : GradcheckResult
+    result : Outcome
     kind : {"scatter", "heatmap", "steps", "secant"}, optional
         Analytic against numeric; the relative error in the blocks' own shapes; the V-curve of
         error against step; the two-sided against the one-sided secant. By default all four.
+    sweep : Sweep, optional
+        Of the worst component, for the V-curve of a result that has no sweeps.
+    section : Section, optional
+        J along the worst component, for the secants.
 
     Returns
     -------
@@ -51,36 +93,28 @@ def plot(result: GradcheckResult, kind: str | None = None) -> Figure:
     GradcheckInputError
         If there is no such picture, or nothing to draw in it.
     """
-    if kind is not None and kind not in KINDS:
-        raise GradcheckInputError(
-            f"kind={kind!r} is not a picture; use one of {', '.join(map(repr, KINDS))}, "
-            "or None for all four."
-        )
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise ImportError(
-            "Pictures need matplotlib, which is not installed: "
-            "pip install 'fastgradcheck[plot]'. The text report and to_json() work without."
-        ) from error
+    names = chosen(kind)
+    from matplotlib import pyplot
+
     if kind == "heatmap":
         return _heat_figure(result, pyplot.figure(figsize=(9.0, 6.0), layout="constrained"))
+    shown = _Shown(result, result.sweeps[0] if result.sweeps else sweep, section)
     if kind is not None:
         figure = pyplot.figure(figsize=(7.0, 5.0), layout="constrained")
-        _PANELS[kind](result, figure.add_subplot())
+        _PANELS[kind](shown, figure.add_subplot())
         return figure
     figure = pyplot.figure(figsize=(13.0, 9.5), layout="constrained")
     figure.get_layout_engine().set(wspace=0.05, hspace=0.06)  # type: ignore[union-attr, call-arg]
     figure.suptitle(f"{result.verdict.value}: {result.verdict.sentence}", fontsize="large")
-    for axes, name in zip(figure.subplots(2, 2).flat, KINDS, strict=True):
+    for axes, name in zip(figure.subplots(2, 2).flat, names, strict=True):
         try:
-            _PANELS[name](result, axes)
+            _PANELS[name](shown, axes)
         except GradcheckInputError as error:
-            _excuse(axes, str(error))
+            _say_instead(axes, str(error))
     return figure
 
 
-def _excuse(axes: Axes, reason: str) -> None:
+def _say_instead(axes: Axes, reason: str) -> None:
     axes.clear()
     axes.set_axis_off()
     axes.text(0.5, 0.5, reason, ha="center", va="center", wrap=True, color=_GREY)
@@ -93,8 +127,8 @@ def _nothing(what: str) -> GradcheckInputError:
     )
 
 
-def _scatter(result: GradcheckResult, axes: Axes) -> None:
-    points = pictures.points(result, _POINTS)
+def _scatter(shown: _Shown, axes: Axes) -> None:
+    points = pictures.points(shown.result, _POINTS)
     if not len(points.numeric):
         raise _nothing("components")
     largest = np.abs(np.concatenate([points.analytic, points.numeric])).max() or 1.0
@@ -134,7 +168,7 @@ def _scatter(result: GradcheckResult, axes: Axes) -> None:
     axes.legend(loc="best", fontsize="small")
 
 
-def _heat_figure(result: GradcheckResult, figure: Figure) -> Figure:
+def _heat_figure(result: Outcome, figure: Figure) -> Figure:
     maps = pictures.heat_maps(result, 6, _SIDE)
     if not maps:
         raise _nothing("heat map")
@@ -149,8 +183,8 @@ def _heat_figure(result: GradcheckResult, figure: Figure) -> Figure:
     return figure
 
 
-def _heat_panel(result: GradcheckResult, axes: Axes) -> None:
-    maps = pictures.heat_maps(result, 1, _SIDE)
+def _heat_panel(shown: _Shown, axes: Axes) -> None:
+    maps = pictures.heat_maps(shown.result, 1, _SIDE)
     if not maps:
         raise _nothing("heat map")
     image = _draw_heat(axes, maps[0])
@@ -179,8 +213,10 @@ def _draw_heat(axes: Axes, heat: pictures.Heat) -> Any:
     return image
 
 
-def _steps(result: GradcheckResult, axes: Axes) -> None:
-    sweep = result.sweeps[0] if result.sweeps else _measured_sweep(result)
+def _steps(shown: _Shown, axes: Axes) -> None:
+    result, sweep = shown.result, shown.sweep
+    if sweep is None:
+        raise _not_measured(result)
     curve = pictures.curve(result, sweep, content.index(result.blocks, sweep.address))
     axes.loglog(
         sweep.steps, curve.errors, "o-", color=_BLUE, ms=4.0, lw=1.2, label="central difference"
@@ -211,49 +247,24 @@ def _steps(result: GradcheckResult, axes: Axes) -> None:
     axes.legend(loc="best", fontsize="small")
 
 
-def _worst_component(result: GradcheckResult) -> content.Row:
-    rows = content.worst_rows(result, 1)
-    if not rows:
-        raise _nothing("component")
-    return rows[0]
+def _not_measured(result: Outcome) -> GradcheckInputError:
+    if not content.worst_rows(result, 1):
+        return _nothing("component")
+    return GradcheckInputError(
+        "This picture needs more values of the cost, and a result that was read back from JSON no "
+        "longer holds it. Check again and plot that result."
+    )
 
 
-def _along(result: GradcheckResult, row: content.Row) -> tuple[Problem, int]:
-    if result.problem is None:
-        raise GradcheckInputError(
-            "This picture evaluates the cost, and a result that was read back from JSON no "
-            "longer holds it. Check again and plot that result."
-        )
-    index = content.index(result.blocks, row.address)
-    if index is None:
-        raise _nothing("component")
-    return result.problem, index
-
-
-def _measured_sweep(result: GradcheckResult) -> Sweep:
-    """A ladder of steps for the worst component; its value is that of the check."""
-    row = _worst_component(result)
-    problem, index = _along(result, row)
-    start = float(problem.theta[index])
-    steps = max(1.0, abs(start)) * 10.0 ** np.arange(-1.0, -13.0, -0.5)
-    # The displacement that arithmetic takes, not the nominal one.
-    up, down = (start + steps) - start, (start - steps) - start
-    keep = up > down
-    up, down = up[keep], down[keep]
-    rise = along(problem, index, up) - along(problem, index, down)
-    return Sweep(row.address, steps[keep], rise / (up - down), row.numeric, row.bar)
-
-
-def _secant(result: GradcheckResult, axes: Axes) -> None:
-    row = _worst_component(result)
-    problem, index = _along(result, row)
-    epsilon = 0.5 * max(1.0, abs(float(problem.theta[index])))
-    offsets = np.linspace(-1.6, 1.6, 65) * epsilon
-    values = along(problem, index, offsets)
-    low, middle, high = values[12], values[32], values[52]  # at -1, 0 and 1 epsilon
+def _secant(shown: _Shown, axes: Axes) -> None:
+    section = shown.section
+    if section is None:
+        raise _not_measured(shown.result)
+    epsilon, offsets, values = section.epsilon, section.offsets, section.values
+    low, middle, high = section.at(-epsilon), section.at(0.0), section.at(epsilon)
     if not np.isfinite([low, middle, high]).all():
         raise GradcheckInputError(
-            f"J is not finite within {short(epsilon)} of {row.address}: no secants to draw."
+            f"J is not finite within {short(epsilon)} of {section.address}: no secants to draw."
         )
     two, one = (high - low) / (2.0 * epsilon), (high - middle) / epsilon
     axes.plot(offsets, values, color="black", lw=1.8, label="J")
@@ -268,17 +279,17 @@ def _secant(result: GradcheckResult, axes: Axes) -> None:
     )
     axes.plot(
         offsets,
-        middle + row.analytic * offsets,
+        middle + section.analytic * offsets,
         ":",
         lw=2.2,
         color=_GREEN,
-        label=f"analytic gradient: {row.analytic:.4g}",
+        label=f"analytic gradient: {section.analytic:.4g}",
     )
     axes.plot([-epsilon, 0.0, epsilon], [low, middle, high], "o", color="black", ms=6.0)
     _frame(axes, values, low, high)
-    axes.set_xticks([-epsilon, 0.0, epsilon], ["theta-", row.address, "theta+"])
+    axes.set_xticks([-epsilon, 0.0, epsilon], ["theta-", section.address, "theta+"])
     axes.set(xlabel=f"theta- and theta+ are {short(epsilon)} away", ylabel="J")
-    axes.set_title(f"Two-sided against one-sided slope at {row.address}")
+    axes.set_title(f"Two-sided against one-sided slope at {section.address}")
     axes.grid(alpha=0.25)
     axes.legend(loc="best", fontsize="small")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fastgradcheck.report import content
 from fastgradcheck.report.numbers import bar, compared, count, measured, plural, short
-from fastgradcheck.result import GradcheckResult
+from fastgradcheck.report.outcome import Outcome
 from fastgradcheck.verdict.verdict import BlockResult, Verdict
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _ALL = 10**9
 
 
 def render(
-    result: GradcheckResult,
+    result: Outcome,
     *,
     verbose: bool = False,
     color: bool = False,
@@ -52,7 +52,7 @@ def render(
 
     Parameters
     ----------
-    result : GradcheckResult
+    result : Outcome
     verbose : bool
         List every block, measured component, wrong address and finding.
     color : bool
@@ -83,12 +83,12 @@ def render(
     return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
 
 
-def show(result: GradcheckResult, console: Console, *, verbose: bool = False) -> None:
+def show(result: Outcome, console: Console, *, verbose: bool = False) -> None:
     """Print the report on a rich console: coloured if that is a terminal."""
     console.print(document(result, console.width, verbose=verbose))
 
 
-def document(result: GradcheckResult, width: int, *, verbose: bool = False) -> Group:
+def document(result: Outcome, width: int, *, verbose: bool = False) -> Group:
     """The report as a rich renderable for a page of that width."""
     from rich.console import Group
     from rich.text import Text
@@ -128,7 +128,7 @@ def _table(columns: dict[str, bool], width: int) -> Table:
     return table
 
 
-def _block_table(result: GradcheckResult, width: int, limit: int) -> Table:
+def _block_table(result: Outcome, width: int, limit: int) -> Table:
     from rich.text import Text
 
     table = _table(
@@ -193,7 +193,7 @@ def _component_table(rows: tuple[content.Row, ...], width: int) -> Table:
     return table
 
 
-def _notes(result: GradcheckResult, rows: tuple[content.Row, ...], verbose: bool) -> RenderableType:
+def _notes(result: Outcome, rows: tuple[content.Row, ...], verbose: bool) -> RenderableType:
     """Wrong addresses, findings, coverage, cost and next steps, under one hanging margin."""
     from rich.table import Table
     from rich.text import Text
