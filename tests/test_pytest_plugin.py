@@ -118,7 +118,7 @@ class TestFixture:
 
     def test_the_error_can_be_expected(self, project):
         project(
-            "import pytest\nfrom fastgradcheck.errors import GradcheckError\n"
+            "import pytest\nfrom fastgradcheck.testing import GradcheckError\n"
             "def test_expected(gradcheck):\n"
             "    with pytest.raises(GradcheckError) as raised:\n"
             "        gradcheck(cost, wrong, THETA)\n"
