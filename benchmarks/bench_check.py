@@ -183,16 +183,18 @@ class Reports:
 class Display:
     """The progress bar: less than 0.01 of one processor."""
 
-    def track_share(self) -> float:
-        """The time that drawing takes of the only processor, per second of checking."""
+    def setup(self) -> None:
         first, latest = (
             progress.Progress("components", done, 1000, 2 * done, done / 50) for done in (0, 500)
         )
-        pace = progress.Pace(first, latest)
+        self.pace = progress.Pace(first, latest)
+
+    def track_share(self) -> float:
+        """The time that drawing takes of the only processor, per second of checking."""
         with contextlib.redirect_stderr(Terminal()):
             face = progress._Bar()
-            face.draw(pace, 0.0)
-            used = best(lambda: [face.draw(pace, float(k)) for k in range(40)], repeats=1) / 40
+            face.draw(self.pace, 0.0)
+            used = best(lambda: [face.draw(self.pace, float(k)) for k in range(40)], repeats=1) / 40
             face.close()
         return used / progress.BAR_SECONDS
 
@@ -218,13 +220,15 @@ class Plugin:
         "print(time.process_time() - began)\n"
     )
 
+    def setup(self) -> None:
+        self.sources = str(Path(fastgradcheck.__path__[0]).parent)
+
     def track_start(self) -> float:
         """With bytecode, as an installed plugin has it: the first of four runs writes it."""
-        sources = str(Path(fastgradcheck.__path__[0]).parent)
         with tempfile.TemporaryDirectory() as folder:
             environment = {
                 **os.environ,
-                "PYTHONPATH": sources,
+                "PYTHONPATH": self.sources,
                 "PYTHONDONTWRITEBYTECODE": "",
                 "PYTHONPYCACHEPREFIX": folder,
             }

@@ -263,6 +263,7 @@ def test_costs_that_cannot_be_compiled_are_refused_with_the_reason(cost, text):
 
 def test_jit_switched_off_is_told():
     code = """
+    from fastgradcheck.errors import GradcheckTypeError
     try:
         NumbaEngine(objective(lambda theta: theta[0]))
     except GradcheckTypeError as error:

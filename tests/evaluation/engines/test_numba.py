@@ -222,6 +222,8 @@ def test_no_number_of_threads_is_refused(n_jobs):
 @needs_threads
 def test_threads_are_used_when_the_work_is_long_and_the_setting_is_restored(monkeypatch):
     engine = NumbaEngine(objective(rational, (X,)))
+    # However long a busy machine takes for it: this work is short.
+    monkeypatch.setattr(engine_module, "_WORTH_THREADS", math.inf)
     gathered(engine, stencils(THETA))
     assert engine.n_jobs == 1
     monkeypatch.setattr(engine_module, "_WORTH_THREADS", 0.0)
