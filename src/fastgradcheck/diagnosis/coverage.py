@@ -24,7 +24,7 @@ def covered(
         return coverage(counts, task.sample.random)
     size = task.problem.parameters.size
     hidden = int(np.sum(np.abs(task.gradient) < resolution.size))
-    fixed = len(evidence.at_bounds)
+    fixed = len(evidence.fixed)
     covered = f"{size - fixed:,} of {size:,}" if fixed else f"All {size:,}"
     text = (
         f"{covered} parameters were covered by {DIRECTIONS} directions per block: an isolated "

@@ -15,8 +15,8 @@ from fastgradcheck.differences.plateau import (
     StepSweep,
 )
 from fastgradcheck.problem.finding import Finding, Rank
+from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.parameters import Parameters
-from fastgradcheck.verdict import norms
 from fastgradcheck.verdict.support import BlockEvidence
 from fastgradcheck.verdict.tolerances import Tolerances
 from fastgradcheck.verdict.verdict import BlockResult, Verdict
@@ -54,7 +54,7 @@ def lost(evidence: list[BlockEvidence]) -> tuple[Finding, ...]:
             zero = ((c.analytic == 0) & (c.numeric == 0)).reshape(e.block.rows, -1)
             if zero.all(axis=0).any() or zero.all(axis=1).any():
                 dead.append(e.block.name)
-        if len(c) and norms.norm(c.error) > norms.norm(c.numeric) > 0:
+        if len(c) and norm(c.error) > norm(c.numeric) > 0:
             lost.append(e.block.name)
     findings = []
     if dead:

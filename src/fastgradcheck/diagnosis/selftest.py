@@ -14,9 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.differences.screen import Screened
-from fastgradcheck.evaluation import hashing
-from fastgradcheck.problem.region import entries_of, region_of
 from fastgradcheck.verdict.rules import suspicious
 from fastgradcheck.verdict.support import BlockEvidence
 from fastgradcheck.verdict.tolerances import Tolerances
@@ -135,7 +132,7 @@ def self_test(evidence: Sequence[BlockEvidence], tolerance: Tolerances, seed: in
         _rate(kind, fault, TRIALS if places else 1, block, tolerance, rng)
         for kind, (fault, places) in FAULTS.items()
         for block in evidence
-        if len(block.components) or block.screened is not None
+        if len(block.components) or block.directions
     ]
     return SelfTest(tuple(rates))
 
@@ -168,17 +165,11 @@ def _sees(evidence: BlockEvidence, faulty: NDArray[np.float64], tolerance: Toler
         components=replace(c, analytic=faulty[c.index - evidence.block.start]),
     )
     new = suspicious(moved, tolerance) & (change[c.index - evidence.block.start] != 0)
-    return bool(new.any()) or (
-        evidence.screened is not None and _shifted(evidence, evidence.screened, change).fails
-    )
-
-
-def _shifted(evidence: BlockEvidence, screened: Screened, change: NDArray[np.float64]) -> Screened:
-    """The directions' y, had the gradient been changed by so much."""
-    start = evidence.block.start
-    shift = np.zeros(len(screened))
-    for index in entries_of(region_of(evidence.block)):
-        part = change[index - start]
-        if part.any():
-            shift += [hashing.direction(key, index) @ part for key in screened.keys]
-    return replace(screened, y=screened.y + shift)
+    if new.any():
+        return True
+    if evidence.screened is not None:
+        return evidence.screened.moved(evidence.block.start, change).fails
+    if evidence.joint is None:
+        return False
+    weight = float(evidence.joint.weights[evidence.number])
+    return evidence.joint.screened.moved(evidence.block.start, weight * change).fails

@@ -100,4 +100,11 @@ def of_five_points(
     return of_differences(index, derivative, error, FIVE_POINT)
 
 
+def of_decoded(
+    index: NDArray[np.int64], derivative: NDArray[np.float64], error: NDArray[np.float64]
+) -> Components:
+    """Components that were read off directions, and confirmed by others."""
+    return replace(of_differences(index, derivative, error), has_own_bar=np.ones(len(index), bool))
+
+
 EMPTY = of_sweeps([])

@@ -13,6 +13,7 @@ from fastgradcheck.differences.plateau import NOISE_SIGMAS
 from fastgradcheck.evaluation.plans import Directions, Stencils
 from fastgradcheck.evaluation.projection import project
 from fastgradcheck.evaluation.stream import Stream
+from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.problem import Problem
 from fastgradcheck.problem.region import part
 
@@ -54,7 +55,8 @@ class Prober:
     problem : Problem
         What is claimed.
     moving : float64 array, shape (n,), or None
-        Zero for entries that must not move (at their bounds), one for the others.
+        Multiplies v: zero for entries that must not move (at their bounds, say), one or a weight
+        for the others.
     imaginary : bool
         Whether directions are measured by complex steps.
     """
@@ -88,7 +90,8 @@ class Prober:
         """The longest step of a region's directions that keeps within the bounds."""
         if self.room is None or self.moving is None:
             return np.inf
-        room = part(self.room, region)[part(self.moving, region) > 0]
+        weights = part(self.moving, region)
+        room = part(self.room, region)[weights > 0] / weights[weights > 0]
         # A hundredth is kept for rounding.
         return 0.99 * float(np.min(room, initial=np.inf)) / (LARGEST * float(OFFSETS.max()))
 
@@ -120,7 +123,7 @@ class Prober:
         # From zero, so that the displacement is v itself.
         origin = np.zeros(self.problem.theta.shape)
         claimed = project(self.gradient, origin, unit, self.stream.engine.n_jobs)[:, 0]
-        sizes = [np.linalg.norm(part(self.gradient, region)) for region in regions]
+        sizes = [norm(part(self.gradient, region)) for region in regions]
         bar = COMPLEX_ROUNDING * np.maximum(np.abs(slope), sizes)
         return claimed - slope, np.where(np.isfinite(slope), bar, np.inf)
 
@@ -141,7 +144,7 @@ class Prober:
         """What relative errors of this size in every entry of the gradient add to y at most."""
         if level < NEGLIGIBLE:
             return np.zeros(len(regions))
-        return np.array([level * np.linalg.norm(part(self.gradient, r)) for r in regions])
+        return np.array([level * norm(part(self.gradient, r)) for r in regions])
 
     def sharpened(
         self,

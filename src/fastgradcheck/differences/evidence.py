@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.differences.components import EMPTY, Components, of_sweeps
+from fastgradcheck.differences.joint import Joint
 from fastgradcheck.differences.noise import Noise
 from fastgradcheck.differences.plateau import TWO_SCALES, StepSweep, combined
 from fastgradcheck.differences.screen import Screened
@@ -119,8 +120,11 @@ class Evidence:
         Block number to directions.
     located : mapping of int to Located
         Block number to what was located there.
-    at_bounds : int64 array
-        Entries that have no room to move, and take no part in directions.
+    joint : tuple of Joint
+        Directions over several blocks at once; no block takes part in two.
+    fixed : int64 array
+        Entries that take no part in directions: they have no room to move, or are so large that
+        the step does not move them.
     """
 
     noise: Noise = field(default_factory=lambda: Noise(0.0, 0.0, "rounding"))
@@ -132,7 +136,8 @@ class Evidence:
     rechecked: Mapping[int, float] = field(default_factory=dict)
     screened: Mapping[int, Screened] = field(default_factory=dict)
     located: Mapping[int, Located] = field(default_factory=dict)
-    at_bounds: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    joint: tuple[Joint, ...] = ()
+    fixed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def with_sweeps(self, sweeps: Iterable[StepSweep]) -> Evidence:
         """With more step sweeps, which count instead of whatever measured their components."""
@@ -155,6 +160,12 @@ class Evidence:
     def with_located(self, block: int, found: Located) -> Evidence:
         """With what was located in a block."""
         return replace(self, located={**self.located, block: found})
+
+    def joint_of(self, block: int) -> Joint | None:
+        """The joint directions that cover a block, if it has none of its own."""
+        if block in self.screened:
+            return None
+        return next((joint for joint in self.joint if joint.covers(block)), None)
 
     def location(self, block: int) -> Located:
         """What was located in a block."""

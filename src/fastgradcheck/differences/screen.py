@@ -26,7 +26,8 @@ from fastgradcheck.differences.directions import NOISE_GAIN, Prober
 from fastgradcheck.differences.plateau import NOISE_SIGMAS
 from fastgradcheck.differences.steps import COMPLEX_STEP
 from fastgradcheck.evaluation import hashing
-from fastgradcheck.problem.region import region_of
+from fastgradcheck.problem.norm import norm
+from fastgradcheck.problem.region import CHUNK, region_of
 
 CONFIDENCE = 0.99
 """Of all upper limits together; its complement is shared evenly among the blocks."""
@@ -156,6 +157,16 @@ class Screened:
         """
         return 4 * (float(np.min(self.error)) + self.rounding)
 
+    def moved(self, start: int, change: NDArray[np.float64]) -> Screened:
+        """The same, had the claim been larger by so much in the entries from `start` on."""
+        shift = np.zeros(len(self))
+        for first in range(0, len(change), CHUNK):
+            part = change[first : first + CHUNK]
+            if part.any():
+                index = np.arange(start + first, start + first + len(part))
+                shift += [hashing.direction(key, index) @ part for key in self.keys]
+        return replace(self, y=self.y + shift)
+
     @property
     def fails(self) -> bool:
         """Whether some direction disagrees beyond its bar and rounding; NaN does."""
@@ -199,7 +210,7 @@ def screen(
     keys = np.array([hashing.key(seed, b, d) for b in blocks for d in range(DIRECTIONS)])
     y, error = prober(regions[which], keys, steps[which])
     draws = Draws(which, keys, steps[which], y, error)
-    norms = np.array([np.linalg.norm(prober.gradient[every[b].slice]) for b in blocks])
+    norms = np.array([norm(prober.gradient[every[b].slice]) for b in blocks])
     failure = FIRST_LIMIT * (1 - CONFIDENCE) / len(blocks)
     for attempt in range(1, RETRIES + 1):
         screened = draws.screened(blocks, failure)
@@ -207,7 +218,7 @@ def screen(
         coarse = _too_coarse(uppers, norms, wanted)
         if not coarse.any():
             break
-        draws = _retried(prober, draws, regions, coarse, attempt)
+        draws = retried(prober, draws, regions, coarse, attempt)
     level = ROUNDING_UNITS * prober.problem.gradient_eps
     allowed = prober.rounding(regions, level)
     return {
@@ -239,31 +250,32 @@ def _too_coarse(
 ) -> NDArray[np.bool_]:
     """The blocks whose bars stand between the check and agreement."""
     loose = uppers > 2 * BLOCK_WANTED * norms
-    allowed = 2 * wanted * float(np.linalg.norm(norms))
-    if np.linalg.norm(uppers) > allowed:
+    allowed = 2 * wanted * float(norm(norms))
+    if norm(uppers) > allowed:
         loose |= uppers > allowed / np.sqrt(len(uppers))
     return loose & (uppers > 0)
 
 
-def _retried(
+def retried(
     prober: Prober,
     draws: Draws,
     regions: NDArray[np.int64],
     coarse: NDArray[np.bool_],
     attempt: int,
+    enough: float = 0.0,
 ) -> Draws:
     """Measure the coarse directions of coarse blocks again, and keep what has the smaller bar.
 
     Where noise rules, the steps were too short: longer ones. Where roughness rules, the direction
     crossed a kink: another direction, and shorter steps, at once if all directions of a block are
     rough, which kinks rarely do and truncation does. It is chosen by how smooth J is along it,
-    never by y, so that the limits hold.
+    never by y, so that the limits hold. Bars up to `enough` are left alone.
     """
     worst = np.zeros(len(regions))
     np.maximum.at(worst, draws.which, draws.error)
     rough = draws.error > ROUGH * NOISE_GAIN * NOISE_SIGMAS * prober.noise / draws.steps
     fine = ~rough & (draws.error < worst[draws.which] / 2)
-    rows = np.flatnonzero(coarse[draws.which] & ~fine)
+    rows = np.flatnonzero(coarse[draws.which] & ~fine & (draws.error > enough))
     smooth = np.bincount(draws.which, ~rough, len(regions))
     level = np.minimum(attempt - 1 + (smooth == 0), RETRIES - 1)[draws.which[rows]]
     steps, keys, rough = draws.steps[rows], draws.keys[rows], rough[rows]
@@ -336,7 +348,7 @@ def calibrate(
     """
     keys = np.array([hashing.key(seed, b, -1) for b in blocks])
     steps = first[:, np.newaxis] / 4.0 ** np.arange(STEPS)
-    y = _central(prober, regions, keys, steps)
+    y = central(prober, regions, keys, steps)
     best = _best(y, steps, prober.noise)
     for _ in range(EXTENSIONS):
         more = np.flatnonzero(best >= steps.shape[1] - 1)
@@ -344,27 +356,30 @@ def calibrate(
             break
         smaller = steps[:, -1:] / 4.0 ** np.arange(1, EXTENSION + 1)
         grown = np.full(smaller.shape, np.nan)
-        grown[more] = _central(prober, regions[more], keys[more], smaller[more])
+        grown[more] = central(prober, regions[more], keys[more], smaller[more])
         steps, y = np.hstack([steps, smaller]), np.hstack([y, grown])
         best = _best(y, steps, prober.noise)
     chosen: NDArray[np.float64] = steps[np.arange(len(best)), best]
     return chosen
 
 
-def _central(
+def central(
     prober: Prober,
     regions: NDArray[np.int64],
     keys: NDArray[np.uint64],
     steps: NDArray[np.float64],
 ) -> NDArray[np.float64]:
+    """Y along each direction by central differences over each of its steps."""
     offsets = np.stack([steps, -steps], axis=2).reshape(len(steps), -1)
     signal = prober.signal(regions, keys, offsets, "calibrating")
-    central: NDArray[np.float64] = (signal[:, 0::2] - signal[:, 1::2]) / (2 * steps)
-    return central
+    slopes: NDArray[np.float64] = (signal[:, 0::2] - signal[:, 1::2]) / (2 * steps)
+    return slopes
 
 
-def _best(y: NDArray[np.float64], steps: NDArray[np.float64], noise: float) -> NDArray[np.int64]:
-    """The step with the smallest bar to expect at h and 2h.
+def expected(
+    y: NDArray[np.float64], steps: NDArray[np.float64], noise: float
+) -> NDArray[np.float64]:
+    """The bars to expect of directions at h and 2h, for every step h but the first.
 
     The truncation T h^2 of a smooth J shows as 15 T h^2 against the step above and as 15/16 T h^2
     against the one below, and enters the bar as 3 T h^2; kinks show at random in both.
@@ -372,6 +387,10 @@ def _best(y: NDArray[np.float64], steps: NDArray[np.float64], noise: float) -> N
     change = np.abs(np.diff(y, axis=1))
     below = np.hstack([change[:, 1:], np.zeros((len(y), 1))])
     bars = np.fmax(change / 5, 3 * below) + NOISE_GAIN * NOISE_SIGMAS * noise / steps[:, 1:]
-    bars = np.where(np.isfinite(bars), bars, np.inf)
-    best: NDArray[np.int64] = np.argmin(bars, axis=1) + 1
+    return np.where(np.isfinite(bars), bars, np.inf)
+
+
+def _best(y: NDArray[np.float64], steps: NDArray[np.float64], noise: float) -> NDArray[np.int64]:
+    """The step with the smallest bar to expect, of each direction."""
+    best: NDArray[np.int64] = np.argmin(expected(y, steps, noise), axis=1) + 1
     return best

@@ -13,11 +13,12 @@ from fastgradcheck.differences.evidence import Evidence, Located
 from fastgradcheck.differences.screen import Screened
 from fastgradcheck.differences.sweep import sweep
 from fastgradcheck.problem.blocks import Block
+from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.region import Region, entries_of, region_of
 from fastgradcheck.search.confirm import CAP
 from fastgradcheck.search.locate import SAMPLED, locate, sampled
 from fastgradcheck.search.task import Task
-from fastgradcheck.verdict import norms, rules
+from fastgradcheck.verdict import rules
 from fastgradcheck.verdict.support import BlockEvidence, Compared
 
 FIVE_POINT_STEP = 2.0**-13
@@ -64,15 +65,15 @@ class BlockSearch:
 
     def run(self) -> None:
         """Find what is wrong, and leave it in the evidence."""
-        norm = norms.norm(self.task.gradient[self.block.slice])
-        self.level = self.screened.rounding / norm if norm else 0.0
+        size = norm(self.task.gradient[self.block.slice])
+        self.level = self.screened.rounding / size if size else 0.0
         whole = region_of(self.block)
         visible, wrong = self.first_look(whole)
         if wrong.all():
             self.keep(replace(self.known, whole_block=True))
             return
         if visible.all():
-            self.tolerate(norm)
+            self.tolerate(size)
             if not self.screened.fails:
                 return
         s = self.screened
@@ -114,15 +115,15 @@ class BlockSearch:
             return own.discrepancy > own.error, self.wrong(drawn)
         return visible, wrong
 
-    def tolerate(self, norm: float) -> None:
+    def tolerate(self, size: float) -> None:
         """Take what everything is off by, within the tolerance, as rounding of the gradient.
 
         What stands out from that is wrong.
         """
         c = self.beside.components
-        imprecision = norms.norm(c.discrepancy) / max(norms.norm(c.analytic), TINY)
+        imprecision = norm(c.discrepancy) / max(norm(c.analytic), TINY)
         self.level = IMPRECISION * imprecision
-        rounded = replace(self.screened, rounding=self.level * norm)
+        rounded = replace(self.screened, rounding=self.level * size)
         self.evidence = self.evidence.with_screened({self.number: rounded})
         self.keep(replace(self.known, confirmed=True))
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fastgradcheck.differences import joint
+from fastgradcheck.differences.components import of_decoded
 from fastgradcheck.differences.directions import Prober
 from fastgradcheck.differences.evidence import Evidence, Located
-from fastgradcheck.differences.screen import screen
+from fastgradcheck.differences.screen import CONFIDENCE, DIRECTIONS, screen
 from fastgradcheck.differences.sweep import sweep
 from fastgradcheck.evaluation.stream import Stopped
 from fastgradcheck.problem import bounds
+from fastgradcheck.problem.norm import norm
 from fastgradcheck.search.block import BlockSearch
 from fastgradcheck.search.confirm import CAP
+from fastgradcheck.search.divide import divide
 from fastgradcheck.search.sharpen import extend
 from fastgradcheck.search.task import Task
 
@@ -23,32 +28,29 @@ SHARE = 0.7
 AT_BOUNDS = 100
 """Entries at their bounds, which take no part in directions, that are measured one by one."""
 EXTENSIONS = 2
+ROUNDS = 3
+"""How often what was found is taken out and the rest measured anew."""
 
 
 def cover(evidence: Evidence, task: Task) -> Iterator[Evidence]:
-    """Directions over every block of more than one entry, and the search where they disagree."""
+    """Directions over all of theta, and the search where they disagree."""
     if not task.screens:
         return
     prober = _prober(task)
-    blocks = task.problem.parameters.blocks
-    wide = [
-        b
-        for b, block in enumerate(blocks)
-        if block.size > 1 and (prober.moving is None or prober.moving[block.slice].any())
-    ]
-    evidence = evidence.with_screened(screen(prober, wide, SHARE * task.tolerance.threshold))
-    yield evidence
-    if prober.moving is not None:
-        fixed = np.flatnonzero(prober.moving == 0)
-        sweeps = sweep(task.context, fixed[:AT_BOUNDS])
-        evidence = replace(evidence, at_bounds=fixed).with_sweeps(sweeps)
-        yield evidence
-    for b, block in enumerate(blocks):
+    for b, block in enumerate(task.problem.parameters.blocks):
         broken = block.start + np.flatnonzero(~np.isfinite(task.gradient[block.slice]))
         if len(broken):
             evidence = evidence.with_sweeps(sweep(task.context, broken[:CAP]))
             if len(broken) > CAP:
                 evidence = evidence.with_located(b, Located(whole_block=True))
+            yield evidence
+    if prober.imaginary:
+        blocks = [b for b, block in enumerate(task.problem.parameters.blocks) if block.size > 1]
+        evidence = evidence.with_screened(screen(prober, blocks, SHARE * task.tolerance.threshold))
+        yield evidence
+    else:
+        for latest in jointly(evidence, task, prober):
+            evidence = latest
             yield evidence
     for b, screened in evidence.screened.items():
         if screened.fails and not evidence.location(b).whole_block:
@@ -65,6 +67,98 @@ def cover(evidence: Evidence, task: Task) -> Iterator[Evidence]:
         if evidence is before:
             break
         yield evidence
+
+
+def jointly(evidence: Evidence, task: Task, prober: Prober) -> Iterator[Evidence]:
+    """One set of directions over all blocks; single wrong entries are found and taken out.
+
+    What is found wrong is taken out of the claim, and fresh directions are sent through what is
+    left: if they agree, everything that was found is confirmed, and nothing else is wrong. Blocks
+    in which more is wrong get what the directions say of each of them.
+    """
+    context, blocks = task.context, task.problem.parameters.blocks
+    taking_part = np.array(
+        [prober.moving is None or bool(prober.moving[block.slice].any()) for block in blocks]
+    )
+    taking_part &= [not evidence.location(b).whole_block for b in range(len(blocks))]
+    if not taking_part.any():
+        return
+    weights, middle = joint.weights(prober, taking_part)
+    weighted = replace(prober, moving=joint.spread(prober, weights))
+    step = joint.choose_step(weighted, middle, (0,))
+    weighted, fixed = _moved(weighted, step, weights)
+    evidence = replace(evidence, fixed=fixed)
+    if len(fixed):
+        evidence = evidence.with_sweeps(sweep(context, fixed[:AT_BOUNDS]))
+    repaired: dict[int, float] = {}
+    decoded: dict[int, tuple[float, float]] = {}
+    for attempt in range(ROUNDS):
+        claim = task.gradient.copy()
+        claim[list(repaired)] -= list(repaired.values())
+        probing = replace(weighted, problem=replace(task.problem, gradient=claim))
+        enough = _enough(task, probing, weights)
+        draws = joint.measure(probing, step, (1, attempt), enough)
+        found = joint.limits(probing, draws, weights, repaired, attempt)
+        evidence = replace(evidence, joint=(found,))
+        if not found.screened.fails:
+            # Fresh directions agree with the repaired claim: what was decoded is confirmed.
+            yield _with_entries(evidence, task, decoded)
+            return
+        if not decoded:
+            yield evidence
+        divided = divide(probing, found)
+        for i, (size, bar) in divided.entries.items():
+            repaired[i] = repaired.get(i, 0.0) + size
+            decoded[i] = repaired[i], bar
+        for b, screened in divided.blocks.items():
+            evidence = evidence.with_screened({b: screened})
+            weights[b] = 0.0
+        for b in divided.left:
+            evidence = evidence.with_located(b, Located(unexplained=True))
+            weights[b] = 0.0
+        weighted = replace(weighted, moving=joint.spread(prober, weights) * (weighted.moving != 0))
+        evidence = replace(evidence, joint=(found.only(weights > 0),))
+        if not (weights > 0).any():
+            evidence = replace(evidence, joint=())
+            yield _with_entries(evidence, task, decoded)
+            return
+        if not divided.entries and not divided.blocks:
+            break
+    # Directions that go on disagreeing confirm nothing: entries get step sweeps of their own.
+    yield evidence.with_sweeps(sweep(context, np.array(sorted(decoded), np.int64)))
+
+
+def _with_entries(
+    evidence: Evidence, task: Task, decoded: Mapping[int, tuple[float, float]]
+) -> Evidence:
+    """With entries that were decoded, and confirmed by directions of the repaired claim."""
+    index = np.array(sorted(decoded), np.int64)
+    sizes = np.array([decoded[int(i)] for i in index]).reshape(-1, 2)
+    numeric = task.gradient[index] - sizes[:, 0]
+    return evidence.with_components(of_decoded(index, numeric, sizes[:, 1]))
+
+
+def _moved(
+    weighted: Prober, step: float, weights: NDArray[np.float64]
+) -> tuple[Prober, NDArray[np.int64]]:
+    """Leave out what the step does not move, and tell what is left out."""
+    assert weighted.moving is not None
+    theta, scale = weighted.context.theta, weighted.moving
+    # The smallest |v_i| is one half: an entry that this does not move is not covered.
+    smallest = (0.5 * step * scale).astype(theta.dtype)
+    moved = (theta + smallest != theta) & (scale > 0)
+    blocks = weighted.context.parameters.blocks
+    free = np.repeat(weights > 0, [block.size for block in blocks])
+    return replace(weighted, moving=scale * moved), np.flatnonzero(free & ~moved)
+
+
+def _enough(task: Task, weighted: Prober, weights: NDArray[np.float64]) -> float:
+    """The bar at which the limit of the whole comes near enough to the threshold."""
+    t = joint.SHARES[DIRECTIONS] * (1 - CONFIDENCE) / 2
+    hidden = t ** (1 / DIRECTIONS) / np.sqrt(2)
+    smallest = float(np.min(weights, where=weights > 0, initial=np.inf))
+    wanted = 2 * SHARE * task.tolerance.threshold * norm(weighted.gradient)
+    return float(wanted * smallest * hidden)
 
 
 def _prober(task: Task) -> Prober:

@@ -110,16 +110,25 @@ def sampled(region: Region, seed: int) -> NDArray[np.int64]:
     return index
 
 
-def decode(suspect: Suspect, keys: NDArray[np.uint64], most: int) -> NDArray[np.int64]:
+def decode(
+    suspect: Suspect,
+    keys: NDArray[np.uint64],
+    most: int,
+    scale: NDArray[np.float64] | None = None,
+) -> NDArray[np.int64]:
     """The single entries that alone would explain a suspect's y.
 
     An entry j explains y if one size s is within every bar, |y_d - s v_dj| <= e_d, that is, if the
-    intervals (y_d -+ e_d) / v_dj have a point in common. At most `most` + 1 are returned.
+    intervals (y_d -+ e_d) / v_dj have a point in common. At most `most` + 1 are returned. Where
+    directions are scaled entry by entry, entries of scale zero were not moved and explain nothing.
     """
     y, error = suspect.y[:, np.newaxis], suspect.error[:, np.newaxis]
     indices, count = [], 0
     for index in entries_of(suspect.region):
         v = np.stack([hashing.direction(key, index) for key in keys])
+        if scale is not None:
+            moved = scale[index] > 0
+            index, v = index[moved], v[:, moved] * scale[index[moved]]
         size, doubt = y / v, error / np.abs(v)
         doubt += ROUNDING * np.abs(size)
         fits = np.max(size - doubt, axis=0) <= np.min(size + doubt, axis=0)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastgradcheck.differences.joint import Joint
 from fastgradcheck.differences.screen import BEYOND_DOUBT
+from fastgradcheck.problem.norm import norm
 from fastgradcheck.verdict.support import BlockEvidence
 from fastgradcheck.verdict.tolerances import ROUNDING_UNITS, Tolerances
 
@@ -54,38 +55,63 @@ class Norms:
         return cls(*(norm(np.array([getattr(p, name) for p in parts])) for name in _NORMS))
 
 
-SAFE = 1e-280
-"""A sum of squares above this has lost nothing to underflow."""
-
-
 _NORMS = ("grad", "gradapprox", "difference", "upper", "lower")
-
-
-def norm(vector: NDArray[np.float64]) -> float:
-    """Euclidean norm without overflow; inf and nan stay what they are."""
-    with np.errstate(over="ignore", under="ignore"):
-        squares = float(np.sum(vector * vector))
-    if SAFE < squares < np.inf:
-        return float(np.sqrt(squares))
-    largest = float(np.max(np.abs(vector), initial=0.0))
-    if largest == 0 or not np.isfinite(largest):
-        return largest
-    return largest * float(np.sqrt(np.sum((vector / largest) ** 2)))
 
 
 def norms(evidence: BlockEvidence, tolerance: Tolerances) -> Norms:
     """What is known of a block's norms: by directions if they covered it, else by components."""
+    if len(evidence.components) < evidence.block.size:
+        if evidence.screened is not None:
+            own, grad = evidence.screened, norm(evidence.gradient)
+            lower = own.lower if evidence.located.confirmed else 0.0
+            return Norms(grad, max(grad, own.estimate), own.estimate, own.upper, lower)
+        if evidence.joint is not None:
+            return _shared([evidence], evidence.joint, tolerance)
+    return _of_components(evidence, tolerance)
+
+
+def overall(evidence: Sequence[BlockEvidence], tolerance: Tolerances) -> Norms:
+    """The norms of all of theta.
+
+    Blocks that share directions share their limit: it bounds the error of all of them together,
+    and is not added up.
+    """
+    groups: dict[int, list[BlockEvidence]] = {}
+    parts = []
+    for e in evidence:
+        if e.joint is None or len(e.components) == e.block.size:
+            parts.append(norms(e, tolerance))
+        else:
+            groups.setdefault(id(e.joint), []).append(e)
+    parts += [_shared(group, group[0].joint, tolerance) for group in groups.values()]
+    return Norms.together(parts)
+
+
+def _shared(group: Sequence[BlockEvidence], joint: Joint | None, tolerance: Tolerances) -> Norms:
+    """Norms of blocks by directions that they share, and what was found wrong in them besides."""
+    assert joint is not None
+    weights = joint.weights[[e.number for e in group]]
+    sizes = np.array([norm(e.gradient) for e in group])
+    grad = norm(sizes)
+    found = Norms.together([_of_components(_repaired(e, joint), tolerance) for e in group])
+    rest = joint.screened.upper / float(weights.min())
+    weighted = norm(joint.sizes)
+    # Of the weighted norms, which is all that y tells: the same share of every block.
+    share = joint.screened.estimate / weighted if weighted else 0.0
+    difference = norm(np.array([share * grad, found.difference]))
+    upper = max(rest + found.upper, difference)
+    return Norms(grad, max(grad, difference), difference, upper, found.lower)
+
+
+def _repaired(evidence: BlockEvidence, joint: Joint) -> BlockEvidence:
+    """The components of a block that were taken out of the claim for its directions."""
     c = evidence.components
-    screened = evidence.screened
-    if screened is not None and len(c) < evidence.block.size:
-        grad = norm(evidence.gradient)
-        return Norms(
-            grad,
-            max(grad, screened.estimate),
-            screened.estimate,
-            screened.upper,
-            screened.lower if evidence.located.confirmed else 0.0,
-        )
+    rows = np.flatnonzero(np.isin(c.index, list(joint.repaired)))
+    return replace(evidence, components=c.take(rows))
+
+
+def _of_components(evidence: BlockEvidence, tolerance: Tolerances) -> Norms:
+    c = evidence.components
     difference = norm(c.discrepancy)
     exact = (c.numeric == 0) & (c.analytic == 0)
     errors = np.where(exact, 0.0, c.error)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.differences.plateau import UNSETTLED
-from fastgradcheck.verdict.norms import Norms, norms
+from fastgradcheck.verdict.norms import Norms, norms, overall
 from fastgradcheck.verdict.support import BlockEvidence
 from fastgradcheck.verdict.tolerances import Tolerances
 from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
@@ -64,17 +64,29 @@ def resolution(evidence: BlockEvidence, tolerance: Tolerances) -> float:
     if len(c):
         allowed = tolerance.allowed(c.analytic, c.numeric, evidence.largest)
         seen = float(np.max(np.where(np.isfinite(c.error), 2 * c.error + allowed, np.inf)))
-    if evidence.screened is not None and len(c) < evidence.block.size:
-        floor = tolerance.rtol * evidence.largest
-        directions = max(evidence.screened.isolated, floor)
+    isolated = evidence.isolated
+    if isolated is not None and len(c) < evidence.block.size:
+        directions = max(isolated, tolerance.rtol * evidence.largest)
         return directions if np.isinf(seen) else max(seen, directions)
     return seen
 
 
-def judge_block(evidence: BlockEvidence, tolerance: Tolerances) -> BlockResult:
-    """The verdict on one block."""
+def judge_block(
+    evidence: BlockEvidence, tolerance: Tolerances, negligible: float = 0.0
+) -> BlockResult:
+    """The verdict on one block.
+
+    Parameters
+    ----------
+    evidence : BlockEvidence
+    tolerance : Tolerances
+    negligible : float
+        A norm that the threshold cannot tell from zero beside the whole gradient. Where neither
+        the claim nor what it may be off by is larger, the block is zero to the resolution: its
+        own relative difference is 0/0 and decides nothing.
+    """
     block, c = evidence.block, evidence.components
-    directions = 0 if evidence.screened is None else len(evidence.screened)
+    directions = evidence.directions
     measured = norms(evidence, tolerance)
     wrong = wrong_components(evidence, tolerance)
     codes = component_verdicts(evidence, tolerance)
@@ -87,14 +99,20 @@ def judge_block(evidence: BlockEvidence, tolerance: Tolerances) -> BlockResult:
         or measured.proven > tolerance.threshold
     ):
         verdict = Verdict.WRONG
-    elif evidence.located.unexplained:
+    elif (
+        evidence.located.unexplained
+        or evidence.disagrees
+        or (codes == Verdict.UNDECIDED.code).any()
+    ):
         verdict = Verdict.UNDECIDED
-    elif measured.limit <= tolerance.block_limit and not (codes == Verdict.UNDECIDED.code).any():
+    elif measured.limit <= tolerance.block_limit or (
+        max(measured.grad, measured.upper) <= negligible
+    ):
         verdict = Verdict.AGREES
     else:
         verdict = Verdict.UNDECIDED
     count = int(wrong.sum())
-    if evidence.located.whole_block and evidence.screened is not None:
+    if evidence.located.whole_block and directions:
         count = block.size
     count = max(count, evidence.located.lines)
     return BlockResult(
@@ -131,20 +149,21 @@ def judge(
     evidence: Sequence[BlockEvidence], tolerance: Tolerances
 ) -> tuple[Verdict, Norms, tuple[BlockResult, ...]]:
     """The verdict on all blocks together."""
-    blocks = tuple(judge_block(e, tolerance) for e in evidence)
-    overall = Norms.together([norms(e, tolerance) for e in evidence])
+    together = overall(evidence, tolerance)
+    negligible = tolerance.threshold * together.grad
+    blocks = tuple(judge_block(e, tolerance, negligible) for e in evidence)
     looked = [b for b in blocks if b.verdict is not Verdict.SKIPPED]
     if any(b.verdict is Verdict.WRONG for b in looked):
         verdict = Verdict.WRONG
     elif (
         looked
-        and overall.limit <= tolerance.threshold
+        and together.limit <= tolerance.threshold
         and all(b.verdict is Verdict.AGREES for b in looked)
     ):
         verdict = Verdict.AGREES
     else:
         verdict = Verdict.UNDECIDED
-    return verdict, overall, blocks
+    return verdict, together, blocks
 
 
 def overall_resolution(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fastgradcheck.differences.components import Components, of_sweeps
 from fastgradcheck.differences.evidence import Evidence, Located
+from fastgradcheck.differences.joint import Joint
 from fastgradcheck.differences.plateau import (
     AGREEMENT,
     FIVE_POINT,
@@ -69,21 +70,46 @@ class BlockEvidence:
 
     Attributes
     ----------
+    number : int
+        Of the block, in theta's order.
     block : Block
     gradient : float64 array, shape (size,)
         The claimed gradient of the block.
     components : Compared
     screened : Screened or None
+        Directions of its own.
+    joint : Joint or None
+        Directions that it shares with others.
     located : Located
     step : float
     """
 
+    number: int
     block: Block
     gradient: NDArray[np.float64]
     components: Compared
     screened: Screened | None
+    joint: Joint | None
     located: Located
     step: float
+
+    @property
+    def directions(self) -> int:
+        """How many directions covered the block."""
+        shared = 0 if self.joint is None else len(self.joint.screened)
+        return shared if self.screened is None else len(self.screened)
+
+    @property
+    def isolated(self) -> float | None:
+        """The smallest error of a single entry that directions would have shown."""
+        if self.screened is not None:
+            return self.screened.isolated
+        return None if self.joint is None else self.joint.isolated(self.number)
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether directions that it shares disagree, and nothing located explains it."""
+        return self.joint is not None and self.joint.screened.fails
 
     @cached_property
     def largest(self) -> float:
@@ -120,14 +146,19 @@ def beside(evidence: Evidence, problem: Problem) -> list[BlockEvidence]:
     ]
     components = compared(evidence.components.joined(of_sweeps(read)), gradient)
     step = np.full(len(blocks), np.nan) if evidence.steps is None else evidence.steps.of_blocks
+    for b in range(len(blocks)):
+        if (joint := evidence.joint_of(b)) is not None:
+            step[b] = joint.step(b)
     for b, screened in evidence.screened.items():
         step[b] = float(np.median(screened.steps))
     return [
         BlockEvidence(
+            b,
             block,
             gradient[block.slice],
             components.between(block.start, block.stop),
             evidence.screened.get(b),
+            evidence.joint_of(b),
             evidence.location(b),
             float(step[b]),
         )

@@ -1,0 +1,217 @@
+"""One set of random directions over all blocks at once.
+
+A step along a direction moves every block b by h s_b v, with a weight s_b that is fixed before v
+is drawn. Then y = grad . S v - D_{Sv} J = (S r) . v, and the bound of `differences.screen` holds
+for the vector S r: with probability 1 - (sqrt(2) t)^m
+
+    ||S r|| <= (max |y| + e) / t,    and so    ||r_b|| <= (max |y| + e) / (t s_b)
+
+for all blocks together, since no part of a vector is longer than the vector: one event, which is
+not shared among the blocks. Nothing elsewhere hides a block either. Given all entries of v outside
+of it, the rest of y is a shift, and a density of at most 1/2 bounds the probability of any
+interval, wherever it lies (Livshyts, Paouris, Pivovarov, Israel J. Math. 216 (2016)).
+
+With s_b = 1 / ||grad_b|| one number bounds the relative error of every block. Where the claim is
+zero or tiny, the weight is capped, so that no step is large against theta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.differences.directions import NOISE_GAIN, Prober
+from fastgradcheck.differences.plateau import NOISE_SIGMAS
+from fastgradcheck.differences.screen import (
+    CONFIDENCE,
+    DIRECTIONS,
+    RETRIES,
+    ROUNDING_UNITS,
+    Draws,
+    Screened,
+    central,
+    expected,
+    retried,
+)
+from fastgradcheck.evaluation import hashing
+from fastgradcheck.problem.norm import norm
+from fastgradcheck.problem.region import Region
+
+SHARES = {DIRECTIONS: 0.6, 2 * DIRECTIONS: 0.2, 4 * DIRECTIONS: 0.2}
+"""Whether directions are added depends on what the first ones showed: each of the three limits has
+a part of the probability to be wrong."""
+SHARP = 1e-9
+"""The bar that noise leaves at the middle one of the steps tried, where grad_b . S v_b is one."""
+WIDEST = 2.0**-9
+"""No step is longer at the middle one of the steps tried, relative to a block's typical entry."""
+FIRST = 16.0
+"""The first of the steps tried, relative to the middle one; each is a quarter of the one before."""
+STEPS = 5
+EXTENSION = 3
+EXTENSIONS = 3
+CALIBRATED = 2
+"""Directions that choose the step: at a single one, a kink may lie anywhere."""
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """What joint directions say of all the blocks that they move.
+
+    Attributes
+    ----------
+    screened : Screened
+        Of the vector S r.
+    weights : float64 array, shape (blocks,)
+        s_b; zero for blocks that do not take part.
+    sizes : float64 array, shape (blocks,)
+        s_b ||grad_b||.
+    repaired : mapping of int to float
+        Entries that were found wrong, and what was taken out of the claim there before the
+        directions were measured.
+    """
+
+    screened: Screened
+    weights: NDArray[np.float64]
+    sizes: NDArray[np.float64]
+    repaired: Mapping[int, float] = field(default_factory=dict)
+
+    def covers(self, block: int) -> bool:
+        """Whether a block takes part."""
+        return bool(self.weights[block] > 0)
+
+    def only(self, kept: NDArray[np.bool_]) -> Joint:
+        """The same for some of the blocks: a limit for all of them holds for a part."""
+        return replace(self, weights=np.where(kept, self.weights, 0.0))
+
+    def upper(self, block: int) -> float:
+        """Upper limit of ||r_b||."""
+        return self.screened.upper / float(self.weights[block])
+
+    def isolated(self, block: int) -> float:
+        """The smallest error of a single entry of a block that would have been seen."""
+        return self.screened.isolated / float(self.weights[block])
+
+    def step(self, block: int) -> float:
+        """The median step in a block, per unit of v."""
+        return float(np.median(self.screened.steps) * self.weights[block])
+
+
+def everything(size: int) -> Region:
+    """All of theta as a region of one row."""
+    return np.array([0, size, 0, 1, 0, size], dtype=np.int64)
+
+
+def weights(prober: Prober, taking_part: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
+    """The weight of every block, and the middle one of the steps to be tried.
+
+    The middle step is the one at which noise leaves a bar of `SHARP`. There, a block whose claim
+    is small against its entries would move far: its weight is capped so that it moves by `WIDEST`
+    of its typical entry at most.
+    """
+    context, gradient = prober.context, prober.gradient
+    blocks = context.parameters.blocks
+    sizes = np.array([norm(gradient[block.slice]) for block in blocks])
+    typical = np.array([np.median(context.scale[block.slice]) for block in blocks])
+    rounding = 0.5 * float(np.finfo(np.float64).eps) * abs(context.value)
+    level = max(context.noise, rounding, float(np.finfo(np.float64).tiny))
+    middle = NOISE_GAIN * NOISE_SIGMAS * level / SHARP
+    with np.errstate(divide="ignore", over="ignore"):
+        wanted = np.minimum(1.0 / sizes, WIDEST * typical / middle)
+    wanted[~taking_part] = 0.0
+    return wanted, middle
+
+
+def spread(prober: Prober, of_blocks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The weight of every entry: its block's, or zero where it must not move."""
+    blocks = prober.context.parameters.blocks
+    entries = np.repeat(of_blocks, [block.size for block in blocks])
+    return entries if prober.moving is None else entries * prober.moving
+
+
+def measure(prober: Prober, step: float, place: tuple[int, ...], enough: float) -> Draws:
+    """`DIRECTIONS` directions over all that moves, those anew that are too coarse.
+
+    Parameters
+    ----------
+    prober : Prober
+        With the weights of the entries.
+    step : float
+    place : tuple of int
+        What tells these directions from all others of the check.
+    enough : float
+        Bars up to this need not be sharper.
+    """
+    region = everything(prober.context.parameters.size)[np.newaxis]
+    seed = prober.context.seed
+    keys = np.array([hashing.key(seed, *place, d) for d in range(DIRECTIONS)])
+    steps, which = np.full(DIRECTIONS, step), np.zeros(DIRECTIONS, np.int64)
+    y, error = prober(np.repeat(region, DIRECTIONS, axis=0), keys, steps)
+    draws = Draws(which, keys, steps, y, error)
+    for attempt in range(1, RETRIES + 1):
+        if not draws.error.max() > enough:
+            break
+        draws = retried(prober, draws, region, np.ones(1, bool), attempt, enough)
+    return draws
+
+
+def choose_step(prober: Prober, middle: float, place: tuple[int, ...]) -> float:
+    """The step of joint directions, from two of them.
+
+    Where the bars to expect are smallest at both together is the step.
+    """
+    size = prober.context.parameters.size
+    regions = np.repeat(everything(size)[np.newaxis], CALIBRATED, axis=0)
+    seed = prober.context.seed
+    keys = np.array([hashing.key(seed, *place, -1, d) for d in range(CALIBRATED)])
+    first = min(FIRST * middle, prober.farthest(regions[0]))
+    steps = np.repeat(first / 4.0 ** np.arange(STEPS)[np.newaxis], CALIBRATED, axis=0)
+    y = central(prober, regions, keys, steps)
+    best = _best(y, steps, prober.noise)
+    for _ in range(EXTENSIONS):
+        if best < steps.shape[1] - 1:
+            break
+        smaller = steps[:, -1:] / 4.0 ** np.arange(1, EXTENSION + 1)
+        y = np.hstack([y, central(prober, regions, keys, smaller)])
+        steps = np.hstack([steps, smaller])
+        best = _best(y, steps, prober.noise)
+    return float(steps[0, best])
+
+
+def _best(y: NDArray[np.float64], steps: NDArray[np.float64], noise: float) -> int:
+    """The step at which the bars of all directions together are smallest."""
+    with np.errstate(divide="ignore"):
+        sizes = np.log(expected(y, steps, noise)).sum(axis=0)
+    return int(np.argmin(sizes)) + 1
+
+
+def limits(
+    prober: Prober,
+    draws: Draws,
+    of_blocks: NDArray[np.float64],
+    repaired: Mapping[int, float],
+    attempt: int,
+) -> Joint:
+    """What directions say, at their share of the probability to be wrong.
+
+    Parameters
+    ----------
+    prober : Prober
+        With the weights of the entries.
+    draws : Draws
+    of_blocks : float64 array, shape (blocks,)
+        The weights of the blocks.
+    repaired : mapping of int to float
+    attempt : int
+        How many sets of directions came before: each has half of the share of the one before.
+    """
+    count = len(draws.keys)
+    failure = (1 - CONFIDENCE) * SHARES[count] / 2 ** (attempt + 1)
+    weighted = prober.gradient if prober.moving is None else prober.gradient * prober.moving
+    rounding = ROUNDING_UNITS * prober.problem.gradient_eps * norm(weighted)
+    screened = Screened(draws.keys, draws.steps, draws.y, draws.error, failure, rounding)
+    blocks = prober.context.parameters.blocks
+    sizes = np.array([norm(weighted[block.slice]) for block in blocks])
+    return Joint(screened, of_blocks, sizes, repaired)

@@ -1,0 +1,150 @@
+"""What joint directions disagree about: single entries, decoded, and blocks, by halving.
+
+A single wrong entry j is decoded from the y at hand: y is then a multiple of one column of the
+directions, among all columns of theta. What no single entry explains is halved, block by block,
+with the same directions: the other half's y is the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.differences.directions import Prober
+from fastgradcheck.differences.joint import Joint
+from fastgradcheck.differences.screen import Screened
+from fastgradcheck.evaluation import hashing
+from fastgradcheck.problem.region import Region
+from fastgradcheck.search.locate import CANDIDATES, CAP, ROUNDING, Suspect, decode
+
+EXTRA_DIRECTIONS = 3
+"""Directions added, one at a time, where several entries explain y ..."""
+MANY = 64 * CANDIDATES
+"""... but no more than so many."""
+
+
+@dataclass(frozen=True)
+class Divided:
+    """What was found.
+
+    Attributes
+    ----------
+    entries : mapping of int to (float, float)
+        Single entries: how far the claim is off, and the bar of that.
+    blocks : mapping of int to Screened
+        Blocks in which more than one entry is off, and what the directions say of each.
+    left : tuple of int
+        Blocks that were not looked at any more, since too much had been found.
+    """
+
+    entries: Mapping[int, tuple[float, float]]
+    blocks: Mapping[int, Screened]
+    left: tuple[int, ...] = ()
+
+
+@dataclass
+class _Division:
+    """A division that is under way."""
+
+    prober: Prober
+    scale: NDArray[np.float64]
+    keys: NDArray[np.uint64]
+    steps: NDArray[np.float64]
+    joint: Joint
+    entries: dict[int, tuple[float, float]] = field(default_factory=dict)
+    blocks: dict[int, Screened] = field(default_factory=dict)
+
+    def region(self, low: int, high: int) -> Region:
+        """Several blocks in a row, as a region of one row."""
+        blocks = self.prober.context.parameters.blocks
+        size = blocks[high - 1].stop - blocks[low].start
+        return np.array([blocks[low].start, size, 0, 1, 0, size], dtype=np.int64)
+
+    def single(self, suspect: Suspect) -> bool:
+        """Whether one entry alone explains a suspect's y; it is then found."""
+        keys = self.keys
+        index = decode(suspect, keys, MANY, self.scale)
+        for extra in range(EXTRA_DIRECTIONS):
+            if len(index) < 2 or len(index) > MANY:
+                break
+            key = np.array([hashing.key(int(self.keys[0]), 1000 + extra)])
+            step = np.array([np.median(self.steps)])
+            y, error = self.prober(suspect.region[np.newaxis], key, step, "locating")
+            keys = np.append(keys, key)
+            suspect = Suspect(
+                suspect.region, np.append(suspect.y, y), np.append(suspect.error, error)
+            )
+            index = decode(suspect, keys, MANY, self.scale)
+        if len(index) != 1:
+            return False
+        self.entries[int(index[0])] = self.size(suspect, keys, int(index[0]))
+        return True
+
+    def size(self, suspect: Suspect, keys: NDArray[np.uint64], entry: int) -> tuple[float, float]:
+        """How far the claim of an entry is off: where the intervals of all directions overlap."""
+        at = np.array([entry])
+        v = self.scale[entry] * np.array([hashing.direction(key, at)[0] for key in keys])
+        sizes, doubts = suspect.y / v, suspect.error / np.abs(v)
+        doubts = doubts + ROUNDING * np.abs(sizes)
+        low, high = float(np.max(sizes - doubts)), float(np.min(sizes + doubts))
+        return (low + high) / 2, (high - low) / 2
+
+    def follow(self, low: int, high: int, suspect: Suspect) -> list[tuple[int, int, Suspect]]:
+        """Settle some blocks in a row, or return the halves that disagree."""
+        if self.single(suspect):
+            return []
+        if high - low == 1:
+            weight = float(self.joint.weights[low])
+            self.blocks[low] = Screened(
+                self.keys,
+                self.steps * weight,
+                suspect.y / weight,
+                suspect.error / weight,
+                self.joint.screened.failure,
+                self.joint.screened.rounding / weight,
+            )
+            return []
+        middle = (low + high) // 2
+        region = self.region(low, middle)
+        regions = np.repeat(region[np.newaxis], len(self.keys), axis=0)
+        y, error = self.prober(regions, self.keys, self.steps, "locating")
+        parts = [
+            (low, middle, Suspect(region, y, error)),
+            (
+                middle,
+                high,
+                Suspect(self.region(middle, high), suspect.y - y, suspect.error + error),
+            ),
+        ]
+        return [
+            part for part in parts if part[2].fails and self.joint.weights[part[0] : part[1]].any()
+        ]
+
+
+def divide(prober: Prober, joint: Joint) -> Divided:
+    """Find the entries and blocks that joint directions disagree about.
+
+    Parameters
+    ----------
+    prober : Prober
+        That measured them, with their weights.
+    joint : Joint
+    """
+    assert prober.moving is not None
+    s = joint.screened
+    seen = np.isfinite(s.y) & np.isfinite(s.error)
+    count = len(joint.weights)
+    everywhere = tuple(np.flatnonzero(joint.weights > 0).tolist())
+    if not seen.any():
+        return Divided({}, {}, everywhere)
+    division = _Division(prober, prober.moving, s.keys[seen], s.steps[seen], joint)
+    root = Suspect(division.region(0, count), s.y[seen], s.error[seen] + s.rounding)
+    queue = [(0, count, root)]
+    while queue and len(division.entries) + len(division.blocks) + len(queue) <= CAP:
+        queue.sort(key=lambda part: float(np.max(np.abs(part[2].y))))
+        queue += division.follow(*queue.pop())
+    left = {b for low, high, _ in queue for b in range(low, high) if b in everywhere}
+    return Divided(division.entries, division.blocks, tuple(sorted(left)))
