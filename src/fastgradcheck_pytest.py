@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Settle the seed of the run and create the folder of the reports."""
+    """Choose the seed of the run and create the folder of the reports."""
     seed = config.getoption("--gradcheck-seed")
     if seed is None:
         # Not from random: that would move the state that the user's tests may rely on.

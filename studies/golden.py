@@ -18,9 +18,9 @@ import numpy as np
 
 import fastgradcheck as fgc
 from benchmarks.problems import PROBLEMS
-from studies.million import ENDS, Network, relu_cost, tanh_cost
 from tests.cases import corpus
 from tests.cases.faults import FAULTS, subject
+from tests.cases.million import ENDS, Network, relu_cost, tanh_cost
 from tests.cases.networks import NETWORKS, Overconfident
 from tests.cases.oracle import CASES
 

@@ -89,7 +89,7 @@ def _table(rows) -> np.ndarray:
 
 
 def told(rows: np.ndarray) -> str:
-    """The offending components, one per line."""
+    """These components, one per line."""
     return "\n".join(
         f"{CASES[int(r['case'])].name}[{int(r['entry'])}] a={r['a']:g} s={r['s']:g}: "
         f"true error {r['error']:.2e}, bar {r['bar']:.2e}, derivative {r['exact']:.2e}"

@@ -1,6 +1,6 @@
 """Derivatives of any float64 function, with an error estimate, for use as evidence in tests.
 
-Romberg extrapolation of central differences over a ladder of thirteen steps, 4 apart, from a
+Romberg extrapolation of central differences over thirteen shrinking steps, 4 apart, from a
 tenth of |theta_i| down to 1e-8 of it. The entry of the table that agrees best with its three
 neighbours (above, left, above-left; so from at least three different steps) is the value, and
 four times its disagreement, plus the rounding of J over the step, is the error. A kink or a
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_RUNGS = 13
+_STEPS = 13
 _RATIO = 4.0
 _FIRST = 0.1
 _SAFETY = 4.0
@@ -49,8 +49,8 @@ def _component(
 ) -> tuple[float, float]:
     """One partial derivative and its error; `size` sets the coarsest step."""
     up, down = theta.copy(), theta.copy()
-    differences, roundings = np.empty(_RUNGS), np.empty(_RUNGS)
-    for k in range(_RUNGS):
+    differences, roundings = np.empty(_STEPS), np.empty(_STEPS)
+    for k in range(_STEPS):
         h = _FIRST * size / _RATIO**k
         up[i], down[i] = theta[i] + h, theta[i] - h
         with np.errstate(all="ignore"):

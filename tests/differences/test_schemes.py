@@ -74,7 +74,7 @@ def test_the_textbook_numbers_through_a_check(scheme: str, expected: float) -> N
         seed=0,
     )
     loop = np.abs(result.components["numeric"] - expected) < 1e-9
-    # All but the few that calibrate, and that ladders have measured better, show the plain loop.
+    # All but the few that calibrate, which step sweeps have measured better, show the plain loop.
     assert loop.sum() >= 30
     # Its bar knows the truncation: it holds the true derivative, 3.
     assert (np.abs(result.components["numeric"] - 3) <= result.components["error"]).all()

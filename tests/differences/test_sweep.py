@@ -131,7 +131,7 @@ def test_between_two_kinks(width: float, uneven: float, bend: float) -> None:
 @pytest.mark.parametrize("width", [3e-14, 1e-14])
 @pytest.mark.parametrize("bend", [0.0, 1.0], ids=["straight", "curved"])
 def test_between_two_kinks_nearer_than_any_step(width: float, bend: float) -> None:
-    # From the smallest step, J looks as if it jumped at theta: there is nothing to settle on.
+    # From the smallest step, J looks as if it jumped at theta: there is no plateau.
     s = one(lambda t: float(bend * np.exp(t[0]) + np.clip(t[0], 1 - width, 1 + width)), 1.0)
     assert s.kind == UNSETTLED
     assert np.isinf(s.error)
@@ -176,7 +176,7 @@ def test_at_the_edge_of_the_domain_one_side_is_enough() -> None:
     assert s.error < 1e-6
 
 
-def test_an_infinite_slope_is_not_settled_on() -> None:
+def test_an_infinite_slope_is_no_plateau() -> None:
     def cost(t: np.ndarray) -> float:
         with np.errstate(all="ignore"):
             return float(np.sqrt(t[0]))
@@ -228,7 +228,7 @@ def test_noise_is_in_the_bar(level: float) -> None:
         s = one(cost, 1.0)
         missed += not holds(s, E)
         ratios.append(s.error / level ** (2 / 3))
-    # Three standard deviations in the worst signs: 0.3 % at most, and the ladder takes its pick.
+    # Three standard deviations in the worst signs: 0.3 % at most, and a sweep chooses its step.
     assert missed <= 1
     # Noise against the truncation of a central difference leaves level^(2/3) or so.
     assert np.median(ratios) < 30
@@ -240,7 +240,7 @@ def test_a_constant_has_slope_zero() -> None:
     assert s.kind == SMOOTH
 
 
-def test_ladders_report_their_steps() -> None:
+def test_sweeps_report_their_steps() -> None:
     s = one(lambda t: float(np.exp(t[0])), 1.0)
     assert (np.diff(s.steps) < 0).all()
     assert s.steps.shape == s.derivatives.shape

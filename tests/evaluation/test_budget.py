@@ -98,7 +98,7 @@ def test_no_time_at_all_decides_nothing() -> None:
     assert "No component was checked" in result.coverage
 
 
-def test_the_reserve_grows_with_the_suspects_up_to_a_quarter() -> None:
+def test_the_reserve_grows_with_what_is_doubtful_up_to_a_quarter() -> None:
     budget = Budget(100.0)
     assert budget.reserve(0.01, 0) == budget.reserve(0.01, 1) == pytest.approx(0.42)
     assert budget.reserve(0.01, 10) == pytest.approx(4.2)

@@ -12,7 +12,7 @@ from fastgradcheck.evaluation.hashing import direction, key
 
 
 def test_entries_are_signed_magnitudes() -> None:
-    """Uniform on [1/2, 3/2), with a fair sign; the seed is fixed, so that it is no lottery."""
+    """Uniform on [1/2, 3/2), with a fair sign; the seed is fixed, so that it repeats."""
     v = direction(key(1, 2), np.arange(400_000))
     assert np.abs(v).min() >= 0.5
     assert np.abs(v).max() <= 1.5

@@ -165,11 +165,11 @@ def test_the_second_ctrl_c_raises(tmp_path: Path) -> None:
     # Judging goes on after the first one: it is made slow, so that the second hits it.
     slow = """
     from fastgradcheck.verdict import rules
-    patient = rules.judge
+    judged = rules.judge
     def slowly(*args):
         print("judging", flush=True)
         time.sleep(60)  # longer than `finish` waits
-        return patient(*args)
+        return judged(*args)
     rules.judge = slowly
     """
     script = PREAMBLE + textwrap.dedent(slow) + CHECK.format(cost="busy", n=20_000, options="")

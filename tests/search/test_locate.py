@@ -197,7 +197,7 @@ def test_a_row_and_an_entry_elsewhere_are_told_apart(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_line_with_one_right_entry_is_not_called_wrong_throughout(seed: int) -> None:
+def test_a_line_with_one_right_entry_is_not_called_wrong_as_a_whole(seed: int) -> None:
     """Nine entries, eight of them wrong: those sampled alone would say yes one time in nine."""
     wrong = {place: 1.0 + place for place in range(9) if place != seed % 9}
     found = Truth(block_of(9), wrong, seed=seed).located(seed)

@@ -295,7 +295,7 @@ def tour() -> list[Stop]:
         Stop(
             "Back-propagation written by hand, at two points",
             f"A {PIXELS}-{HIDDEN}-{DIGITS} tanh network compiled with @njit, {IMAGES} of the "
-            "images. A bug can be silent where the weights are small, so it is checked at random "
+            "images. A bug can stay unseen where the weights are small, so it is checked at random "
             "initialisation and again after 100 steps of gradient descent: each of the 2,410 "
             "parameters is moved by +h and by -h.",
             lambda: dict(

@@ -233,7 +233,10 @@ def _settings() -> Fact:
     slow = {
         "NUMBA_DISABLE_JIT": ("1", "njit costs run as plain Python, a hundred times slower"),
         "NUMBA_OPT": ("0", "njit code is not optimised"),
-        "NUMBA_BOUNDSCHECK": ("1", "every index is checked: right for a hunt for bugs, but slow"),
+        "NUMBA_BOUNDSCHECK": (
+            "1",
+            "every index is checked: right for finding bugs, but slow",
+        ),
         "FASTGRADCHECK": ("off", "every check returns SKIPPED at once"),
     }
     on = [

@@ -109,7 +109,7 @@ def coverage(blocks: Sequence[tuple[int, int, int]], random: bool) -> tuple[str,
         text += f"; {skipped} of {len(blocks)} blocks were not looked at"
     if wrong or skipped:
         return text + ".", fraction
-    # With unequal rates the least densely sampled block speaks for all.
+    # With unequal rates the least densely sampled block limits all.
     effective = int(min(c / s for s, c, _ in blocks) * size)
     fewer = (limit(max(effective, 1), size) + 1) / size
     return f"{text}, none wrong: fewer than {_percent(fewer, ceil)} are wrong at 95 %.", fraction

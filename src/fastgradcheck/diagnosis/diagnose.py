@@ -3,7 +3,7 @@
 Every pattern is a small function that predicts the numeric gradient of a block from the analytic
 one: "twice it", "its transpose", "it minus lambda * theta". A prediction is judged against the
 error bars, and scored by the decimal digits of the differences that it explains,
-sum(log10(|difference| / (4 bar))), less what its own freedom buys: an entry for each fitted
+sum(log10(|difference| / (4 bar))), less what its own freedom explains: an entry for each fitted
 number, log10(number of choices) for a choice. A score of s digits arises by chance about once in
 10**s tries, so that patterns of any kind compare, and small or noisy evidence names none.
 """

@@ -116,7 +116,7 @@ class Candidate:
     digits : float
         The score.
     fits, tested : int
-        How many entries bear the claim out, of how many that could have contradicted it.
+        How many entries agree with the claim, of how many that could have contradicted it.
     fitted : str
         Name of the fitted number, empty if there is none ...
     value, half_width : float
@@ -156,12 +156,12 @@ def against_bars(
     made = np.isfinite(predicted)
     miss = np.abs(field.numeric - predicted, where=made, out=np.full(len(predicted), np.inf))
     change = np.where(made, np.abs(field.analytic - predicted), 0.0)
-    speaks = made & (np.maximum(np.abs(field.difference), change) > 4.0 * field.bar)
-    fits = speaks & (miss <= 2.0 * field.bar)
-    tested, fitting = int(speaks.sum()), int(fits.sum())
+    tried = made & (np.maximum(np.abs(field.difference), change) > 4.0 * field.bar)
+    fits = tried & (miss <= 2.0 * field.bar)
+    tested, fitting = int(tried.sum()), int(fits.sum())
     gains = np.sort(np.log10(np.abs(field.difference[fits]) / (4.0 * field.bar[fits]) + 1.0))
     digits = float(gains[: max(len(gains) - freedom, 0)].sum()) - math.log10(choices)
-    # A pattern that is silent on half of what is wrong explains nothing.
+    # A pattern that predicts nothing for half of what is wrong explains nothing.
     if fitting < SHARE * tested or 2 * int((field.wrong & made).sum()) < int(field.wrong.sum()):
         digits = -math.inf
     return Candidate("", "", "", digits, fitting, tested)

@@ -25,7 +25,7 @@ from fastgradcheck.verdict.verdict import BlockResult, Verdict
 def undecided(
     verdict: Verdict, limit: float, blocks: tuple[BlockResult, ...], tolerance: Tolerances
 ) -> tuple[Finding, ...]:
-    """What would settle an undecided check, where one number does."""
+    """What would decide an undecided check, where one number does."""
     settled = all(b.verdict is not Verdict.UNDECIDED for b in blocks)
     if verdict is not Verdict.UNDECIDED or not settled or not 0 < limit < 1e-2:
         return ()

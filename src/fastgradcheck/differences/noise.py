@@ -170,7 +170,7 @@ def _grid(values: NDArray[np.float64], value: float) -> float:
 def _still(values: NDArray[np.float64], value: float, spacing: float) -> Noise:
     """The noise of a J that hardly moves (constant, or on a coarse grid), or is not finite.
 
-    At the edge of the domain nothing but rounding can be presumed; step sweeps see the rest.
+    At the edge of the domain nothing but rounding can be assumed; step sweeps measure the rest.
     """
     finite = np.append(values, value) if np.isfinite(values).all() else np.array([value])
     spread = float(np.ptp(finite)) / np.sqrt(12)

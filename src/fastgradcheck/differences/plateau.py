@@ -1,4 +1,4 @@
-"""The derivative that a step sweep settles on."""
+"""The derivative, and its bar, read off one step sweep: the plateau of its differences."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROUNDING = 2 * float(np.finfo(np.float64).eps)
 
 RESTLESS = 30.0
 """A sweep that scatters this much more than J's noise at theta is continued to smaller steps: an
-oscillation comes to rest there, noise does not."""
+oscillation is resolved there, noise is not."""
 
 
 SINGLE = float(np.finfo(np.float32).eps)

@@ -47,7 +47,7 @@ DIRECTIONS = 4
 
 FIRST_STEP = 2.0**-9
 """The largest step of the search, relative to a block's typical entry. Five of them reach 2^-17:
-tanh networks settle at 2^-9 (biases) to 2^-15 (a million weights), ReLU networks lower."""
+tanh networks end at 2^-9 (biases) to 2^-15 (a million weights), ReLU networks lower."""
 
 
 STEPS = 5

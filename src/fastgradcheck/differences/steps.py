@@ -1,4 +1,4 @@
-"""The step of every component, and what its differences can be trusted to.
+"""The step of every component, and the bar that its differences have.
 
 A few components per block are measured by step sweeps; where their error leaves the
 noise, its growth with h gives the truncation, and the step is where truncation and noise balance.

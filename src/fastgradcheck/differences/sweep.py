@@ -1,7 +1,7 @@
-"""One component's derivative over shrinking steps, and the plateau that it settles on.
+"""One component's derivative over shrinking steps: a step sweep, and the plateau read off it.
 
-This is the measurement that owns its error bar: it is what `numerical_gradient` falls back on and
-what must agree before a component is called wrong. Steps shrink by a factor of four. At each,
+This measurement gives a component a bar of its own: `numerical_gradient` falls back on it, and no
+component is called wrong before it. Steps shrink by a factor of four. At each,
 two-sided differences D(h), and one-sided slopes on the right and on the left, are formed from the
 same values of J.
 
@@ -118,7 +118,7 @@ def _next_step(known: StepSweep, after: bool) -> float:
 
 
 def _disputed(settled: StepSweep, value: float) -> bool:
-    """Whether a value from larger steps overrules smaller ones, which it may only sharpen.
+    """Whether a value from larger steps contradicts smaller ones, which it may only sharpen.
 
     It does if it leaves their bar, or, since the noise may be overestimated, if three of them in
     a row agree on another slope.

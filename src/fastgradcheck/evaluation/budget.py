@@ -1,4 +1,4 @@
-"""How much time a check may take, and how much of it is kept for confirming what looks wrong."""
+"""How much time a check may take, and how much of it is kept for confirming what disagrees."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 
-LADDER = 42
-"""Evaluations that confirm one component, at most; the loop over components leaves time for one
-suspect at least ..."""
+SWEEP = 42
+"""Evaluations that confirm one component by a step sweep, at most; the loop over components leaves
+time for one sweep at least ..."""
 
 
-SUSPECTS = 32
-"""... for this many at most, since a block with so many wrong is wrong throughout ..."""
+SWEEPS = 32
+"""... for this many at most, since a block with so many wrong is wrong as a whole ..."""
 
 
 SHARE = 0.25
@@ -47,10 +47,10 @@ class Budget:
         """Seconds until the end; negative after it."""
         return self.began + self.seconds - time.monotonic()
 
-    def reserve(self, evaluation: float, suspects: int) -> float:
-        """Seconds to be left for confirming the suspects, if one evaluation takes this long."""
-        ladders = min(max(suspects, 1), SUSPECTS)
-        return min(SHARE * self.seconds, ladders * LADDER * evaluation)
+    def reserve(self, evaluation: float, doubtful: int) -> float:
+        """Seconds to be left for confirming what is doubtful, if an evaluation takes this long."""
+        sweeps = min(max(doubtful, 1), SWEEPS)
+        return min(SHARE * self.seconds, sweeps * SWEEP * evaluation)
 
 
 UNLIMITED = Budget(np.inf)

@@ -10,9 +10,9 @@ from types import FrameType
 class Interrupts:
     """Watches for Ctrl-C while it is entered.
 
-    The first Ctrl-C raises `KeyboardInterrupt` only while `armed`, so that it never tears
-    bookkeeping apart; the second raises at once, wherever that is. Only Python's own handler is
-    replaced, and only from the main thread: an application that has its own keeps it.
+    The first Ctrl-C raises `KeyboardInterrupt` only while `armed`, so that bookkeeping
+    is never left half done; the second raises at once, wherever that is. Only Python's own
+    handler is replaced, and only from the main thread: an application that has its own keeps it.
 
     Attributes
     ----------

@@ -87,7 +87,7 @@ class Record:
 
     @property
     def rows(self) -> NDArray[np.bool_]:
-        """Which rows are known throughout."""
+        """Which rows are known at every point."""
         return np.asarray(self.done.all(axis=1))
 
 

@@ -56,7 +56,7 @@ class WorkerDied(Exception):
 
 
 class ClusterDisturbed(WorkerDied):
-    """A cluster lost chunks that it had promised: not their fault, so that all may go again."""
+    """A cluster lost chunks that it had promised: none of them failed, so that all may go again."""
 
 
 @dataclass(frozen=True)
@@ -374,7 +374,7 @@ def refuse_unpicklable(objective: Objective) -> None:
     sent += [(f"args[{i}]", arg) for i, arg in enumerate(objective.args)]
     for name, item in sent:
         if reason := _objection(item):
-            part = _culprit(item)
+            part = _unpicklable(item)
             because = f"{part} does not pickle" if part else f"it does not pickle ({reason})"
             raise GradcheckInputError(
                 f"{name} cannot be sent to worker processes: {because}. "
@@ -382,7 +382,7 @@ def refuse_unpicklable(objective: Objective) -> None:
             )
 
 
-def _culprit(item: Callable[..., Any]) -> str:
+def _unpicklable(item: Callable[..., Any]) -> str:
     """The variable in a function that does not pickle, in words; empty if none is found."""
     try:
         used = inspect.getclosurevars(item)

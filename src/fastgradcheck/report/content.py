@@ -95,7 +95,7 @@ def address(blocks: Sequence[BlockResult], index: int) -> str:
 
 
 def index(blocks: Sequence[BlockResult], address: str) -> int | None:
-    """The flat index of a component's address; None for a region, a block or a stranger."""
+    """The flat index of a component's address; None for a region, a block or an unknown name."""
     for start, block in zip(starts(blocks), blocks, strict=False):
         if address.startswith(block.name):
             place = _PLACE.fullmatch(address[len(block.name) :])

@@ -51,7 +51,7 @@ def measured(x: float, bar: float, most: int = _COMPARED) -> str:
 
 
 def bar(x: float) -> str:
-    """An error bar: two significant digits are more than it can promise."""
+    """An error bar: two significant digits are more than it can tell."""
     return f"{x:.1e}" if math.isfinite(x) and x > 0.0 else f"{x:.2g}"
 
 

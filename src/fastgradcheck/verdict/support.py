@@ -32,7 +32,7 @@ from fastgradcheck.problem.blocks import Block
 from fastgradcheck.problem.problem import Problem
 
 SUBTLE = 1e-3
-"""A relative difference below this hides in the truncation of ordinary steps."""
+"""A relative difference below this is lost in the truncation of ordinary steps."""
 NEGLIGIBLE = 1e-7
 """Relative difference of two slopes that no verdict depends on."""
 FIVE_POINTS_PROVE = 100.0
@@ -184,13 +184,14 @@ def supported(measured: StepSweep, claimed: float) -> StepSweep:
     """The sweep, read at another scale if that supports the claimed derivative.
 
     Where the smallest steps meet stairs of rounding (log(1 - a) for a sigmoid near one), they
-    settle on the slope of one stair, or on noise. If three larger steps in a row, and the slopes
-    of both sides there, lie at least four times closer to the claim than what was settled on, and
-    within a quarter of it, then the claim is the slope at that scale: no fault looks like this.
+    show the slope of one stair, or noise. If three larger steps in a row, and the slopes of both
+    sides there, lie at least four times closer to the claim than the measured value, and within a
+    quarter of it, then the claim is the slope at that scale: no fault looks like this.
     At a kink the two sides do not agree; and a claim of zero has no scale, since differences of
     any bounded oscillation tend to it.
 
-    And what no step of ordinary size shows, on either side, contradicts no claim: it is unsettled.
+    And a value that no step of ordinary size shows, on either side, contradicts no claim: its kind
+    becomes UNSETTLED.
 
     Parameters
     ----------

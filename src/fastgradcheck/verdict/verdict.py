@@ -83,7 +83,7 @@ class BlockResult:
     resolution : float
         Smallest isolated error of the block that would have been seen; inf if none.
     wrong : int
-        Components confirmed wrong; `size` when the block is wrong throughout.
+        Components confirmed wrong; `size` when the whole block is wrong.
     worst : str
         Address of the worst component, empty if none stands out.
     step : float

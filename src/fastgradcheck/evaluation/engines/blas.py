@@ -1,7 +1,7 @@
 """One BLAS thread wherever J is evaluated.
 
-BLAS threads fight with the engines' own workers, and they split sums differently, so that J at one
-point would differ in its last bits from run to run.
+BLAS threads compete with the engines' own workers, and they split sums differently, so that J at
+one point would differ in its last bits from run to run.
 """
 
 from __future__ import annotations

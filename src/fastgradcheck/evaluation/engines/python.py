@@ -187,7 +187,7 @@ def _bind(objective: Objective, work: NDArray[Any]) -> Callable[[], Any]:
     """A call of the cost at whatever `work` holds at that moment.
 
     A cost may put new arrays into a dict or list that it is given (``p["W"] = p["W"].T``), and a
-    nest that is used again would from then on be blind to `work`. So every call gets containers
+    nest that is used again would from then on not follow `work`. So every call gets containers
     of its own, around the same views.
     """
     parameters = objective.parameters
