@@ -73,12 +73,13 @@ def gradcheck(
         Names the blocks of a flat theta, in order: ``{"W1": (64, 32), "b1": (32,), ...}``.
     sample : optional
         None: by strategy. A float in (0, 1]: that fraction of the components; an int: that many;
-        an array: those indices; a dict: one of these per block. Given without `strategy`, these
-        components are checked and nothing else.
+        an array: those indices; a dict: one of these per block. A fraction of more than 2,000
+        components, without `strategy`: directions over all of theta, and that fraction one by
+        one. Otherwise these components are checked and nothing else.
     strategy : {"auto", "components", "screen"}
         "components" measures every component; "screen" covers all of theta by random directions
         and locates what is wrong; "auto" does the first for up to 2,000 components, else the
-        second and a spot check of 100. With a budget, "auto" screens first and then measures
+        second and a spot check of 16. With a budget, "auto" screens first and then measures
         components until the time is up.
     scheme : {"central", "forward", "central4", "complex"}
     epsilon : "auto", float, or dict of float by block
@@ -257,7 +258,7 @@ def _task(problem: Problem, options: Options, tolerance: Tolerances, stream: Str
         epsilon=options.epsilon,
         seed=options.seed,
     )
-    return Task(context, problem, tolerance, options.sample, options.screens)
+    return Task(context, problem, tolerance, options.sample, options.screens, options.spot)
 
 
 def _identity(problem: Problem, options: Options, engine: Engine) -> dict[str, str]:

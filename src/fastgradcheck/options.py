@@ -23,7 +23,7 @@ EVERY_COMPONENT = 2000
 """Up to this size, strategy "auto" measures every component one by one ..."""
 
 
-SPOT_CHECK = 100
+SPOT_CHECK = 16
 """... and beyond it, it screens and spot-checks this many."""
 
 
@@ -65,26 +65,26 @@ def options_of(
             f"strategy={strategy!r} is not a strategy; "
             f"use one of {', '.join(map(repr, STRATEGIES))}."
         )
-    screens = strategy == "screen"
+    screens, spot = strategy == "screen", False
+    step = user_epsilon(epsilon, parameters)
     if strategy == "auto":
-        screens = sample is None and (parameters.size > EVERY_COMPONENT or limited)
+        fraction = isinstance(sample, (float, np.floating)) and sample < 1
+        large = parameters.size > EVERY_COMPONENT
+        screens = bool(large and (sample is None or fraction)) or (limited and sample is None)
         strategy = "screen" if screens else "components"
-        if screens:
-            sample = min(parameters.size, IN_BUDGET) if limited else SPOT_CHECK
-        drawn = sampling.draw(sample, parameters, seed)
-    elif screens and sample is None:
-        drawn = sampling.NOTHING
-    else:
-        drawn = sampling.draw(sample, parameters, seed)
-    if screens:
-        # A direction on a single entry is that entry's own difference, at eight times the cost.
-        drawn = drawn.including([block.start for block in parameters.blocks if block.size == 1])
+        if screens and sample is None:
+            # A step of the user's own is for the plain loop.
+            spot = not limited and bool(np.isnan(step).all())
+            sample = min(parameters.size, IN_BUDGET if limited else SPOT_CHECK)
+    nothing = screens and sample is None
+    drawn = sampling.NOTHING if nothing else sampling.draw(sample, parameters, seed)
     return Options(
         scheme_named(scheme),
         strategy,
         drawn,
         screens,
-        user_epsilon(epsilon, parameters),
+        spot,
+        step,
         flat_bounds(bounds, theta, parameters),
         seed,
     )
@@ -172,6 +172,7 @@ class Options:
     strategy: str
     sample: Sample
     screens: bool
+    spot: bool
     epsilon: NDArray[np.float64]
     bounds: Bounds | None
     seed: int

@@ -20,29 +20,41 @@ def covered(
 ) -> tuple[str, float]:
     """What was covered, in words, and with what probability an isolated error was seen."""
     counts = [(b.size, b.checked, b.wrong) for b in blocks]
-    if not evidence.screened:
+    if not evidence.screened and not evidence.joint:
         return coverage(counts, task.sample.random)
-    size = task.problem.parameters.size
-    hidden = int(np.sum(np.abs(task.gradient) < resolution.size))
-    fixed = len(evidence.fixed)
-    covered = f"{size - fixed:,} of {size:,}" if fixed else f"All {size:,}"
+    size, fixed = task.problem.parameters.size, len(evidence.fixed)
+    seen = f"{size - fixed:,} of {size:,}" if fixed else f"All {size:,}"
     text = (
-        f"{covered} parameters were covered by {DIRECTIONS} directions per block: an isolated "
-        f"error above {resolution.size:.1g} ({resolution.relative:.1g} of the median entry) would "
-        "have been seen"
+        f"{seen} parameters were covered by {_directions(evidence)}: an isolated error above "
+        f"{resolution.size:.1g} ({resolution.relative:.1g} of the median entry) would have been "
+        "seen"
     )
+    hidden = int(np.sum(np.abs(task.gradient) < resolution.size))
     if hidden:
         entries = f"{hidden:,} entries are" if hidden > 1 else "one entry is"
         text += f"; {entries} smaller than that and not individually covered"
     if fixed:
         text += (
-            f"; the other {fixed:,} are at their bounds, of which {min(fixed, AT_BOUNDS):,} were "
-            "measured one by one"
+            f"; the other {fixed:,} are at their bounds, or so large that the step does not move "
+            f"them, and {min(fixed, AT_BOUNDS):,} of these were measured one by one"
         )
     if len(task.sample.index):
-        spot = coverage(counts, task.sample.random)[0]
-        text += f". {spot.rstrip('.')}"
+        checked = sum(b.checked for b in blocks)
+        agree = "" if any(b.wrong for b in blocks) else ", none wrong"
+        text += f". {checked:,} components were checked one by one as well{agree}"
     return f"{text}.", SCREENED
+
+
+def _directions(evidence: Evidence) -> str:
+    """How many directions there were, and of what."""
+    own = len(evidence.screened)
+    if not evidence.joint:
+        return f"{DIRECTIONS} directions per block"
+    count = max(len(joint.screened) for joint in evidence.joint)
+    text = f"{count} directions over all blocks at once"
+    if own:
+        text += f", {own} block{'s' if own > 1 else ''} by directions of their own"
+    return text
 
 
 CONFIDENCE = 0.95

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,9 +95,10 @@ class Joint:
         """The smallest error of a single entry of a block that would have been seen."""
         return self.screened.isolated / float(self.weights[block])
 
-    def step(self, block: int) -> float:
-        """The median step in a block, per unit of v."""
-        return float(np.median(self.screened.steps) * self.weights[block])
+    @cached_property
+    def steps(self) -> NDArray[np.float64]:
+        """The median step in every block, per unit of v."""
+        return self.weights * float(np.median(self.screened.steps))
 
 
 def everything(size: int) -> Region:
@@ -131,8 +133,10 @@ def spread(prober: Prober, of_blocks: NDArray[np.float64]) -> NDArray[np.float64
     return entries if prober.moving is None else entries * prober.moving
 
 
-def measure(prober: Prober, step: float, place: tuple[int, ...], enough: float) -> Draws:
-    """`DIRECTIONS` directions over all that moves, those anew that are too coarse.
+def measure(
+    prober: Prober, step: float, place: tuple[int, ...], enough: float, count: int = DIRECTIONS
+) -> Draws:
+    """So many directions over all that moves, those anew that are too coarse.
 
     Parameters
     ----------
@@ -143,12 +147,13 @@ def measure(prober: Prober, step: float, place: tuple[int, ...], enough: float) 
         What tells these directions from all others of the check.
     enough : float
         Bars up to this need not be sharper.
+    count : int
     """
     region = everything(prober.context.parameters.size)[np.newaxis]
     seed = prober.context.seed
-    keys = np.array([hashing.key(seed, *place, d) for d in range(DIRECTIONS)])
-    steps, which = np.full(DIRECTIONS, step), np.zeros(DIRECTIONS, np.int64)
-    y, error = prober(np.repeat(region, DIRECTIONS, axis=0), keys, steps)
+    keys = np.array([hashing.key(seed, *place, d) for d in range(count)])
+    steps, which = np.full(count, step), np.zeros(count, np.int64)
+    y, error = prober(np.repeat(region, count, axis=0), keys, steps)
     draws = Draws(which, keys, steps, y, error)
     for attempt in range(1, RETRIES + 1):
         if not draws.error.max() > enough:
@@ -187,6 +192,16 @@ def _best(y: NDArray[np.float64], steps: NDArray[np.float64], noise: float) -> i
     return int(np.argmin(sizes)) + 1
 
 
+def _failure(count: int, attempt: int) -> float:
+    """The probability with which the limit of so many directions may be wrong."""
+    return float((1 - CONFIDENCE) * SHARES[count] / 2 ** (attempt + 1))
+
+
+def hidden(count: int, attempt: int) -> float:
+    """The t for which all of so many |y| <= t ||S r|| with that probability at most."""
+    return float(_failure(count, attempt) ** (1 / count) / np.sqrt(2))
+
+
 def limits(
     prober: Prober,
     draws: Draws,
@@ -207,8 +222,7 @@ def limits(
     attempt : int
         How many sets of directions came before: each has half of the share of the one before.
     """
-    count = len(draws.keys)
-    failure = (1 - CONFIDENCE) * SHARES[count] / 2 ** (attempt + 1)
+    failure = _failure(len(draws.keys), attempt)
     weighted = prober.gradient if prober.moving is None else prober.gradient * prober.moving
     rounding = ROUNDING_UNITS * prober.problem.gradient_eps * norm(weighted)
     screened = Screened(draws.keys, draws.steps, draws.y, draws.error, failure, rounding)

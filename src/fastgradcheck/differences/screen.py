@@ -17,7 +17,7 @@ takes complex numbers, D_v J = Im J(theta + i h v) / h is exact to rounding afte
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -298,6 +298,12 @@ class Draws:
     steps: NDArray[np.float64]
     y: NDArray[np.float64]
     error: NDArray[np.float64]
+
+    def joined(self, more: Draws) -> Draws:
+        """Both."""
+        return Draws(
+            *(np.append(getattr(self, f.name), getattr(more, f.name)) for f in fields(self))
+        )
 
     def improved(
         self,

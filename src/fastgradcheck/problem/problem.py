@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.parameters import Parameters
 
 
@@ -65,3 +67,8 @@ class Problem:
     @property
     def theta(self) -> NDArray[Any]:
         return self.objective.theta
+
+    @cached_property
+    def sizes(self) -> tuple[float, ...]:
+        """The Euclidean norm of every block's claimed gradient."""
+        return tuple(norm(self.gradient[block.slice]) for block in self.parameters.blocks)

@@ -12,7 +12,7 @@ from fastgradcheck.differences import joint
 from fastgradcheck.differences.components import of_decoded
 from fastgradcheck.differences.directions import Prober
 from fastgradcheck.differences.evidence import Evidence, Located
-from fastgradcheck.differences.screen import CONFIDENCE, DIRECTIONS, screen
+from fastgradcheck.differences.screen import DIRECTIONS, Draws, screen
 from fastgradcheck.differences.sweep import sweep
 from fastgradcheck.evaluation.stream import Stopped
 from fastgradcheck.problem import bounds
@@ -22,12 +22,16 @@ from fastgradcheck.search.confirm import CAP
 from fastgradcheck.search.divide import divide
 from fastgradcheck.search.sharpen import extend
 from fastgradcheck.search.task import Task
+from fastgradcheck.verdict import rules
+from fastgradcheck.verdict.verdict import Verdict
 
 SHARE = 0.7
 """The part of the threshold that the directions' limits should stay within."""
 AT_BOUNDS = 100
 """Entries at their bounds, which take no part in directions, that are measured one by one."""
 EXTENSIONS = 2
+ALONE = 16
+"""Blocks that joint directions leave too coarse, and that get directions of their own."""
 ROUNDS = 3
 """How often what was found is taken out and the rest measured anew."""
 
@@ -102,7 +106,9 @@ def jointly(evidence: Evidence, task: Task, prober: Prober) -> Iterator[Evidence
         evidence = replace(evidence, joint=(found,))
         if not found.screened.fails:
             # Fresh directions agree with the repaired claim: what was decoded is confirmed.
-            yield _with_entries(evidence, task, decoded)
+            evidence = _with_entries(evidence, task, decoded)
+            yield evidence
+            yield from _sharpened(evidence, task, prober, probing, draws, attempt)
             return
         if not decoded:
             yield evidence
@@ -126,6 +132,43 @@ def jointly(evidence: Evidence, task: Task, prober: Prober) -> Iterator[Evidence
             break
     # Directions that go on disagreeing confirm nothing: entries get step sweeps of their own.
     yield evidence.with_sweeps(sweep(context, np.array(sorted(decoded), np.int64)))
+
+
+def _sharpened(
+    evidence: Evidence, task: Task, prober: Prober, probing: Prober, draws: Draws, attempt: int
+) -> Iterator[Evidence]:
+    """More directions where these would bring the limit to the threshold; what stays coarse, alone.
+
+    `probing` measured the `draws`; `prober` has no weights.
+    """
+    (found,) = evidence.joint
+    while True:
+        verdict, together, results = rules.judge(task.beside(evidence), task.tolerance)
+        count = len(found.screened)
+        gain = found.screened.hidden / joint.hidden(max(joint.SHARES), attempt)
+        if verdict is not Verdict.UNDECIDED or 2 * count not in joint.SHARES:
+            break
+        if not task.tolerance.threshold < together.limit <= task.tolerance.threshold / gain:
+            break
+        step = float(np.median(draws.steps))
+        enough = _enough(task, probing, found.weights)
+        more = joint.measure(probing, step, (2, attempt, count), enough, count)
+        draws = draws.joined(more)
+        found = joint.limits(probing, draws, found.weights, found.repaired, attempt)
+        evidence = replace(evidence, joint=(found,))
+        yield evidence
+    coarse = [
+        b
+        for b, result in enumerate(results)
+        if found.covers(b) and result.verdict is Verdict.UNDECIDED and result.size > 1
+    ]
+    if verdict is Verdict.UNDECIDED and 0 < len(coarse) <= ALONE:
+        own = screen(prober, coarse, SHARE * task.tolerance.threshold)
+        weights = found.weights.copy()
+        weights[coarse] = 0.0
+        rest = (found.only(weights > 0),) if weights.any() else ()
+        evidence = replace(evidence, joint=rest).with_screened(own)
+        yield evidence
 
 
 def _with_entries(
@@ -154,11 +197,9 @@ def _moved(
 
 def _enough(task: Task, weighted: Prober, weights: NDArray[np.float64]) -> float:
     """The bar at which the limit of the whole comes near enough to the threshold."""
-    t = joint.SHARES[DIRECTIONS] * (1 - CONFIDENCE) / 2
-    hidden = t ** (1 / DIRECTIONS) / np.sqrt(2)
     smallest = float(np.min(weights, where=weights > 0, initial=np.inf))
     wanted = 2 * SHARE * task.tolerance.threshold * norm(weighted.gradient)
-    return float(wanted * smallest * hidden)
+    return float(wanted * smallest * joint.hidden(DIRECTIONS, 0))
 
 
 def _prober(task: Task) -> Prober:

@@ -48,8 +48,7 @@ def recheck(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     known = -1.0
     while evidence.jump > known:
         known = evidence.jump
-        for b in range(len(task.problem.parameters.blocks)):
-            block = task.beside(evidence)[b]
+        for b, block in enumerate(task.beside(evidence)):
             if rules.judge_block(block, task.tolerance).verdict is not Verdict.WRONG:
                 continue
             c = block.components

@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from fastgradcheck.differences import noise
-from fastgradcheck.differences.components import Components
+from fastgradcheck.differences.components import Components, of_five_points
+from fastgradcheck.differences.directions import Prober
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.stencils import Loop
 from fastgradcheck.differences.steps import calibrate, choose
 from fastgradcheck.differences.sweep import sweep
-from fastgradcheck.evaluation.stream import Stopped
+from fastgradcheck.evaluation.stream import COMPONENTS, Stopped
+from fastgradcheck.search.block import FIVE_POINT_STEP
 from fastgradcheck.search.confirm import confirm
 from fastgradcheck.search.cover import cover
 from fastgradcheck.search.jumps import recheck
@@ -45,8 +47,20 @@ def search(task: Task) -> Evidence:
     return evidence
 
 
-def settle_steps(evidence: Evidence, task: Task) -> Iterator[Evidence]:
+def spot_check(evidence: Evidence, task: Task) -> Iterator[Evidence]:
+    """A few components beside the directions, each by a five-point value of its own."""
+    order = task.sample.order
+    order = np.sort(order[~np.isin(order, evidence.components.index)])
+    if task.spot and len(order):
+        prober = Prober(task.context, task.problem)
+        y, error = prober.entries(order, FIVE_POINT_STEP * task.context.scale[order], COMPONENTS)
+        yield evidence.with_components(of_five_points(order, task.gradient[order] - y, error))
+
+
+def choose_steps(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     """The step of every block, from step sweeps of a few of the components to be measured."""
+    if task.spot:
+        return
     context = task.context
     index = choose(task.gradient, context.parameters, task.sample.index, context.seed)
     steps, sweeps = calibrate(context, index)
@@ -57,7 +71,8 @@ def settle_steps(evidence: Evidence, task: Task) -> Iterator[Evidence]:
 
 def one_by_one(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     """The plain loop over the sample; what has no room for it gets step sweeps."""
-    assert evidence.steps is not None
+    if evidence.steps is None:
+        return
     order = task.sample.order
     order = order[~np.isin(order, evidence.components.index)]
     if not len(order):
@@ -81,5 +96,5 @@ def one_by_one(evidence: Evidence, task: Task) -> Iterator[Evidence]:
 
 
 STAGES: tuple[Stage, ...] = (
-    cover, settle_steps, one_by_one, confirm, recheck, sharpen, recheck
+    cover, spot_check, choose_steps, one_by_one, confirm, recheck, sharpen, recheck
 )  # fmt: skip

@@ -31,6 +31,9 @@ class Task:
         The components to measure one by one.
     screens : bool
         Whether directions cover all of theta.
+    spot : bool
+        Whether the sample is a spot check beside the directions: each component by a five-point
+        value of its own, without steps for whole blocks.
     """
 
     context: Context
@@ -38,6 +41,7 @@ class Task:
     tolerance: Tolerances
     sample: Sample
     screens: bool
+    spot: bool = False
 
     @property
     def gradient(self) -> NDArray[np.float64]:

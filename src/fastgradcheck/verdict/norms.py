@@ -62,7 +62,7 @@ def norms(evidence: BlockEvidence, tolerance: Tolerances) -> Norms:
     """What is known of a block's norms: by directions if they covered it, else by components."""
     if len(evidence.components) < evidence.block.size:
         if evidence.screened is not None:
-            own, grad = evidence.screened, norm(evidence.gradient)
+            own, grad = evidence.screened, evidence.size
             lower = own.lower if evidence.located.confirmed else 0.0
             return Norms(grad, max(grad, own.estimate), own.estimate, own.upper, lower)
         if evidence.joint is not None:
@@ -91,9 +91,10 @@ def _shared(group: Sequence[BlockEvidence], joint: Joint | None, tolerance: Tole
     """Norms of blocks by directions that they share, and what was found wrong in them besides."""
     assert joint is not None
     weights = joint.weights[[e.number for e in group]]
-    sizes = np.array([norm(e.gradient) for e in group])
+    sizes = np.array([e.size for e in group])
     grad = norm(sizes)
-    found = Norms.together([_of_components(_repaired(e, joint), tolerance) for e in group])
+    repaired = [_repaired(e, joint) for e in group] if joint.repaired else []
+    found = Norms.together([_of_components(e, tolerance) for e in repaired])
     rest = joint.screened.upper / float(weights.min())
     weighted = norm(joint.sizes)
     # Of the weighted norms, which is all that y tells: the same share of every block.

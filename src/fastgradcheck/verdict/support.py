@@ -75,6 +75,8 @@ class BlockEvidence:
     block : Block
     gradient : float64 array, shape (size,)
         The claimed gradient of the block.
+    size : float
+        Its Euclidean norm.
     components : Compared
     screened : Screened or None
         Directions of its own.
@@ -87,6 +89,7 @@ class BlockEvidence:
     number: int
     block: Block
     gradient: NDArray[np.float64]
+    size: float
     components: Compared
     screened: Screened | None
     joint: Joint | None
@@ -145,18 +148,15 @@ def beside(evidence: Evidence, problem: Problem) -> list[BlockEvidence]:
         if i in latest or (s.kind == TWO_SCALES and i in evidence.larger)
     ]
     components = compared(evidence.components.joined(of_sweeps(read)), gradient)
-    step = np.full(len(blocks), np.nan) if evidence.steps is None else evidence.steps.of_blocks
-    for b in range(len(blocks)):
-        if (joint := evidence.joint_of(b)) is not None:
-            step[b] = joint.step(b)
-    for b, screened in evidence.screened.items():
-        step[b] = float(np.median(screened.steps))
+    edges = np.searchsorted(components.index, [*problem.parameters.blocks_start, len(gradient)])
+    step = _steps(evidence, len(blocks))
     return [
         BlockEvidence(
             b,
             block,
             gradient[block.slice],
-            components.between(block.start, block.stop),
+            problem.sizes[b],
+            components.take(np.arange(edges[b], edges[b + 1])),
             evidence.screened.get(b),
             evidence.joint_of(b),
             evidence.location(b),
@@ -164,6 +164,16 @@ def beside(evidence: Evidence, problem: Problem) -> list[BlockEvidence]:
         )
         for b, block in enumerate(blocks)
     ]
+
+
+def _steps(evidence: Evidence, blocks: int) -> NDArray[np.float64]:
+    """The step of every block, of its directions if it has any."""
+    step = np.full(blocks, np.nan) if evidence.steps is None else evidence.steps.of_blocks
+    for joint in evidence.joint:
+        step = np.where(joint.weights > 0, joint.steps, step)
+    for b, screened in evidence.screened.items():
+        step[b] = float(np.median(screened.steps))
+    return step
 
 
 def reading(own: Sequence[StepSweep], claimed: float) -> StepSweep:
