@@ -160,8 +160,10 @@ def _explain(field: Field, setting: Setting) -> Candidate | None:
     """The best pattern of the block, or of the part of it that is wrong."""
     whole = _best(field, setting)
     wrong, telling = field.wrong, field.telling
-    if whole is not None or not wrong.any() or wrong[telling].all():
+    if whole is not None or not wrong.any():
         return whole
+    if wrong[telling].all():
+        return _located(field, setting)
     part, place = _best(field.only(wrong), setting), place_of(field)
     counts = f"{int(wrong.sum()):,} of {int(telling.sum()):,} measured entries"
     if place is None:
@@ -170,6 +172,18 @@ def _explain(field: Field, setting: Setting) -> Candidate | None:
         fits, tested = int(wrong.sum()), int(telling.sum())
         return Candidate(place.kind, place.claim, place.cause, place.digits, fits, tested)
     return replace(part, kind=place.kind, claim=f"{place.claim}; there: {part.claim}")
+
+
+def _located(field: Field, setting: Setting) -> Candidate | None:
+    """Single entries that directions found wrong, where those through all others agree."""
+    result = next(r for r in setting.results if r.name == field.block.name)
+    count = int(field.wrong.sum())
+    if not result.directions or count != result.wrong or not count < result.size:
+        return None
+    names = listed([field.block.address(int(i)) for i in field.at[field.wrong]], "entries")
+    claim = f"only {names} {'is' if count == 1 else 'are'} wrong, as directions through all show"
+    cause = "Look for an index that is off by one, or a special case."
+    return Candidate("entry", claim, cause, 0.0, count, count)
 
 
 def _merge(found: Mapping[str, Candidate]) -> Iterator[Ranked]:

@@ -186,7 +186,7 @@ def fitted_slope(x: Array, y: Array, bar: Array) -> tuple[float, float] | None:
     return float(ends[order[most : most + 2]].mean()), float(half.min())
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str], what: str = "blocks") -> str:
     """The first names of several, and how many more there are."""
     shown = ", ".join(names[:6])
-    return shown if len(names) <= 6 else f"{shown} and {len(names) - 6} more blocks"
+    return shown if len(names) <= 6 else f"{shown} and {len(names) - 6} more {what}"

@@ -164,6 +164,22 @@ class Prober:
             y[rows[better]], error[rows[better]] = again[better], bar[better]
         return y, error
 
+    def two_point(
+        self,
+        regions: NDArray[np.int64],
+        keys: NDArray[np.uint64],
+        steps: NDArray[np.float64],
+        expected: float | NDArray[np.float64],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Y by two points each, and the bar that directions with these steps had otherwise.
+
+        Enough for a search whose outcome is confirmed by other directions.
+        """
+        offsets = steps[:, np.newaxis] * OFFSETS[:2]
+        signal = self.signal(regions, keys, offsets, "locating")
+        y = (signal[:, 0] - signal[:, 1]) / (2 * steps)
+        return y, np.where(np.isfinite(y), expected, np.inf)
+
     def entries(
         self, index: NDArray[np.int64], steps: NDArray[np.float64], stage: str = "locating"
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

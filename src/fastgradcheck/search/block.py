@@ -41,6 +41,10 @@ class BlockSearch:
     ----------
     evidence : Evidence
         What is known so far, at any moment.
+    trusting : bool
+        Whether single entries are confirmed by other directions, and need no step sweeps here.
+    decoded : dict of int to (float, float)
+        Such entries: how far the claim is off, and the bar of that.
     """
 
     task: Task
@@ -49,6 +53,8 @@ class BlockSearch:
     evidence: Evidence
     looked: dict[int, tuple[float, float, bool]] = field(default_factory=dict)
     level: float = 0.0
+    trusting: bool = False
+    decoded: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def block(self) -> Block:
@@ -77,9 +83,13 @@ class BlockSearch:
             if not self.screened.fails:
                 return
         s = self.screened
+        seed, trusting = self.task.context.seed, self.trusting and not visible.all()
         located = locate(
-            whole, s.keys, s.y, s.error + s.rounding, self.probe, self.look, self.task.context.seed
+            whole, s.keys, s.y, s.error + s.rounding, self.probe, self.look, seed, trusting=trusting
         )
+        if trusting and located.complete and located.entries and not located.regions:
+            self.decoded = dict(zip(located.entries, located.sizes, strict=True))
+            return
         entries = np.array(located.entries, np.int64)
         regions = [region for region in located.regions if self.sure(region)]
         explained = located.complete and self.wrong(entries).all()
@@ -133,7 +143,8 @@ class BlockSearch:
         """What `locate` asks of regions."""
         s = self.screened
         steps = np.full(len(keys), float(np.median(s.steps)))
-        y, error = self.prober.sharpened(regions, keys, steps, s.error.max())
+        measured = self.prober.two_point if self.trusting else self.prober.sharpened
+        y, error = measured(regions, keys, steps, s.error.max())
         return y, error + self.prober.rounding(regions, self.level)
 
     def look(

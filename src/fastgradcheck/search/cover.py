@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastgradcheck.differences import joint
 from fastgradcheck.differences.components import of_decoded
 from fastgradcheck.differences.directions import Prober
-from fastgradcheck.differences.evidence import Evidence, Located
+from fastgradcheck.differences.evidence import NOTHING_LOCATED, Evidence, Located
 from fastgradcheck.differences.screen import DIRECTIONS, Draws, screen
 from fastgradcheck.differences.sweep import sweep
 from fastgradcheck.evaluation.stream import Stopped
@@ -57,20 +57,25 @@ def cover(evidence: Evidence, task: Task) -> Iterator[Evidence]:
             evidence = latest
             yield evidence
     for b, screened in evidence.screened.items():
-        if screened.fails and not evidence.location(b).whole_block:
+        if screened.fails and evidence.location(b) is NOTHING_LOCATED:
             searching = BlockSearch(task, prober, b, evidence)
-            try:
-                searching.run()
-            except Stopped:
-                yield searching.evidence
-                raise
+            yield from _run(searching)
             evidence = searching.evidence
-            yield evidence
     for _ in range(EXTENSIONS):
         before, evidence = evidence, extend(evidence, task, prober)
         if evidence is before:
             break
         yield evidence
+
+
+def _run(searching: BlockSearch) -> Iterator[Evidence]:
+    """Search a block; a stop loses nothing of it."""
+    try:
+        searching.run()
+    except Stopped:
+        yield searching.evidence
+        raise
+    yield searching.evidence
 
 
 def jointly(evidence: Evidence, task: Task, prober: Prober) -> Iterator[Evidence]:
@@ -117,7 +122,16 @@ def jointly(evidence: Evidence, task: Task, prober: Prober) -> Iterator[Evidence
             repaired[i] = repaired.get(i, 0.0) + size
             decoded[i] = repaired[i], bar
         for b, screened in divided.blocks.items():
-            evidence = evidence.with_screened({b: screened})
+            own = evidence.with_screened({b: screened})
+            searching = BlockSearch(task, prober, b, own, trusting=True)
+            yield from _run(searching)
+            if searching.decoded:
+                # Confirmed with all others by the directions of the repaired claim.
+                for i, (size, bar) in searching.decoded.items():
+                    repaired[i] = repaired.get(i, 0.0) + size
+                    decoded[i] = repaired[i], bar
+                continue
+            evidence = searching.evidence
             weights[b] = 0.0
         for b in divided.left:
             evidence = evidence.with_located(b, Located(unexplained=True))

@@ -18,7 +18,7 @@ from fastgradcheck.differences.joint import Joint
 from fastgradcheck.differences.screen import Screened
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.problem.region import Region
-from fastgradcheck.search.locate import CANDIDATES, CAP, ROUNDING, Suspect, decode
+from fastgradcheck.search.locate import CANDIDATES, CAP, Suspect, decode, size_of
 
 EXTRA_DIRECTIONS = 3
 """Directions added, one at a time, where several entries explain y ..."""
@@ -80,29 +80,23 @@ class _Division:
             index = decode(suspect, keys, MANY, self.scale)
         if len(index) != 1:
             return False
-        self.entries[int(index[0])] = self.size(suspect, keys, int(index[0]))
+        self.entries[int(index[0])] = size_of(suspect, keys, int(index[0]), self.scale)
         return True
-
-    def size(self, suspect: Suspect, keys: NDArray[np.uint64], entry: int) -> tuple[float, float]:
-        """How far the claim of an entry is off: where the intervals of all directions overlap."""
-        at = np.array([entry])
-        v = self.scale[entry] * np.array([hashing.direction(key, at)[0] for key in keys])
-        sizes, doubts = suspect.y / v, suspect.error / np.abs(v)
-        doubts = doubts + ROUNDING * np.abs(sizes)
-        low, high = float(np.max(sizes - doubts)), float(np.min(sizes + doubts))
-        return (low + high) / 2, (high - low) / 2
 
     def follow(self, low: int, high: int, suspect: Suspect) -> list[tuple[int, int, Suspect]]:
         """Settle some blocks in a row, or return the halves that disagree."""
         if self.single(suspect):
             return []
         if high - low == 1:
+            # Two points were enough to come here; what is judged gets bars of its own.
             weight = float(self.joint.weights[low])
+            regions = np.repeat(suspect.region[np.newaxis], len(self.keys), axis=0)
+            y, error = self.prober(regions, self.keys, self.steps, "locating")
             self.blocks[low] = Screened(
                 self.keys,
                 self.steps * weight,
-                suspect.y / weight,
-                suspect.error / weight,
+                y / weight,
+                error / weight,
                 self.joint.screened.failure,
                 self.joint.screened.rounding / weight,
             )
@@ -110,7 +104,8 @@ class _Division:
         middle = (low + high) // 2
         region = self.region(low, middle)
         regions = np.repeat(region[np.newaxis], len(self.keys), axis=0)
-        y, error = self.prober(regions, self.keys, self.steps, "locating")
+        expected = self.joint.screened.error[: len(self.keys)]
+        y, error = self.prober.two_point(regions, self.keys, self.steps, expected)
         parts = [
             (low, middle, Suspect(region, y, error)),
             (

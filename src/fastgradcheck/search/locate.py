@@ -76,11 +76,14 @@ class Found:
         Rows, columns or other regions that are wrong throughout.
     complete : bool
         True if nothing of y is left beyond its bars when these are taken out.
+    sizes : tuple of (float, float)
+        How far each of the entries is off, and the bar of that.
     """
 
     entries: tuple[int, ...]
     regions: tuple[Region, ...]
     complete: bool
+    sizes: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +142,23 @@ def decode(
     return np.concatenate(indices)[: most + 1]
 
 
+def size_of(
+    suspect: Suspect,
+    keys: NDArray[np.uint64],
+    entry: int,
+    scale: NDArray[np.float64] | None = None,
+) -> tuple[float, float]:
+    """How large the error of a decoded entry is: where the intervals of all directions overlap."""
+    at = np.array([entry])
+    v = np.array([hashing.direction(key, at)[0] for key in keys])
+    if scale is not None:
+        v = v * scale[entry]
+    sizes, doubts = suspect.y / v, suspect.error / np.abs(v)
+    doubts = doubts + ROUNDING * np.abs(sizes)
+    low, high = float(np.max(sizes - doubts)), float(np.min(sizes + doubts))
+    return (low + high) / 2, (high - low) / 2
+
+
 @dataclass
 class _Search:
     probe: Probe
@@ -146,6 +166,7 @@ class _Search:
     keys: NDArray[np.uint64]
     root: Suspect
     seed: int
+    trusting: bool = False
     entries: dict[int, tuple[float, float]] = field(default_factory=dict)
     regions: list[Suspect] = field(default_factory=list)
 
@@ -240,6 +261,9 @@ class _Search:
             index = decode(suspect, keys, 64 * CANDIDATES)
         if not 0 < len(index) <= CANDIDATES:
             return False
+        if self.trusting and len(index) == 1:
+            self.entries[int(index[0])] = size_of(suspect, keys, int(index[0]))
+            return True
         error, bar, wrong = self.look(index)
         if wrong.sum() != 1:
             return False
@@ -340,6 +364,7 @@ def locate(
     look: Look,
     seed: int = 0,
     cap: int = CAP,
+    trusting: bool = False,
 ) -> Found:
     """Find the wrong entries of a region that fails.
 
@@ -358,6 +383,9 @@ def locate(
         Of the entries drawn as sampled.
     cap : int
         Give up beyond this many.
+    trusting : bool
+        Whether an entry that alone explains y need not be looked at: what is found is confirmed
+        by other directions.
 
     Returns
     -------
@@ -367,7 +395,7 @@ def locate(
     if not seen.any():
         return Found((), (), False)
     root = Suspect(region, y[seen], error[seen])
-    search = _Search(probe, look, keys[seen], root, seed)
+    search = _Search(probe, look, keys[seen], root, seed, trusting)
     for _ in range(ROUNDS):
         before = len(search.entries) + len(search.regions)
         within = search.round(cap)
@@ -376,5 +404,8 @@ def locate(
             break
         search.turned()
     return Found(
-        tuple(sorted(search.entries)), tuple(found.region for found in search.regions), explained
+        tuple(sorted(search.entries)),
+        tuple(found.region for found in search.regions),
+        explained,
+        tuple(search.entries[i] for i in sorted(search.entries)),
     )
