@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastgradcheck.diagnosis.advice import reasons
 from fastgradcheck.diagnosis.coverage import covered
 from fastgradcheck.diagnosis.diagnose import diagnose
-from fastgradcheck.diagnosis.findings import kinks, lost, two_scales, undecided, unlocated
+from fastgradcheck.diagnosis.findings import kinks, lost, two_scales, undecided, unlocated, zero
 from fastgradcheck.diagnosis.selftest import SelfTest, self_test
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.plateau import StepSweep
@@ -186,7 +186,7 @@ def assemble(
     coverage, probability = covered(task, evidence, blocks, resolution)
     read = readings(evidence, problem.gradient)
     found += undecided(verdict, overall.limit, blocks, tolerance)
-    found += lost(beside)
+    found += lost(beside) + zero(blocks, tolerance)
     if verdict is Verdict.WRONG:
         found += diagnose(problem, components, blocks)
     found += unlocated(parameters, evidence, verdict)

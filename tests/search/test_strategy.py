@@ -19,7 +19,7 @@ def test_auto_screens_beyond_two_thousand_components() -> None:
         result = fgc.gradcheck(cost, grad, theta, seed=0)
         assert result
         assert (result.strategy == "screen") is screens
-        assert len(result.components) == (100 if screens else n)
+        assert len(result.components) == (16 if screens else n)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from fastgradcheck.diagnosis.field import listed
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.plateau import (
     KINK_HERE,
@@ -77,6 +78,23 @@ def lost(evidence: list[BlockEvidence]) -> tuple[Finding, ...]:
             )
         )
     return tuple(findings)
+
+
+def zero(blocks: tuple[BlockResult, ...], tolerance: Tolerances) -> tuple[Finding, ...]:
+    """A finding about blocks that agree because nothing of their size can be told from zero."""
+    names = [
+        b.name
+        for b in blocks
+        if b.verdict is Verdict.AGREES and not b.limit <= tolerance.block_limit
+    ]
+    if not names:
+        return ()
+    message = (
+        f"Zero to the resolution: {listed(names)}. Neither the claimed gradient there nor what it "
+        "may be off by can be told from zero beside the whole gradient. A bias before batch "
+        "normalisation, a dead unit or an optimum is the usual cause."
+    )
+    return (Finding("zero", message, Rank.NOTE),)
 
 
 def unlocated(parameters: Parameters, evidence: Evidence, verdict: Verdict) -> tuple[Finding, ...]:

@@ -153,7 +153,8 @@ class BlockSearch:
         """What `locate` asks of entries: errors, bars, and which are beyond what is tolerated."""
         new = np.array([i for i in np.sort(index) if int(i) not in self.looked], np.int64)
         if len(new):
-            context, gradient = self.task.context, self.task.gradient
+            # The claim without what was found before, as the prober has it.
+            context, gradient = self.task.context, self.prober.problem.gradient
             y, error = self.prober.entries(new, FIVE_POINT_STEP * context.scale[new])
             numeric = gradient[new] - y
             self.evidence = self.evidence.with_components(of_five_points(new, numeric, error))

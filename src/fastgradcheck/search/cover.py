@@ -12,13 +12,14 @@ from fastgradcheck.differences import joint
 from fastgradcheck.differences.components import of_decoded
 from fastgradcheck.differences.directions import Prober
 from fastgradcheck.differences.evidence import NOTHING_LOCATED, Evidence, Located
-from fastgradcheck.differences.screen import DIRECTIONS, Draws, screen
+from fastgradcheck.differences.screen import BEYOND_DOUBT, DIRECTIONS, Draws, screen
 from fastgradcheck.differences.sweep import sweep
+from fastgradcheck.evaluation import hashing
 from fastgradcheck.evaluation.stream import Stopped
 from fastgradcheck.problem import bounds
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.search.block import BlockSearch
-from fastgradcheck.search.confirm import CAP
+from fastgradcheck.search.confirm import CAP, TWICE_BELOW
 from fastgradcheck.search.divide import divide
 from fastgradcheck.search.sharpen import extend
 from fastgradcheck.search.task import Task
@@ -32,7 +33,7 @@ AT_BOUNDS = 100
 EXTENSIONS = 2
 ALONE = 16
 """Blocks that joint directions leave too coarse, and that get directions of their own."""
-ROUNDS = 3
+ROUNDS = 4
 """How often what was found is taken out and the rest measured anew."""
 
 
@@ -107,7 +108,7 @@ def jointly(evidence: Evidence, task: Task, prober: Prober) -> Iterator[Evidence
         probing = replace(weighted, problem=replace(task.problem, gradient=claim))
         enough = _enough(task, probing, weights)
         draws = joint.measure(probing, step, (1, attempt), enough)
-        found = joint.limits(probing, draws, weights, repaired, attempt)
+        found = joint.limits(probing, draws, weights.copy(), dict(repaired), attempt)
         evidence = replace(evidence, joint=(found,))
         if not found.screened.fails:
             # Fresh directions agree with the repaired claim: what was decoded is confirmed.
@@ -123,7 +124,8 @@ def jointly(evidence: Evidence, task: Task, prober: Prober) -> Iterator[Evidence
             decoded[i] = repaired[i], bar
         for b, screened in divided.blocks.items():
             own = evidence.with_screened({b: screened})
-            searching = BlockSearch(task, prober, b, own, trusting=True)
+            plain = replace(prober, problem=probing.problem)
+            searching = BlockSearch(task, plain, b, own, trusting=True)
             yield from _run(searching)
             if searching.decoded:
                 # Confirmed with all others by the directions of the repaired claim.
@@ -185,14 +187,34 @@ def _sharpened(
         yield evidence
 
 
+def _shown(evidence: Evidence, task: Task, i: int, size: float, bar: float) -> bool:
+    """Whether the directions of the repaired claim would have shown an error of this entry."""
+    b = task.problem.parameters.block_index(i)
+    found = evidence.joint_of(b)
+    if found is None or not abs(size) > TWICE_BELOW * bar:
+        return False
+    s = found.screened
+    v = np.array([hashing.direction(key, np.array([i]))[0] for key in s.keys])
+    return bool(np.all(abs(size) * found.weights[b] * np.abs(v) > BEYOND_DOUBT * s.error))
+
+
 def _with_entries(
     evidence: Evidence, task: Task, decoded: Mapping[int, tuple[float, float]]
 ) -> Evidence:
-    """With entries that were decoded, and confirmed by directions of the repaired claim."""
+    """With the entries that were decoded.
+
+    They are confirmed where directions of the repaired claim cover their block, agree, and could
+    not have agreed with the claim as it was. The others get step sweeps of their own.
+    """
+    if not decoded:
+        return evidence
     index = np.array(sorted(decoded), np.int64)
-    sizes = np.array([decoded[int(i)] for i in index]).reshape(-1, 2)
+    sizes = np.array([decoded[int(i)] for i in index])
+    sure = np.array([_shown(evidence, task, int(i), *decoded[int(i)]) for i in index])
     numeric = task.gradient[index] - sizes[:, 0]
-    return evidence.with_components(of_decoded(index, numeric, sizes[:, 1]))
+    evidence = evidence.with_components(of_decoded(index[sure], numeric[sure], sizes[sure, 1]))
+    rest = index[~sure]
+    return evidence.with_sweeps(sweep(task.context, rest)) if len(rest) else evidence
 
 
 def _moved(
