@@ -122,8 +122,8 @@ def test_what_lies_at_its_bounds_is_not_said_to_be_covered() -> None:
     assert fenced.outside == 0
     assert "150 of 300 parameters were covered by 4 directions" in result.coverage
     assert (
-        "the other 150 are at their bounds, or so large that the step does not move them, and 100 of "
-        "these were measured one by one"
+        "the other 150 are at their bounds, or so large that the step does not move them, and "
+        "100 of these were measured one by one"
     ) in result.coverage
 
 
@@ -131,8 +131,8 @@ def test_coverage_in_words() -> None:
     result = checked(subject(NETWORK, 0), sample=100)
     assert result.coverage.startswith(
         f"All {result.size:,} parameters were covered by 4 directions over all blocks at once: an "
-        f"isolated error above {result.resolution.size:.1g} ({result.resolution.relative:.1g} of the median "
-        "entry) would have been seen"
+        f"isolated error above {result.resolution.size:.1g} "
+        f"({result.resolution.relative:.1g} of the median entry) would have been seen"
     )
     assert "none wrong" in result.coverage
     assert result.resolution.probability == CONFIDENCE

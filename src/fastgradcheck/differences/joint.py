@@ -12,7 +12,8 @@ of it, the rest of y is a shift, and a density of at most 1/2 bounds the probabi
 interval, wherever it lies (Livshyts, Paouris, Pivovarov, Israel J. Math. 216 (2016)).
 
 With s_b = 1 / ||grad_b|| one number bounds the relative error of every block. Where the claim is
-zero or tiny, the weight is capped, so that no step is large against theta.
+small or zero, the weight is capped, so that no step is large against theta and no block that
+matters little decides how long the steps of all may be.
 """
 
 from __future__ import annotations
@@ -44,11 +45,14 @@ from fastgradcheck.problem.region import Region
 SHARES = {DIRECTIONS: 0.6, 2 * DIRECTIONS: 0.2, 4 * DIRECTIONS: 0.2}
 """Whether directions are added depends on what the first ones showed: each of the three limits has
 a part of the probability to be wrong."""
-SHARP = 1e-9
+SHARP = 1e-8
 """The bar that noise leaves at the middle one of the steps tried, where grad_b . S v_b is one."""
 WIDEST = 2.0**-9
 """No step is longer at the middle one of the steps tried, relative to a block's typical entry."""
-FIRST = 16.0
+SMALLEST = 2.0**-6
+"""Blocks whose claim is smaller than this part of the largest one weigh no more than one of this
+size: they need not be known as sharply, and what moves far decides how long a step may be."""
+FIRST = 64.0
 """The first of the steps tried, relative to the middle one; each is a quarter of the one before."""
 STEPS = 5
 EXTENSION = 3
@@ -109,9 +113,8 @@ def everything(size: int) -> Region:
 def weights(prober: Prober, taking_part: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
     """The weight of every block, and the middle one of the steps to be tried.
 
-    The middle step is the one at which noise leaves a bar of `SHARP`. There, a block whose claim
-    is small against its entries would move far: its weight is capped so that it moves by `WIDEST`
-    of its typical entry at most.
+    The middle step is the one at which noise leaves a bar of `SHARP`. There, no block moves by
+    more than `WIDEST` of its typical entry.
     """
     context, gradient = prober.context, prober.gradient
     blocks = context.parameters.blocks
@@ -121,7 +124,8 @@ def weights(prober: Prober, taking_part: NDArray[np.bool_]) -> tuple[NDArray[np.
     level = max(context.noise, rounding, float(np.finfo(np.float64).tiny))
     middle = NOISE_GAIN * NOISE_SIGMAS * level / SHARP
     with np.errstate(divide="ignore", over="ignore"):
-        wanted = np.minimum(1.0 / sizes, WIDEST * typical / middle)
+        wanted = 1.0 / np.maximum(sizes, SMALLEST * np.max(sizes, initial=0.0))
+        wanted = np.minimum(wanted, WIDEST * typical / middle)
     wanted[~taking_part] = 0.0
     return wanted, middle
 

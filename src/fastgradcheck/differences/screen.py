@@ -146,7 +146,7 @@ class Screened:
     @property
     def estimate(self) -> float:
         """||r||, from the mean square of y."""
-        return float(np.sqrt(np.mean(self.y**2) / SECOND_MOMENT))
+        return norm(self.y) / float(np.sqrt(len(self) * SECOND_MOMENT))
 
     @property
     def isolated(self) -> float:

@@ -31,8 +31,6 @@ SHARE = 0.7
 AT_BOUNDS = 100
 """Entries at their bounds, which take no part in directions, that are measured one by one."""
 EXTENSIONS = 2
-ALONE = 16
-"""Blocks that joint directions leave too coarse, and that get directions of their own."""
 ROUNDS = 4
 """How often what was found is taken out and the rest measured anew."""
 
@@ -153,7 +151,7 @@ def jointly(evidence: Evidence, task: Task, prober: Prober) -> Iterator[Evidence
 def _sharpened(
     evidence: Evidence, task: Task, prober: Prober, probing: Prober, draws: Draws, attempt: int
 ) -> Iterator[Evidence]:
-    """More directions where these would bring the limit to the threshold; what stays coarse, alone.
+    """More directions where these bring the limit to the threshold; what stays coarse, apart.
 
     `probing` measured the `draws`; `prober` has no weights.
     """
@@ -173,18 +171,30 @@ def _sharpened(
         found = joint.limits(probing, draws, found.weights, found.repaired, attempt)
         evidence = replace(evidence, joint=(found,))
         yield evidence
-    coarse = [
-        b
-        for b, result in enumerate(results)
-        if found.covers(b) and result.verdict is Verdict.UNDECIDED and result.size > 1
-    ]
-    if verdict is Verdict.UNDECIDED and 0 < len(coarse) <= ALONE:
-        own = screen(prober, coarse, SHARE * task.tolerance.threshold)
-        weights = found.weights.copy()
-        weights[coarse] = 0.0
-        rest = (found.only(weights > 0),) if weights.any() else ()
-        evidence = replace(evidence, joint=rest).with_screened(own)
-        yield evidence
+    coarse = np.array(
+        [
+            found.covers(b) and result.verdict is Verdict.UNDECIDED
+            for b, result in enumerate(results)
+        ]
+    )
+    if verdict is Verdict.UNDECIDED and coarse.any() and not coarse[found.weights > 0].all():
+        yield _apart(evidence, task, prober, coarse, attempt + 1)
+
+
+def _apart(
+    evidence: Evidence, task: Task, prober: Prober, coarse: NDArray[np.bool_], attempt: int
+) -> Evidence:
+    """Directions over the blocks that those over all leave too coarse, at steps of their own."""
+    (found,) = evidence.joint
+    claim = task.gradient.copy()
+    claim[list(found.repaired)] -= list(found.repaired.values())
+    plain = replace(prober, problem=replace(task.problem, gradient=claim))
+    weights, middle = joint.weights(plain, coarse)
+    weighted = replace(plain, moving=joint.spread(plain, weights))
+    step = joint.choose_step(weighted, middle, (3,))
+    draws = joint.measure(weighted, step, (4,), _enough(task, weighted, weights))
+    group = joint.limits(weighted, draws, weights, found.repaired, attempt)
+    return replace(evidence, joint=(found.only(~coarse), group))
 
 
 def _shown(evidence: Evidence, task: Task, i: int, size: float, bar: float) -> bool:
