@@ -186,3 +186,19 @@ def test_a_fraction_of_many_components_comes_with_directions_over_all() -> None:
         network.cost, gradient, network.theta, sample=0.1, strategy="components", seed=0
     )
     assert not any(block.directions for block in alone.blocks)
+
+
+def test_a_block_that_is_at_its_bounds_altogether_is_said_not_to_be_covered() -> None:
+    theta = {"free": np.linspace(0.5, 1.5, 50), "fixed": np.zeros(20)}
+    bounds = ({"free": np.full(50, -9.0), "fixed": np.zeros(20)}, 9.0)
+
+    def cost(t: dict[str, Array]) -> float:
+        return float(np.sin(t["free"]).sum() + (t["fixed"] + 1).prod())
+
+    right = {"free": np.cos(theta["free"]), "fixed": np.ones(20)}
+    options = {"bounds": bounds, "strategy": "screen", "seed": 0}
+    result = fgc.gradcheck(cost, right, theta, **options)
+    assert result, str(result)
+    assert result.coverage.startswith("50 of 70 parameters were covered")
+    wrong = right | {"fixed": np.where(np.arange(20) == 7, 2.0, 1.0)}
+    assert fgc.gradcheck(cost, wrong, theta, **options).wrong == ("fixed[7]",)

@@ -12,12 +12,13 @@ from fastgradcheck.differences import joint
 from fastgradcheck.differences.components import of_decoded
 from fastgradcheck.differences.directions import Prober
 from fastgradcheck.differences.evidence import NOTHING_LOCATED, Evidence, Located
-from fastgradcheck.differences.screen import BEYOND_DOUBT, DIRECTIONS, Draws, screen
+from fastgradcheck.differences.screen import BEYOND_DOUBT, CLOSER, DIRECTIONS, Draws, screen
 from fastgradcheck.differences.sweep import sweep
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.evaluation.stream import Stopped
 from fastgradcheck.problem import bounds
 from fastgradcheck.problem.norm import norm
+from fastgradcheck.problem.problem import Problem
 from fastgradcheck.search.block import BlockSearch
 from fastgradcheck.search.confirm import CAP, TWICE_BELOW
 from fastgradcheck.search.divide import divide
@@ -88,22 +89,21 @@ def jointly(evidence: Evidence, task: Task, prober: Prober) -> Iterator[Evidence
     taking_part = np.array(
         [prober.moving is None or bool(prober.moving[block.slice].any()) for block in blocks]
     )
-    taking_part &= [not evidence.location(b).whole_block for b in range(len(blocks))]
+    known = np.array([evidence.location(b).whole_block for b in range(len(blocks))])
+    taking_part &= ~known
     if not taking_part.any():
         return
     weights, middle = joint.weights(prober, taking_part)
     weighted = replace(prober, moving=joint.spread(prober, weights))
     step = joint.choose_step(weighted, middle, (0,))
-    weighted, fixed = _moved(weighted, step, weights)
+    weighted, fixed = _moved(weighted, step, known)
     evidence = replace(evidence, fixed=fixed)
     if len(fixed):
         evidence = evidence.with_sweeps(sweep(context, fixed[:AT_BOUNDS]))
     repaired: dict[int, float] = {}
     decoded: dict[int, tuple[float, float]] = {}
     for attempt in range(ROUNDS):
-        claim = task.gradient.copy()
-        claim[list(repaired)] -= list(repaired.values())
-        probing = replace(weighted, problem=replace(task.problem, gradient=claim))
+        probing = replace(weighted, problem=_repaired(task, repaired))
         enough = _enough(task, probing, weights)
         draws = joint.measure(probing, step, (1, attempt), enough)
         found = joint.limits(probing, draws, weights.copy(), dict(repaired), attempt)
@@ -186,15 +186,20 @@ def _apart(
 ) -> Evidence:
     """Directions over the blocks that those over all leave too coarse, at steps of their own."""
     (found,) = evidence.joint
-    claim = task.gradient.copy()
-    claim[list(found.repaired)] -= list(found.repaired.values())
-    plain = replace(prober, problem=replace(task.problem, gradient=claim))
+    plain = replace(prober, problem=_repaired(task, found.repaired))
     weights, middle = joint.weights(plain, coarse)
     weighted = replace(plain, moving=joint.spread(plain, weights))
     step = joint.choose_step(weighted, middle, (3,))
     draws = joint.measure(weighted, step, (4,), _enough(task, weighted, weights))
     group = joint.limits(weighted, draws, weights, found.repaired, attempt)
     return replace(evidence, joint=(found.only(~coarse), group))
+
+
+def _repaired(task: Task, sizes: Mapping[int, float]) -> Problem:
+    """The claim without what single entries of it are off by."""
+    claim = task.gradient.copy()
+    claim[list(sizes)] -= list(sizes.values())
+    return replace(task.problem, gradient=claim)
 
 
 def _shown(evidence: Evidence, task: Task, i: int, size: float, bar: float) -> bool:
@@ -228,17 +233,21 @@ def _with_entries(
 
 
 def _moved(
-    weighted: Prober, step: float, weights: NDArray[np.float64]
+    weighted: Prober, step: float, known: NDArray[np.bool_]
 ) -> tuple[Prober, NDArray[np.int64]]:
-    """Leave out what the step does not move, and tell what is left out."""
+    """Leave out what the step does not move, and tell what is left out.
+
+    Blocks that are known to be wrong as a whole need not be covered.
+    """
     assert weighted.moving is not None
     theta, scale = weighted.context.theta, weighted.moving
-    # The smallest |v_i| is one half: an entry that this does not move is not covered.
-    smallest = (0.5 * step * scale).astype(theta.dtype)
+    # The smallest |v_i| is one half, and steps are shortened where kinks are met: an entry that
+    # this does not move is not covered.
+    smallest = (0.5 * step / CLOSER[-1] * scale).astype(theta.dtype)
     moved = (theta + smallest != theta) & (scale > 0)
     blocks = weighted.context.parameters.blocks
-    free = np.repeat(weights > 0, [block.size for block in blocks])
-    return replace(weighted, moving=scale * moved), np.flatnonzero(free & ~moved)
+    wanted = np.repeat(~known, [block.size for block in blocks])
+    return replace(weighted, moving=scale * moved), np.flatnonzero(wanted & ~moved)
 
 
 def _enough(task: Task, weighted: Prober, weights: NDArray[np.float64]) -> float:
