@@ -77,10 +77,10 @@ def gradcheck(
         components, without `strategy`: directions over all of theta, and that fraction one by
         one. Otherwise these components are checked and nothing else.
     strategy : {"auto", "components", "screen"}
-        "components" measures every component; "screen" covers all of theta by random directions
-        and locates what is wrong; "auto" does the first for up to 2,000 components, else the
-        second and a spot check of 16. With a budget, "auto" screens first and then measures
-        components until the time is up.
+        "components" measures every component; "screen" covers all of theta at once by random
+        directions and locates what is wrong; "auto" does the first for up to 2,000 components,
+        else the second and a spot check of 16. With a budget, "auto" screens first and then
+        measures components until the time is up.
     scheme : {"central", "forward", "central4", "complex"}
     epsilon : "auto", float, or dict of float by block
         The step, in theta's units.

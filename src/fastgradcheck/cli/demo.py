@@ -328,21 +328,21 @@ def tour() -> list[Stop]:
         ),
         Stop(
             "A spot check: sample=0.1",
-            "While you work, a tenth of the components, drawn from every layer, is enough to see "
-            "most bugs; the report says what it did not look at.",
+            "Random directions cover all layers at once, and a tenth of the components, drawn from "
+            "every layer, is measured one by one as well; the report says what was covered.",
             lambda: {
                 "spot": gradcheck(cost, grad, points["trained"], args=args, sample=0.1, seed=1)
             },
             Verdict.AGREES,
-            "Check everything before you rely on it. Once it is right, FASTGRADCHECK=off switches "
-            "every check off.",
+            "Above 2,000 parameters directions cover all of them, whatever the sample is. Once it "
+            "is right, FASTGRADCHECK=off switches every check off.",
         ),
         Stop(
             "A million parameters, one of them wrong",
             f"A {'-'.join(map(str, LARGE))} network in NumPy, on enlarged images. In a gradient of "
             f"1,043,826 entries, W2{list(PLANTED)} is too large by one per cent. Moving each "
             "parameter by itself would take 2,087,652 evaluations of J. A few random directions "
-            "cover all of a layer; where they disagree, the entry is located by group testing.",
+            "cover all layers at once; where they disagree, the entry is located by group testing.",
             lambda: {"million": _million(X_all, y_all)},
             Verdict.WRONG,
             "One entry in a million is found, and named, in a few hundred evaluations.",

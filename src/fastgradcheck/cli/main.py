@@ -284,9 +284,14 @@ _CHECK_OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "sample": (
         _per_block(_share, "a sample: write 0.1 (a fraction), 100 (a count) or W1=0.1,b1=all"),
         "SAMPLE",
-        "check a random part: 0.1 (a fraction), 100 (a count) or W1=0.1,b1=all",
+        "check a random part: 0.1 (a fraction; beyond 2,000 components, directions cover the "
+        "others), 100 (a count) or W1=0.1,b1=all",
     ),
-    "strategy": (str, "NAME", "auto, components or screen"),
+    "strategy": (
+        str,
+        "NAME",
+        "auto, components (each by itself) or screen (directions over all blocks at once)",
+    ),
     "scheme": (str, "NAME", "central, forward, central4 or complex"),
     "epsilon": (
         _per_block(_step, "a step: write auto, 1e-6 or W1=1e-6,b1=1e-4"),

@@ -1,4 +1,7 @@
-"""Random directions: every entry of a block covered by a handful of evaluations.
+"""Random directions: every entry of a region covered by a handful of evaluations.
+
+`fastgradcheck.differences.joint` sends them through all blocks at once; here are the limits of one
+set of them, and sets for each block by itself, as complex steps take them.
 
 The error of a block's gradient, r = grad - grad J, is probed along random directions v of signed
 magnitudes (`evaluation.hashing`): y = grad . v - D_v J = r . v. Two facts make that a proof. An
@@ -30,7 +33,8 @@ from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.region import CHUNK, region_of
 
 CONFIDENCE = 0.99
-"""Of all upper limits together; its complement is shared evenly among the blocks."""
+"""Of all upper limits together. Sets of directions for each block by itself share its complement
+evenly; joint directions have all of it."""
 
 
 FIRST_LIMIT = 0.9

@@ -70,7 +70,7 @@ class BlockResult:
     checked : int
         Components measured one by one.
     directions : int
-        Random directions that covered all of the block.
+        Random directions that covered the block, by itself or with others.
     norm_grad, norm_gradapprox : float
         Euclidean norms over the components measured, or, when directions covered the block,
         over all of it (the numeric one estimated).
