@@ -1,6 +1,6 @@
 """Deep networks and many blocks: what one set of directions takes, table by table.
 
-python -m studies.deep                # writes docs/performance.md, a quarter of an hour
+python -m studies.deep                # writes docs/performance.md, ten minutes
 python -m studies.deep --seeds 5      # few seeds, printed only
 """
 
@@ -19,7 +19,7 @@ import fastgradcheck as fgc
 from studies import tables
 from studies.million import LAYOUT, Network, relu_cost, tanh_cost
 
-WIDTH, BATCH = 64, 16
+WIDTH, BATCH, SEEDS = 64, 16, 8
 PAGE = tables.ROOT / "docs" / "performance.md"
 
 Array = np.ndarray[Any, Any]
@@ -189,11 +189,11 @@ def rows(seeds: int, names: Sequence[str], counts: Sequence[int]) -> Iterator[li
 def main() -> None:
     """Check everything, print the table, and write it into the documentation."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=0, help="few: printed only")
     parser.add_argument("--names", nargs="*", default=list(SUBJECTS))
     parser.add_argument("--wrong", nargs="*", type=int, default=[0, 1, 5, 20])
     options = parser.parse_args()
-    found = list(rows(options.seeds or 20, options.names, options.wrong))
+    found = list(rows(options.seeds or SEEDS, options.names, options.wrong))
     if not options.seeds:
         tables.write("deep networks", tables.table(TITLES, found), PAGE)
 

@@ -34,15 +34,25 @@ def covered(
         entries = f"{hidden:,} entries are" if hidden > 1 else "one entry is"
         text += f"; {entries} smaller than that and not individually covered"
     if fixed:
-        text += (
-            f"; the other {fixed:,} are at their bounds, or so large that the step does not move "
-            f"them, and {min(fixed, AT_BOUNDS):,} of these were measured one by one"
-        )
+        text += _fixed(fixed)
     if len(task.sample.index):
         checked = sum(b.checked for b in blocks)
         agree = "" if any(b.wrong for b in blocks) else ", none wrong"
         text += f". {checked:,} components were checked one by one as well{agree}"
     return f"{text}.", SCREENED
+
+
+def _fixed(count: int) -> str:
+    """What became of entries that take no part in directions."""
+    if count == 1:
+        return (
+            "; the other one is at its bound, or so large that the step does not move it, and was "
+            "measured by itself"
+        )
+    return (
+        f"; the other {count:,} are at their bounds, or so large that the step does not move them, "
+        f"and {min(count, AT_BOUNDS):,} of these were measured one by one"
+    )
 
 
 def _directions(evidence: Evidence) -> str:

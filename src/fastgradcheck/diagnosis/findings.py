@@ -92,7 +92,7 @@ def zero(blocks: tuple[BlockResult, ...], tolerance: Tolerances) -> tuple[Findin
     message = (
         f"Zero to the resolution: {listed(names)}. Neither the claimed gradient there nor what it "
         "may be off by can be told from zero beside the whole gradient. A bias before batch "
-        "normalisation, a dead unit or an optimum is the usual cause."
+        "normalisation, the key bias of attention or a dead unit is the usual cause."
     )
     return (Finding("zero", message, Rank.NOTE),)
 
