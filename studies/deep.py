@@ -10,7 +10,6 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,61 +17,12 @@ import numpy as np
 import fastgradcheck as fgc
 from studies import tables
 from studies.million import LAYOUT, Network, relu_cost, tanh_cost
+from tests.cases.residual import Residual, Theta
 
 WIDTH, BATCH, SEEDS = 64, 16, 8
 PAGE = tables.ROOT / "docs" / "performance.md"
 
 Array = np.ndarray[Any, Any]
-Theta = dict[str, Array]
-
-
-@dataclass(frozen=True)
-class Residual:
-    """x + f(x W + b), layer after layer, and a squared loss.
-
-    Attributes
-    ----------
-    layers : int
-    relu : bool
-        Or else tanh.
-    """
-
-    layers: int
-    relu: bool
-
-    def drawn(self, seed: int) -> tuple[Theta, tuple[Array, Array]]:
-        """Weights so small that the sum over all layers stays of order one."""
-        rng = np.random.default_rng(seed)
-        theta: Theta = {}
-        for k in range(self.layers):
-            size = 1.0 / np.sqrt(WIDTH * self.layers)
-            theta[f"W{k}"] = size * rng.standard_normal((WIDTH, WIDTH))
-            theta[f"b{k}"] = 0.1 * rng.standard_normal(WIDTH)
-        return theta, (rng.standard_normal((BATCH, WIDTH)), rng.standard_normal((BATCH, WIDTH)))
-
-    def cost(self, theta: Theta, X: Array, Y: Array) -> float:
-        """The mean over the examples."""
-        return float(((self.forward(theta, X)[-1] - Y) ** 2).sum() / (2 * len(X)))
-
-    def forward(self, theta: Theta, X: Array) -> list[Array]:
-        """What enters every layer, and what leaves the last."""
-        values = [X]
-        for k in range(self.layers):
-            z = values[-1] @ theta[f"W{k}"] + theta[f"b{k}"]
-            values.append(values[-1] + (np.maximum(z, 0.0) if self.relu else np.tanh(z)))
-        return values
-
-    def grad(self, theta: Theta, X: Array, Y: Array) -> Theta:
-        """Back-propagation."""
-        values = self.forward(theta, X)
-        delta = (values[-1] - Y) / len(X)
-        gradient: Theta = {}
-        for k in reversed(range(self.layers)):
-            a = values[k + 1] - values[k]
-            inner = delta * ((a > 0) if self.relu else 1 - a * a)
-            gradient[f"W{k}"], gradient[f"b{k}"] = values[k].T @ inner, inner.sum(axis=0)
-            delta = delta + inner @ theta[f"W{k}"].T
-        return {name: gradient[name] for name in theta}
 
 
 Subject = tuple[Callable[..., float], Any, Any, tuple[Array, ...], dict[str, Any]]
@@ -83,9 +33,8 @@ def residual(layers: int, relu: bool) -> Callable[[int], Subject]:
     """A residual network."""
 
     def drawn(seed: int) -> Subject:
-        network = Residual(layers, relu)
-        theta, args = network.drawn(seed)
-        return network.cost, network.grad(theta, *args), theta, args, {}
+        network = Residual(layers, relu, seed, WIDTH, BATCH)
+        return network.cost, network.grad(network.theta), network.theta, (), {}
 
     return drawn
 
