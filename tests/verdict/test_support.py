@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fastgradcheck.differences.components import of_decoded, of_differences, of_five_points
+from fastgradcheck.differences.components import of_differences, of_five_points
 from fastgradcheck.differences.evidence import Evidence, LargerSteps, Located
 from fastgradcheck.differences.plateau import (
     KINK_HERE,
@@ -247,7 +247,7 @@ class TestBeside:
         assert (own.lower.tolist(), own.has_own_bar.tolist()) == ([7.0], [False])
 
     def test_larger_steps_count_instead_of_whatever_measured_the_component(self):
-        plain = of_decoded(np.array([1]), np.array([7.0]), np.array([0.5]))
+        plain = of_differences(np.array([1]), np.array([7.0]), np.array([0.5]))
         evidence = Evidence(components=plain, larger={1: larger(1.25, 0.5)})
         own = beside(evidence, problem_of(self.CLAIM))[0].components
         assert (own.lower.tolist(), own.kind.tolist()) == ([1.25], [TWO_SCALES])
