@@ -67,7 +67,9 @@ class TestDefaults:
 
 
 class TestRefused:
-    @pytest.mark.parametrize("value", [0, -0.0, NAN, INF, -INF, False, True, "1e-7", [1e-7], 1j, {}])
+    @pytest.mark.parametrize(
+        "value", [0, -0.0, NAN, INF, -INF, False, True, "1e-7", [1e-7], 1j, {}]
+    )
     @pytest.mark.parametrize("name", ["threshold", "rtol"])
     def test_what_is_no_tolerance(self, name, value):
         with pytest.raises(GradcheckInputError) as caught:
