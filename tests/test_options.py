@@ -74,14 +74,14 @@ def test_a_threshold_that_float32_cannot_reach() -> None:
         return np.float32((theta**2).sum())
 
     refused(
-        r"threshold=1e-07 cannot be met: J is evaluated in float32\. Use threshold >= 2e-05, or "
+        r"threshold=1e-07 cannot be met: J is evaluated in float32\. Use threshold >= 3e-05, or "
         r"pass theta and the gradient in float64",
         single,
         theta=THETA.astype(np.float32),
         threshold=1e-7,
     )
     refused(
-        r"threshold=1e-09 cannot be met: the gradient's eps is 1e-07\. Use threshold >= 1e-07",
+        r"threshold=1e-09 cannot be met: the gradient's eps is 1e-07\. Use threshold >= 2e-07",
         grad=lambda t: (2 * t).astype(np.float32),
         threshold=1e-9,
     )

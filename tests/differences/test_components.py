@@ -14,7 +14,7 @@ from fastgradcheck.differences.components import (
     of_five_points,
     of_sweeps,
 )
-from fastgradcheck.differences.plateau import FIVE_POINT, KINK_HERE, KINK_RIGHT, SMOOTH
+from fastgradcheck.differences.plateau import DECODED, FIVE_POINT, KINK_HERE, KINK_RIGHT, SMOOTH
 from tests.cases.evidence import step_sweep
 
 NAN, INF = np.nan, np.inf
@@ -43,7 +43,7 @@ class TestOfDifferences:
         five = of_five_points(index, slopes, bars)
         decoded = of_decoded(index, slopes, bars)
         assert five.kind.tolist() == [FIVE_POINT] * 2
-        assert decoded.kind.tolist() == [SMOOTH] * 2
+        assert decoded.kind.tolist() == [DECODED] * 2
         assert (five.has_own_bar.any(), decoded.has_own_bar.all()) == (False, True)
         for own in (five, decoded):
             assert (own.index.tolist(), own.lower.tolist()) == ([1, 3], [1.0, 3.0])

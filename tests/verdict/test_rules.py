@@ -311,3 +311,8 @@ class TestJudge:
 
     def test_a_cost_and_claim_of_zero_agree(self):
         assert rules.judge([block_evidence([0.0], [0.0], 0.0)], TOLERANCE)[0] is AGREES
+
+
+def test_a_direction_that_is_no_number_is_not_zero_to_the_resolution() -> None:
+    broken = block_evidence([0.0] * 9, screened=directions([0.0, 0.0, 0.0, np.nan]))
+    assert rules.judge_block(broken, TOLERANCE, 1e-9).verdict is not Verdict.AGREES

@@ -91,19 +91,19 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("dtype", "eps", "reachable", "what"),
         [
-            (np.float64, DOUBLE, DOUBLE, "the gradient's eps is 2e-16. Use rtol >= 2e-16."),
+            (np.float64, DOUBLE, DOUBLE, "the gradient's eps is 2e-16. Use rtol >= 3e-16."),
             (
                 np.float64,
                 SINGLE,
                 SINGLE,
-                "the gradient's eps is 1e-07. Use rtol >= 1e-07, or pass theta and the gradient "
+                "the gradient's eps is 1e-07. Use rtol >= 2e-07, or pass theta and the gradient "
                 "in float64.",
             ),
             (
                 np.float32,
                 SINGLE,
                 SINGLE ** (2 / 3),
-                "J is evaluated in float32. Use rtol >= 2e-05, or pass theta and the gradient in "
+                "J is evaluated in float32. Use rtol >= 3e-05, or pass theta and the gradient in "
                 "float64.",
             ),
         ],
@@ -115,3 +115,9 @@ class TestRefused:
         with pytest.raises(GradcheckInputError) as caught:
             tolerances(problem, None, below)
         assert str(caught.value) == f"rtol={below:g} cannot be met: {what}"
+
+
+@pytest.mark.parametrize("value", [np.complex128(1e-6 + 1j), 1e-6 + 0j])
+def test_a_complex_number_is_no_tolerance(value: complex) -> None:
+    with pytest.raises(GradcheckInputError, match="is not a tolerance; use a positive number"):
+        tolerances(problem_of(), value, None)

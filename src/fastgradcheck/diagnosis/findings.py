@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from fastgradcheck.diagnosis.field import listed
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.plateau import (
@@ -19,7 +17,7 @@ from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.verdict.support import BlockEvidence
-from fastgradcheck.verdict.tolerances import Tolerances
+from fastgradcheck.verdict.tolerances import Tolerances, rounded_up
 from fastgradcheck.verdict.verdict import BlockResult, Verdict
 
 
@@ -34,16 +32,10 @@ def undecided(
         Finding(
             "resolution",
             f"The numeric side resolves {limit:.1g}, not the threshold {tolerance.threshold:g}; "
-            f"threshold={_above(limit):g} would accept.",
+            f"threshold={rounded_up(limit):g} would accept.",
             Rank.LIMIT,
         ),
     )
-
-
-def _above(limit: float) -> float:
-    """The next number of one digit."""
-    unit = 10.0 ** np.floor(np.log10(limit))
-    return float(f"{np.ceil(limit / unit) * unit:.0e}")
 
 
 def lost(evidence: list[BlockEvidence]) -> tuple[Finding, ...]:

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.differences.plateau import FIVE_POINT, KINK_HERE, SMOOTH, StepSweep
+from fastgradcheck.differences.plateau import DECODED, FIVE_POINT, KINK_HERE, SMOOTH, StepSweep
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,8 @@ def of_decoded(
     index: NDArray[np.int64], derivative: NDArray[np.float64], error: NDArray[np.float64]
 ) -> Components:
     """Components that were read off directions, and confirmed by others."""
-    return replace(of_differences(index, derivative, error), has_own_bar=np.ones(len(index), bool))
+    decoded = of_differences(index, derivative, error, DECODED)
+    return replace(decoded, has_own_bar=np.ones(len(index), bool))
 
 
 EMPTY = of_sweeps([])

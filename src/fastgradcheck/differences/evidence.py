@@ -144,7 +144,7 @@ class Evidence:
         known = dict(self.sweeps)
         touched = {}
         for s in sweeps:
-            known[s.index] = (*known[s.index], s) if s.again else (s,)
+            known[s.index] = (known[s.index][0], s) if s.again else (s,)
             touched[s.index] = known[s.index]
         values = [own[0] if len(own) == 1 else combined(*own) for own in touched.values()]
         return replace(self, sweeps=known, components=self.components.joined(of_sweeps(values)))

@@ -35,7 +35,7 @@ KINK_GAP = 2.0
 """The slopes of the two sides differ if they do so by twice their bars."""
 
 
-SMOOTH, KINK_RIGHT, KINK_LEFT, KINK_HERE, UNSETTLED, TWO_SCALES, FIVE_POINT = range(7)
+SMOOTH, KINK_RIGHT, KINK_LEFT, KINK_HERE, UNSETTLED, TWO_SCALES, FIVE_POINT, DECODED = range(8)
 
 
 @dataclass(frozen=True, eq=False)

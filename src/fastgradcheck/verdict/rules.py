@@ -106,7 +106,7 @@ def judge_block(
     ):
         verdict = Verdict.UNDECIDED
     elif measured.limit <= tolerance.block_limit or (
-        max(measured.grad, measured.upper) <= negligible
+        measured.grad <= negligible and measured.upper <= negligible
     ):
         verdict = Verdict.AGREES
     else:

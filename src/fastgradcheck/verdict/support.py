@@ -19,6 +19,7 @@ from fastgradcheck.differences.evidence import Evidence, Located
 from fastgradcheck.differences.joint import Joint
 from fastgradcheck.differences.plateau import (
     AGREEMENT,
+    DECODED,
     FIVE_POINT,
     KINK_HERE,
     SMOOTH,
@@ -141,7 +142,8 @@ def readings(evidence: Evidence, gradient: NDArray[np.float64]) -> dict[int, Ste
 def beside(evidence: Evidence, problem: Problem) -> list[BlockEvidence]:
     """What has been measured, block by block, beside the claimed gradient."""
     gradient, blocks = problem.gradient, problem.parameters.blocks
-    latest = set(evidence.components.index[evidence.components.has_own_bar].tolist())
+    c = evidence.components
+    latest = set(c.index[c.has_own_bar & (c.kind != DECODED)].tolist())
     read = [
         s
         for i, s in readings(evidence, gradient).items()

@@ -13,6 +13,7 @@ from fastgradcheck.problem.problem import Problem
 
 Array = NDArray[np.float64]
 
+REAL = (int, float, np.integer, np.floating)
 BLOCK_LIMIT = 1e-2
 """No block may be known worse than this, however small its part in the whole."""
 
@@ -76,8 +77,20 @@ def tolerances(problem: Problem, threshold: float | None, rtol: float | None) ->
     )
 
 
+def rounded_up(number: float) -> float:
+    """The next number of one digit: what is advised must not be refused.
+
+    Examples
+    --------
+    >>> rounded_up(2.2e-16), rounded_up(3e-7)
+    (3e-16, 3e-07)
+    """
+    unit = 10.0 ** np.floor(np.log10(number))
+    return float(f"{np.ceil(round(number / unit, 9)) * unit:.0e}")
+
+
 def _refuse_useless(name: str, value: Any, eps: float, single: bool) -> None:
-    number = float(value) if isinstance(value, (int, float, np.number)) else np.nan
+    number = float(value) if isinstance(value, REAL) else np.nan
     if isinstance(value, bool) or not np.isfinite(number) or number <= 0:
         raise GradcheckInputError(
             f"{name}={value!r} is not a tolerance; use a positive number such as 1e-7."
@@ -91,6 +104,6 @@ def _refuse_useless(name: str, value: Any, eps: float, single: bool) -> None:
     if number < reachable:
         what = "J is evaluated in float32" if single else f"the gradient's eps is {eps:.1g}"
         raise GradcheckInputError(
-            f"{name}={value:g} cannot be met: {what}. Use {name} >= {reachable:.1g}"
+            f"{name}={value:g} cannot be met: {what}. Use {name} >= {rounded_up(reachable):g}"
             + (", or pass theta and the gradient in float64." if eps > 1e-10 else ".")
         )
