@@ -54,7 +54,7 @@ class TestComponents:
     def test_a_provisional_bar_never_proves_anything(self):
         evidence = block_evidence([2.0, 2.0], [1.0, 1.0], 1e-9, own=[True, False])
         assert verdicts(evidence) == [WRONG, UNDECIDED]
-        assert rules.suspicious(evidence, TOLERANCE).tolist() == [True, True]
+        assert rules.disagreeing(evidence, TOLERANCE).tolist() == [True, True]
         assert rules.wrong_components(evidence, TOLERANCE).tolist() == [True, False]
 
     @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ class TestComponents:
     )
     def test_what_is_no_number_never_agrees(self, claim, measured, error, verdict):
         evidence = block_evidence([claim], [measured], error)
-        assert rules.suspicious(evidence, TOLERANCE).tolist() == [True]
+        assert rules.disagreeing(evidence, TOLERANCE).tolist() == [True]
         assert verdicts(evidence) == [verdict]
         assert rules.judge([evidence], TOLERANCE)[0] is verdict
         assert rules.judge_block(evidence, TOLERANCE, np.inf).verdict is verdict

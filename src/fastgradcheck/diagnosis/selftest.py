@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.verdict.rules import suspicious
+from fastgradcheck.verdict.rules import disagreeing
 from fastgradcheck.verdict.support import BlockEvidence
 from fastgradcheck.verdict.tolerances import Tolerances
 
@@ -164,7 +164,7 @@ def _sees(evidence: BlockEvidence, faulty: NDArray[np.float64], tolerance: Toler
         gradient=faulty,
         components=replace(c, analytic=faulty[c.index - evidence.block.start]),
     )
-    new = suspicious(moved, tolerance) & (change[c.index - evidence.block.start] != 0)
+    new = disagreeing(moved, tolerance) & (change[c.index - evidence.block.start] != 0)
     if new.any():
         return True
     if evidence.screened is not None:

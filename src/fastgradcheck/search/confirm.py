@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.sweep import sweep
 from fastgradcheck.search.task import Task
-from fastgradcheck.verdict.rules import suspicious, wrong_components
+from fastgradcheck.verdict.rules import disagreeing, wrong_components
 from fastgradcheck.verdict.support import BlockEvidence
 
 CAP = 32
@@ -53,7 +53,7 @@ def confirm(evidence: Evidence, task: Task) -> Iterator[Evidence]:
 def _doubtful(block: BlockEvidence, task: Task) -> NDArray[np.int64]:
     """Components that disagree and have no step sweep of their own, the worst first."""
     c = block.components
-    rows = np.flatnonzero(suspicious(block, task.tolerance) & ~c.has_own_bar)
+    rows = np.flatnonzero(disagreeing(block, task.tolerance) & ~c.has_own_bar)
     excess = np.nan_to_num((c.discrepancy - c.error)[rows], nan=np.inf, neginf=np.inf)
     return c.index[rows[np.argsort(-excess, kind="stable")]]
 

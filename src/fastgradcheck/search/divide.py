@@ -18,7 +18,7 @@ from fastgradcheck.differences.joint import Joint
 from fastgradcheck.differences.screen import Screened
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.problem.region import Region
-from fastgradcheck.search.locate import CANDIDATES, CAP, Suspect, decode, size_of
+from fastgradcheck.search.locate import CANDIDATES, CAP, Doubtful, decode, size_of
 
 EXTRA_DIRECTIONS = 3
 """Directions added, one at a time, where several entries explain y ..."""
@@ -63,34 +63,34 @@ class _Division:
         size = blocks[high - 1].stop - blocks[low].start
         return np.array([blocks[low].start, size, 0, 1, 0, size], dtype=np.int64)
 
-    def single(self, suspect: Suspect) -> bool:
-        """Whether one entry alone explains a suspect's y; it is then found."""
+    def single(self, doubtful: Doubtful) -> bool:
+        """Whether one entry alone explains the y of a doubtful region; it is then found."""
         keys = self.keys
-        index = decode(suspect, keys, MANY, self.scale)
+        index = decode(doubtful, keys, MANY, self.scale)
         for extra in range(EXTRA_DIRECTIONS):
             if len(index) < 2 or len(index) > MANY:
                 break
             key = np.array([hashing.key(int(self.keys[0]), 1000 + extra)])
             step = np.array([np.median(self.steps)])
-            y, error = self.prober(suspect.region[np.newaxis], key, step, "locating")
+            y, error = self.prober(doubtful.region[np.newaxis], key, step, "locating")
             keys = np.append(keys, key)
-            suspect = Suspect(
-                suspect.region, np.append(suspect.y, y), np.append(suspect.error, error)
+            doubtful = Doubtful(
+                doubtful.region, np.append(doubtful.y, y), np.append(doubtful.error, error)
             )
-            index = decode(suspect, keys, MANY, self.scale)
+            index = decode(doubtful, keys, MANY, self.scale)
         if len(index) != 1:
             return False
-        self.entries[int(index[0])] = size_of(suspect, keys, int(index[0]), self.scale)
+        self.entries[int(index[0])] = size_of(doubtful, keys, int(index[0]), self.scale)
         return True
 
-    def follow(self, low: int, high: int, suspect: Suspect) -> list[tuple[int, int, Suspect]]:
+    def follow(self, low: int, high: int, doubtful: Doubtful) -> list[tuple[int, int, Doubtful]]:
         """Settle some blocks in a row, or return the halves that disagree."""
-        if self.single(suspect):
+        if self.single(doubtful):
             return []
         if high - low == 1:
             # Two points were enough to come here; what is judged gets bars of its own.
             weight = float(self.joint.weights[low])
-            regions = np.repeat(suspect.region[np.newaxis], len(self.keys), axis=0)
+            regions = np.repeat(doubtful.region[np.newaxis], len(self.keys), axis=0)
             y, error = self.prober(regions, self.keys, self.steps, "locating")
             self.blocks[low] = Screened(
                 self.keys,
@@ -107,11 +107,11 @@ class _Division:
         expected = self.joint.screened.error[: len(self.keys)]
         y, error = self.prober.two_point(regions, self.keys, self.steps, expected)
         parts = [
-            (low, middle, Suspect(region, y, error)),
+            (low, middle, Doubtful(region, y, error)),
             (
                 middle,
                 high,
-                Suspect(self.region(middle, high), suspect.y - y, suspect.error + error),
+                Doubtful(self.region(middle, high), doubtful.y - y, doubtful.error + error),
             ),
         ]
         return [
@@ -136,7 +136,7 @@ def divide(prober: Prober, joint: Joint) -> Divided:
     if not seen.any():
         return Divided({}, {}, everywhere)
     division = _Division(prober, prober.moving, s.keys[seen], s.steps[seen], joint)
-    root = Suspect(division.region(0, count), s.y[seen], s.error[seen] + s.rounding)
+    root = Doubtful(division.region(0, count), s.y[seen], s.error[seen] + s.rounding)
     queue = [(0, count, root)]
     while queue and len(division.entries) + len(division.blocks) + len(queue) <= CAP:
         queue.sort(key=lambda part: float(np.max(np.abs(part[2].y))))

@@ -28,7 +28,7 @@ from fastgradcheck.problem.region import (
 )
 
 CAP = 32
-"""Wrong entries followed per block; beyond it, the block is wrong throughout."""
+"""Wrong entries followed per block; beyond it, the block is wrong as a whole."""
 
 
 ROUNDS = 3
@@ -47,7 +47,7 @@ EXTRA_DIRECTIONS = 3
 
 
 SAMPLED = 8
-"""A region is wrong throughout if all of so many entries drawn from it are; up to twice as many,
+"""A region is wrong as a whole if all of so many entries drawn from it are; up to twice as many,
 all of it is looked at. So eight wrong entries never pass for a line of more than sixteen, but for
 one draw in C(17, 8) = 24,310."""
 
@@ -73,7 +73,7 @@ class Found:
     entries : tuple of int
         Flat indices of single wrong entries.
     regions : tuple of Region
-        Rows, columns or other regions that are wrong throughout.
+        Rows, columns or other regions that are wrong as a whole.
     complete : bool
         True if nothing of y is left beyond its bars when these are taken out.
     sizes : tuple of (float, float)
@@ -87,7 +87,7 @@ class Found:
 
 
 @dataclass(frozen=True, eq=False)
-class Suspect:
+class Doubtful:
     """A region that disagrees, and how: y and bars along the directions `keys`."""
 
     region: Region
@@ -114,20 +114,20 @@ def sampled(region: Region, seed: int) -> NDArray[np.int64]:
 
 
 def decode(
-    suspect: Suspect,
+    doubtful: Doubtful,
     keys: NDArray[np.uint64],
     most: int,
     scale: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
-    """The single entries that alone would explain a suspect's y.
+    """The single entries that alone would explain the y of a doubtful region.
 
     An entry j explains y if one size s is within every bar, |y_d - s v_dj| <= e_d, that is, if the
     intervals (y_d -+ e_d) / v_dj have a point in common. At most `most` + 1 are returned. Where
     directions are scaled entry by entry, entries of scale zero were not moved and explain nothing.
     """
-    y, error = suspect.y[:, np.newaxis], suspect.error[:, np.newaxis]
+    y, error = doubtful.y[:, np.newaxis], doubtful.error[:, np.newaxis]
     indices, count = [], 0
-    for index in entries_of(suspect.region):
+    for index in entries_of(doubtful.region):
         v = np.stack([hashing.direction(key, index) for key in keys])
         if scale is not None:
             moved = scale[index] > 0
@@ -143,7 +143,7 @@ def decode(
 
 
 def size_of(
-    suspect: Suspect,
+    doubtful: Doubtful,
     keys: NDArray[np.uint64],
     entry: int,
     scale: NDArray[np.float64] | None = None,
@@ -153,7 +153,7 @@ def size_of(
     v = np.array([hashing.direction(key, at)[0] for key in keys])
     if scale is not None:
         v = v * scale[entry]
-    sizes, doubts = suspect.y / v, suspect.error / np.abs(v)
+    sizes, doubts = doubtful.y / v, doubtful.error / np.abs(v)
     doubts = doubts + ROUNDING * np.abs(sizes)
     low, high = float(np.max(sizes - doubts)), float(np.min(sizes + doubts))
     return (low + high) / 2, (high - low) / 2
@@ -164,11 +164,11 @@ class _Search:
     probe: Probe
     look: Look
     keys: NDArray[np.uint64]
-    root: Suspect
+    root: Doubtful
     seed: int
     trusting: bool = False
     entries: dict[int, tuple[float, float]] = field(default_factory=dict)
-    regions: list[Suspect] = field(default_factory=list)
+    regions: list[Doubtful] = field(default_factory=list)
 
     def round(self, cap: int) -> bool:
         """Follow what is left of the root to the end; False if the cap was reached."""
@@ -176,24 +176,24 @@ class _Search:
         while queue:
             if len(self.entries) + len(self.regions) + len(queue) > cap:
                 return False
-            queue.sort(key=lambda suspect: float(np.max(np.abs(suspect.y))))
+            queue.sort(key=lambda doubtful: float(np.max(np.abs(doubtful.y))))
             queue += self.follow(queue.pop())
         return True
 
-    def rest(self) -> Suspect:
+    def rest(self) -> Doubtful:
         """The root without what has been found."""
         y, error = self.root.y.copy(), self.root.error.copy()
         for found in self.regions:
             y -= found.y
             error += found.error
         regions = np.repeat(self.root.region[np.newaxis], len(self.keys), axis=0)
-        return Suspect(self.root.region, *self.without_entries(regions, self.keys, y, error))
+        return Doubtful(self.root.region, *self.without_entries(regions, self.keys, y, error))
 
     def turned(self) -> None:
         """Let another direction lead: errors that cancel along one do not along the next."""
         self.keys = np.roll(self.keys, -1)
         self.root, *self.regions = [
-            Suspect(s.region, np.roll(s.y, -1), np.roll(s.error, -1))
+            Doubtful(s.region, np.roll(s.y, -1), np.roll(s.error, -1))
             for s in (self.root, *self.regions)
         ]
 
@@ -229,40 +229,40 @@ class _Search:
             y, error = y - v @ sizes, error + np.abs(v) @ bars
         return y, error
 
-    def follow(self, suspect: Suspect) -> list[Suspect]:
-        """Settle a suspect, or return the smaller ones that it falls into."""
-        if self.single(suspect) or suspect.size == 1:
+    def follow(self, doubtful: Doubtful) -> list[Doubtful]:
+        """Settle a doubtful region, or return the smaller ones that it falls into."""
+        if self.single(doubtful) or doubtful.size == 1:
             return []
-        if not self.throughout(suspect.region):
-            return self.split(suspect)
-        if suspect.size <= 2 * SAMPLED and not self.is_line(suspect.region):
+        if not self.all_wrong(doubtful.region):
+            return self.split(doubtful)
+        if doubtful.size <= 2 * SAMPLED and not self.is_line(doubtful.region):
             # A few neighbours, all of which were looked at.
-            index = np.concatenate(list(entries_of(suspect.region)))
+            index = np.concatenate(list(entries_of(doubtful.region)))
             error, bar, wrong = self.look(index)
             sizes = zip(error[wrong].tolist(), bar[wrong].tolist(), strict=True)
             self.entries |= dict(zip(index[wrong].tolist(), sizes, strict=True))
         else:
-            self.regions.append(suspect)
+            self.regions.append(doubtful)
         return []
 
-    def single(self, suspect: Suspect) -> bool:
-        """Whether one entry explains a suspect and is confirmed; it is then found."""
+    def single(self, doubtful: Doubtful) -> bool:
+        """Whether one entry explains a doubtful region and is confirmed; it is then found."""
         keys = self.keys
-        index = decode(suspect, keys, 64 * CANDIDATES)
+        index = decode(doubtful, keys, 64 * CANDIDATES)
         for extra in range(EXTRA_DIRECTIONS):
             if len(index) <= CANDIDATES:
                 break
             key = np.array([hashing.key(int(keys[0]), 1000 + extra)])
-            y, error = self.measure(suspect.region[np.newaxis], key)
+            y, error = self.measure(doubtful.region[np.newaxis], key)
             keys = np.append(keys, key)
-            suspect = Suspect(
-                suspect.region, np.append(suspect.y, y), np.append(suspect.error, error)
+            doubtful = Doubtful(
+                doubtful.region, np.append(doubtful.y, y), np.append(doubtful.error, error)
             )
-            index = decode(suspect, keys, 64 * CANDIDATES)
+            index = decode(doubtful, keys, 64 * CANDIDATES)
         if not 0 < len(index) <= CANDIDATES:
             return False
         if self.trusting and len(index) == 1:
-            self.entries[int(index[0])] = size_of(suspect, keys, int(index[0]))
+            self.entries[int(index[0])] = size_of(doubtful, keys, int(index[0]))
             return True
         error, bar, wrong = self.look(index)
         if wrong.sum() != 1:
@@ -271,7 +271,7 @@ class _Search:
         self.entries[int(index[k])] = float(error[k]), float(bar[k])
         return True
 
-    def throughout(self, region: Region) -> bool:
+    def all_wrong(self, region: Region) -> bool:
         """Whether entries drawn at random are all wrong; only asked of blocks and of lines.
 
         The first one is drawn alone: where few entries are wrong it says no for all of them.
@@ -296,18 +296,20 @@ class _Search:
         has_lines = min(rows_of(self.root.region), columns_of(self.root.region)) > 1
         return bool((across or along) if has_lines else (across and along))
 
-    def split(self, suspect: Suspect) -> list[Suspect]:
+    def split(self, doubtful: Doubtful) -> list[Doubtful]:
         """Look at the halves by rows and by columns, along one direction; keep what fails."""
-        region = suspect.region
+        region = doubtful.region
         axes = [axis for axis in (0, 1) if region[3 + 2 * axis] - region[2 + 2 * axis] > 1]
         firsts = [halves(region, axis)[0] for axis in axes]
         y, error = self.measure(np.stack(firsts), np.repeat(self.keys[:1], len(axes)))
-        parts = {axis: _parts(suspect, float(y[k]), float(error[k])) for k, axis in enumerate(axes)}
+        parts = {
+            axis: _parts(doubtful, float(y[k]), float(error[k])) for k, axis in enumerate(axes)
+        }
         failing = {axis: [abs(p) > e for p, e in parts[axis]] for axis in axes}
         single = [axis for axis in axes if sum(failing[axis]) == 1]
         if not single:
             axis = max(axes, key=lambda a: region[3 + 2 * a] - region[2 + 2 * a])
-            return self.both(suspect, axis, *parts[axis][0])
+            return self.both(doubtful, axis, *parts[axis][0])
         for axis in single:
             region = halves(region, axis)[failing[axis].index(True)]
         if len(single) < len(axes):
@@ -315,15 +317,15 @@ class _Search:
             region = self.line(region, axis, *parts[axis][failing[axis].index(True)])
         return [self.measured(region)]
 
-    def both(self, suspect: Suspect, axis: int, y0: float, error0: float) -> list[Suspect]:
+    def both(self, doubtful: Doubtful, axis: int, y0: float, error0: float) -> list[Doubtful]:
         """The two halves, the first measured along the other directions too."""
-        first, second = halves(suspect.region, axis)
+        first, second = halves(doubtful.region, axis)
         rest = len(self.keys) - 1
         y, error = self.measure(np.repeat(first[np.newaxis], rest, axis=0), self.keys[1:])
         y, error = np.append(y0, y), np.append(error0, error)
         pair = (
-            Suspect(first, y, error),
-            Suspect(second, suspect.y - y, suspect.error + error),
+            Doubtful(first, y, error),
+            Doubtful(second, doubtful.y - y, doubtful.error + error),
         )
         return [half for half in pair if half.fails]
 
@@ -344,13 +346,13 @@ class _Search:
             region, y, error = pair[k], ys[k], errors[k]
         return region
 
-    def measured(self, region: Region) -> Suspect:
+    def measured(self, region: Region) -> Doubtful:
         """A region, measured along all directions."""
         regions = np.repeat(region[np.newaxis], len(self.keys), axis=0)
-        return Suspect(region, *self.measure(regions, self.keys))
+        return Doubtful(region, *self.measure(regions, self.keys))
 
 
-def _parts(parent: Suspect, y: float, error: float) -> list[tuple[float, float]]:
+def _parts(parent: Doubtful, y: float, error: float) -> list[tuple[float, float]]:
     """Y and bar of the first half, as measured, and of the second, by difference."""
     return [(y, error), (float(parent.y[0]) - y, float(parent.error[0]) + error)]
 
@@ -394,7 +396,7 @@ def locate(
     seen = np.isfinite(y) & np.isfinite(error)
     if not seen.any():
         return Found((), (), False)
-    root = Suspect(region, y[seen], error[seen])
+    root = Doubtful(region, y[seen], error[seen])
     search = _Search(probe, look, keys[seen], root, seed, trusting)
     for _ in range(ROUNDS):
         before = len(search.entries) + len(search.regions)

@@ -32,10 +32,10 @@ from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
 def wrong_components(evidence: BlockEvidence, tolerance: Tolerances) -> NDArray[np.bool_]:
     """Which components are confirmed wrong."""
     c = evidence.components
-    return c.has_own_bar & suspicious(evidence, tolerance) & np.isfinite(c.error)
+    return c.has_own_bar & disagreeing(evidence, tolerance) & np.isfinite(c.error)
 
 
-def suspicious(evidence: BlockEvidence, tolerance: Tolerances) -> NDArray[np.bool_]:
+def disagreeing(evidence: BlockEvidence, tolerance: Tolerances) -> NDArray[np.bool_]:
     """Which components disagree beyond their bars, provisional or their own. NaN does."""
     c = evidence.components
     allowed = tolerance.allowed(c.analytic, c.numeric, evidence.largest)
@@ -48,7 +48,7 @@ def component_verdicts(evidence: BlockEvidence, tolerance: Tolerances) -> NDArra
     """`Verdict.code` of every component."""
     c = evidence.components
     codes = np.full(len(c), Verdict.AGREES.code, np.uint8)
-    codes[suspicious(evidence, tolerance) | (c.kind == UNSETTLED)] = Verdict.UNDECIDED.code
+    codes[disagreeing(evidence, tolerance) | (c.kind == UNSETTLED)] = Verdict.UNDECIDED.code
     codes[wrong_components(evidence, tolerance)] = Verdict.WRONG.code
     return codes
 
