@@ -134,7 +134,9 @@ def spread(prober: Prober, of_blocks: NDArray[np.float64]) -> NDArray[np.float64
     """The weight of every entry: its block's, or zero where it must not move."""
     blocks = prober.context.parameters.blocks
     entries = np.repeat(of_blocks, [block.size for block in blocks])
-    return entries if prober.moving is None else entries * prober.moving
+    if prober.moving is not None:
+        entries *= prober.moving
+    return entries
 
 
 def measure(
@@ -227,9 +229,8 @@ def limits(
         How many sets of directions came before: each has half of the share of the one before.
     """
     failure = _failure(len(draws.keys), attempt)
-    weighted = prober.gradient if prober.moving is None else prober.gradient * prober.moving
-    rounding = ROUNDING_UNITS * prober.problem.gradient_eps * norm(weighted)
-    screened = Screened(draws.keys, draws.steps, draws.y, draws.error, failure, rounding)
     blocks = prober.context.parameters.blocks
-    sizes = np.array([norm(weighted[block.slice]) for block in blocks])
+    sizes = of_blocks * [norm(prober.gradient[block.slice]) for block in blocks]
+    rounding = ROUNDING_UNITS * prober.problem.gradient_eps * norm(sizes)
+    screened = Screened(draws.keys, draws.steps, draws.y, draws.error, failure, rounding)
     return Joint(screened, of_blocks, sizes, repaired)

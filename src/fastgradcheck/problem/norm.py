@@ -5,12 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+CHUNK = 1 << 20
+"""Entries squared at a time: no second vector of the size of theta is held."""
 SAFE = 1e-280
 """A sum of squares above this has lost nothing to underflow."""
 
 
 def norm(vector: NDArray[np.float64]) -> float:
     """Euclidean norm without overflow; inf and nan stay what they are."""
+    if vector.size > CHUNK:
+        parts = (vector[first : first + CHUNK] for first in range(0, vector.size, CHUNK))
+        return norm(np.array([norm(part) for part in parts]))
     with np.errstate(over="ignore", under="ignore"):
         squares = float(np.sum(vector * vector))
     if SAFE < squares < np.inf:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,8 +17,10 @@ from fastgradcheck.differences.sweep import sweep
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.evaluation.stream import Stopped
 from fastgradcheck.problem import bounds
+from fastgradcheck.problem.blocks import Block
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.problem import Problem
+from fastgradcheck.problem.region import CHUNK
 from fastgradcheck.search.block import BlockSearch
 from fastgradcheck.search.confirm import CAP, TWICE_BELOW
 from fastgradcheck.search.divide import divide
@@ -96,7 +98,7 @@ def jointly(evidence: Evidence, task: Task, prober: Prober) -> Iterator[Evidence
     weights, middle = joint.weights(prober, taking_part)
     weighted = replace(prober, moving=joint.spread(prober, weights))
     step = joint.choose_step(weighted, middle, (0,))
-    weighted, fixed = _moved(weighted, step, known)
+    fixed = _leave_out(weighted, step, known)
     evidence = replace(evidence, fixed=fixed)
     if len(fixed):
         evidence = evidence.with_sweeps(sweep(context, fixed[:AT_BOUNDS]))
@@ -136,7 +138,8 @@ def jointly(evidence: Evidence, task: Task, prober: Prober) -> Iterator[Evidence
         for b in divided.left:
             evidence = evidence.with_located(b, Located(unexplained=True))
             weights[b] = 0.0
-        weighted = replace(weighted, moving=joint.spread(prober, weights) * (weighted.moving != 0))
+        assert weighted.moving is not None
+        weighted = replace(weighted, moving=_without(weighted.moving, weights, blocks))
         evidence = replace(evidence, joint=(found.only(weights > 0),))
         if not (weights > 0).any():
             evidence = replace(evidence, joint=())
@@ -197,6 +200,8 @@ def _apart(
 
 def _repaired(task: Task, sizes: Mapping[int, float]) -> Problem:
     """The claim without what single entries of it are off by."""
+    if not sizes:
+        return task.problem
     claim = task.gradient.copy()
     claim[list(sizes)] -= list(sizes.values())
     return replace(task.problem, gradient=claim)
@@ -232,22 +237,35 @@ def _with_entries(
     return evidence.with_sweeps(sweep(task.context, rest)) if len(rest) else evidence
 
 
-def _moved(
-    weighted: Prober, step: float, known: NDArray[np.bool_]
-) -> tuple[Prober, NDArray[np.int64]]:
-    """Leave out what the step does not move, and tell what is left out.
+def _leave_out(weighted: Prober, step: float, known: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Take the weight of what the step does not move, and tell what that is.
 
     Blocks that are known to be wrong as a whole need not be covered.
     """
     assert weighted.moving is not None
     theta, scale = weighted.context.theta, weighted.moving
-    # The smallest |v_i| is one half, and steps are shortened where kinks are met: an entry that
-    # this does not move is not covered.
-    smallest = (0.5 * step / CLOSER[-1] * scale).astype(theta.dtype)
-    moved = (theta + smallest != theta) & (scale > 0)
-    blocks = weighted.context.parameters.blocks
-    wanted = np.repeat(~known, [block.size for block in blocks])
-    return replace(weighted, moving=scale * moved), np.flatnonzero(wanted & ~moved)
+    left_out = []
+    for number, block in enumerate(weighted.context.parameters.blocks):
+        for first in range(block.start, block.stop, CHUNK):
+            part = slice(first, min(first + CHUNK, block.stop))
+            # The smallest |v_i| is one half, and steps are shortened where kinks are met: an entry
+            # that this does not move is not covered.
+            smallest = (0.5 * step / CLOSER[-1] * scale[part]).astype(theta.dtype)
+            still = (theta[part] + smallest == theta[part]) | (scale[part] == 0)
+            scale[part][still] = 0.0
+            if not known[number]:
+                left_out.append(first + np.flatnonzero(still))
+    return np.concatenate([np.zeros(0, np.int64), *left_out])
+
+
+def _without(
+    scale: NDArray[np.float64], weights: NDArray[np.float64], blocks: Sequence[Block]
+) -> NDArray[np.float64]:
+    """The weights of the entries, zero in blocks of weight zero."""
+    kept = scale.copy()
+    for block in np.flatnonzero(weights == 0).tolist():
+        kept[blocks[block].slice] = 0.0
+    return kept
 
 
 def _enough(task: Task, weighted: Prober, weights: NDArray[np.float64]) -> float:

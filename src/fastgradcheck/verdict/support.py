@@ -118,7 +118,11 @@ class BlockEvidence:
     @cached_property
     def largest(self) -> float:
         """The largest claimed entry that is a number."""
-        return float(np.max(np.nan_to_num(np.abs(self.gradient), posinf=0.0), initial=0.0))
+        ends = float(np.max(self.gradient)), float(np.min(self.gradient))
+        if np.isfinite(ends).all():
+            return max(map(abs, ends))  # without an array of the size of the block
+        finite = self.gradient[np.isfinite(self.gradient)]
+        return float(np.max(np.abs(finite), initial=0.0))
 
 
 def compared(components: Components, gradient: NDArray[np.float64]) -> Compared:
