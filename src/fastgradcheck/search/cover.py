@@ -119,9 +119,7 @@ def jointly(evidence: Evidence, task: Task, prober: Prober) -> Iterator[Evidence
         if not decoded:
             yield evidence
         divided = divide(probing, found)
-        for i, (size, bar) in divided.entries.items():
-            repaired[i] = repaired.get(i, 0.0) + size
-            decoded[i] = repaired[i], bar
+        newly = dict(divided.entries)
         for b, screened in divided.blocks.items():
             own = evidence.with_screened({b: screened})
             plain = replace(prober, problem=probing.problem)
@@ -129,12 +127,13 @@ def jointly(evidence: Evidence, task: Task, prober: Prober) -> Iterator[Evidence
             yield from _run(searching)
             if searching.decoded:
                 # Confirmed with all others by the directions of the repaired claim.
-                for i, (size, bar) in searching.decoded.items():
-                    repaired[i] = repaired.get(i, 0.0) + size
-                    decoded[i] = repaired[i], bar
+                newly |= searching.decoded
                 continue
             evidence = searching.evidence
             weights[b] = 0.0
+        for i, (size, bar) in newly.items():
+            repaired[i] = repaired.get(i, 0.0) + size
+            decoded[i] = repaired[i], bar
         for b in divided.left:
             evidence = evidence.with_located(b, Located(unexplained=True))
             weights[b] = 0.0
