@@ -19,9 +19,6 @@ from typing import Any, TypeVar
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 
-_REQUIRED = ("cost", "grad", "theta")
-
-
 _OPTIONAL = {"args": (), "layout": None}
 
 

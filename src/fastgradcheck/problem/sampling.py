@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -31,12 +31,6 @@ class Sample:
     index: NDArray[np.int64]
     order: NDArray[np.int64]
     random: bool
-
-    def including(self, more: Sequence[int]) -> Sample:
-        """The sample with these components added, if they are missing, and measured first."""
-        new = np.setdiff1d(np.asarray(more, dtype=np.int64), self.index)
-        index = np.union1d(self.index, new)
-        return Sample(index, np.concatenate([new, self.order]), self.random)
 
 
 NOTHING = Sample(np.zeros(0, np.int64), np.zeros(0, np.int64), True)
