@@ -5,16 +5,16 @@ the seed. So nothing else needs to be stored: a check that is started again asks
 plans, and what the file holds of them is not evaluated again.
 
 The file is a NumPy archive: ``header`` (JSON), and for every plan, under its digest, which of its
-points are known and their values. It is written under another name and then renamed, so that at
-any moment the file is a complete one.
+points are known and their values. It has a checksum, and at any moment it is a complete one. While
+a check runs, the file belongs to it alone: another one that is given the same path is refused.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import CheckpointError, GradcheckTypeError
+from fastgradcheck.evaluation import archive
+from fastgradcheck.evaluation.lock import FileLock, Held
 from fastgradcheck.evaluation.plans import Plan
 from fastgradcheck.evaluation.stream import Record
 from fastgradcheck.problem.finding import Finding
@@ -29,7 +31,7 @@ from fastgradcheck.problem.nests import bytes_of, hexdigest
 from fastgradcheck.problem.problem import Problem
 from fastgradcheck.version import __version__
 
-FORMAT = "fastgradcheck-checkpoint-1"
+FORMAT = "fastgradcheck-checkpoint-2"
 
 
 SAVE_SECONDS = 2.0
@@ -38,6 +40,10 @@ SAVE_SECONDS = 2.0
 
 SAVE_SHARE = 0.02
 """... unless writing takes more than this part of the time: then it is done less often."""
+
+
+Known = tuple[NDArray[np.uint8], NDArray[Any]]
+"""Of one plan: a bit for each of its points, and the values of those that are set."""
 
 
 SAME_VALUE = 1e3 * float(np.finfo(np.float64).eps)
@@ -62,34 +68,52 @@ class Checkpoint:
     Raises
     ------
     CheckpointError
-        If the file is damaged, or no checkpoint.
+        If the file is damaged, no checkpoint, or used by another check at this moment.
     """
 
     def __init__(self, path: Any) -> None:
         self.path = _path(path)
-        self.seed: int | None = None
+        self._lock = FileLock(self.path)
         self._header: dict[str, Any] = {}
-        self._stored: dict[str, tuple[NDArray[np.uint8], NDArray[Any]]] = {}
+        self._stored: dict[str, Known] = {}
         self._records: dict[str, Record] = {}
         self._common: tuple[Any, bytes] = (None, b"")
         self._changed = False
         self._due = 0.0
         self._failure = ""
         self._failing = False
-        if self.path.exists():
-            self._header, self._stored = _read(self.path)
-            self.seed = int(self._header["seed"])
+        # Only to tell at once what `begin` would refuse after the first evaluations.
+        self._take()
+        try:
+            self._load()
+        finally:
+            self._lock.release()
+
+    @property
+    def seed(self) -> int | None:
+        return self._header.get("seed")
 
     @property
     def findings(self) -> tuple[Finding, ...]:
+        return (*self._unlocked(), *self._unwritten())
+
+    def _unlocked(self) -> Iterator[Finding]:
+        if not self._lock.supported:
+            message = (
+                f"The checkpoint {self.path} is on a file system without locks: nobody is told if "
+                "two checks use it at the same time, and each overwrites what the other has."
+            )
+            yield Finding("checkpoint", message)
+
+    def _unwritten(self) -> Iterator[Finding]:
         if not self._failure:
-            return ()
+            return
         message = f"The checkpoint {self.path} could not be written ({self._failure}). "
         if self._failing:
             message += "It lacks what was measured after that; free some space, or mend the folder."
         else:
             message += "That has passed: it is complete."
-        return (Finding("checkpoint", message),)
+        yield Finding("checkpoint", message)
 
     def begin(self, identity: Mapping[str, str], seed: int, value: float) -> float:
         """Compare the file with this check, or create it.
@@ -111,9 +135,19 @@ class Checkpoint:
         Raises
         ------
         CheckpointError
-            If the file belongs to another check, saying what differs; or if it cannot be
-            written.
+            If the file belongs to another check, saying what differs; if another one uses it at
+            this moment; or if it cannot be written.
         """
+        self._take()
+        try:
+            return self._begin(identity, seed, value)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _begin(self, identity: Mapping[str, str], seed: int, value: float) -> float:
+        # Since it was read for the first time, another check may have ended.
+        self._load()
         if self._header:
             self._refuse_other(identity, seed, value)
             value = float.fromhex(self._header["value"])
@@ -126,11 +160,9 @@ class Checkpoint:
         try:
             self._write()
         except OSError as error:
-            raise CheckpointError(
-                f"checkpoint={str(self.path)!r} cannot be written ({_reason(error)}), so that the "
-                "check could not be resumed: choose a path in an existing folder that you may "
-                "write to, with space left."
-            ) from error
+            raise self._unwritable(error) from error
+        if self._lock.supported:
+            archive.remove_partial(self.path)
         return value
 
     def recall(self, plan: Plan) -> Record:
@@ -139,10 +171,7 @@ class Checkpoint:
         if digest not in self._records:
             record = Record.blank(plan)
             if digest in self._stored:
-                packed, values = self._stored.pop(digest)
-                done = np.unpackbits(packed, count=record.done.size).astype(bool)
-                record.done[...] = done.reshape(record.done.shape)
-                record.values[record.done] = values
+                _fill(record, *self._stored.pop(digest))
             self._records[digest] = record
         return self._records[digest]
 
@@ -153,9 +182,38 @@ class Checkpoint:
             self._try_to_write()
 
     def close(self) -> None:
-        """Write what has not been written yet."""
-        if self._changed:
-            self._try_to_write()
+        """Write what has not been written yet, and leave the file to others."""
+        try:
+            if self._changed:
+                self._try_to_write()
+        finally:
+            self._lock.release()
+
+    def _take(self) -> None:
+        try:
+            self._lock.acquire()
+        except Held as held:
+            raise CheckpointError(
+                f"{self.path} is in use by another check at this moment ({held}). Two checks "
+                "cannot share a checkpoint: wait for that one, stop it, or give this one a file "
+                "of its own."
+            ) from None
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from error
+
+    def _load(self) -> None:
+        """Read the file, if there is one."""
+        try:
+            self._header, self._stored = _read(self.path)
+        except FileNotFoundError:
+            self._header, self._stored = {}, {}
+
+    def _unwritable(self, error: Exception) -> CheckpointError:
+        return CheckpointError(
+            f"checkpoint={str(self.path)!r} cannot be written ({_reason(error)}), so that the "
+            "check could not be resumed: choose a path in an existing folder that you may write "
+            "to, with space left."
+        )
 
     def _try_to_write(self) -> None:
         """A disk that is full now may not be so at the next attempt."""
@@ -168,28 +226,17 @@ class Checkpoint:
 
     def _write(self) -> None:
         began = time.monotonic()
-        partial = self.path.with_name(self.path.name + ".partial")
-        try:
-            with partial.open("wb") as file:
-                np.savez(file, **self._arrays())
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        archive.write(self.path, self._header, self._arrays())
         self._changed = self._failing = False
         now = time.monotonic()
         self._due = now + max(SAVE_SECONDS, (now - began) / SAVE_SHARE)
 
-    def _arrays(self) -> dict[str, Any]:
+    def _arrays(self) -> dict[str, NDArray[Any]]:
         """What the file holds."""
         stored = dict(self._stored)
         for digest, record in self._records.items():
             stored[digest] = np.packbits(record.done), record.values[record.done]
-        arrays: dict[str, Any] = {
-            "header": np.frombuffer(json.dumps(self._header).encode(), np.uint8)
-        }
+        arrays: dict[str, NDArray[Any]] = {}
         for digest, (done, values) in stored.items():
             arrays[f"done_{digest}"], arrays[f"values_{digest}"] = done, values
         return arrays
@@ -270,12 +317,15 @@ def identity(
 
 
 def _path(path: Any) -> Path:
-    if not isinstance(path, (str, os.PathLike)):
-        raise GradcheckTypeError(
-            f"checkpoint is a {type(path).__name__}; pass the path of a file, such as "
-            '"run.npz", or None.'
-        )
-    return Path(path)
+    told = f"a {type(path).__name__}"
+    if isinstance(path, (str, os.PathLike)):
+        whole = Path(path)
+        if whole.name:
+            return whole
+        told = repr(str(whole))
+    raise GradcheckTypeError(
+        f'checkpoint is {told}; pass the path of a file, such as "run.npz", or None.'
+    )
 
 
 def _difference(name: str, there: str, here: str) -> str:
@@ -285,30 +335,28 @@ def _difference(name: str, there: str, here: str) -> str:
     return f"{name} ({there} there, {here} here)" if readable else name
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
-def _read(
-    path: Path,
-) -> tuple[dict[str, Any], dict[str, tuple[NDArray[np.uint8], NDArray[Any]]]]:
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Known]]:
     """Header and plans of a file.
 
     Raises
     ------
+    FileNotFoundError
     CheckpointError
-        If they are not there, or not whole.
+        If they are not there, or not as they were written.
     """
     try:
-        # A file of its own, since NumPy leaves it open where the content is damaged.
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            header = json.loads(file["header"].tobytes())
-            if header["format"] != FORMAT:
-                raise ValueError(f"its format is {header['format']!r}, not {FORMAT!r}")
-            digests = [n.removeprefix("done_") for n in file.files if n.startswith("done_")]
-            stored = {d: (file[f"done_{d}"], file[f"values_{d}"]) for d in digests}
-        if not header.keys() >= {"seed", "value", "identity"}:
-            raise ValueError("its header is incomplete")
+        header, arrays = archive.read(path, FORMAT)
+        _refuse_odd(header)
+        digests = [name.removeprefix("done_") for name in arrays if name.startswith("done_")]
+        stored = {d: (arrays[f"done_{d}"], arrays[f"values_{d}"]) for d in digests}
+        if not all(_fit(*known) for known in stored.values()):
+            raise ValueError("its values do not fit their plans")
+    except FileNotFoundError:
+        raise
     except Exception as error:  # NumPy's reader has many words for bytes that it does not know
         raise CheckpointError(
             f"{path} is not a checkpoint of this package, or it is damaged "
@@ -316,3 +364,38 @@ def _read(
             "delete it to begin anew."
         ) from error
     return header, stored
+
+
+def _refuse_odd(header: Mapping[str, Any]) -> None:
+    """Raise unless a header holds what `Checkpoint.begin` writes."""
+    seed, identity = header["seed"], header["identity"]
+    if (
+        type(seed) is not int
+        or seed < 0
+        or not math.isfinite(float.fromhex(header["value"]))
+        or not isinstance(identity, dict)
+        or not all(isinstance(text, str) for text in identity.values())
+    ):
+        raise ValueError("its header is not one")
+
+
+def _fit(packed: NDArray[Any], values: NDArray[Any]) -> bool:
+    """Whether these are bits and the values that go with them."""
+    return (
+        packed.dtype == np.uint8
+        and values.dtype in (np.float64, np.complex128)
+        and values.shape == (int(np.unpackbits(packed).sum()),)
+    )
+
+
+def _fill(record: Record, packed: NDArray[np.uint8], values: NDArray[Any]) -> None:
+    """Enter what a file knows; of another shape it is of another plan, whatever its name says."""
+    size = record.done.size
+    if len(packed) != -(-size // 8) or values.dtype != record.values.dtype:
+        return
+    done = np.unpackbits(packed)[:size].astype(bool).reshape(record.done.shape)
+    if done.sum() != len(values):
+        return
+    record.values[done] = values
+    # J may be infinite or nan at a point. That is rare enough to ask J again and believe no file.
+    record.done[...] = done & np.isfinite(record.values)
