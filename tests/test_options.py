@@ -57,7 +57,11 @@ def test_epsilon(epsilon: Any, message: str) -> None:
         ("rtol", -1.0, r"rtol=-1\.0 is not a tolerance"),
         ("rtol", 2.0, r"rtol=2 lets everything pass"),
         ("rtol", True, r"rtol=True is not a tolerance"),
-        ("bounds", 3.0, r"bounds must be a pair \(low, high\), each a number or of theta's struct"),
+        (
+            "bounds",
+            3.0,
+            r"bounds must be a pair \(low, high\), a list with such a pair for each of",
+        ),
         ("bounds", (1.0, 5.0), r"theta\[1\] = -2 lies outside its bounds \[1, 5\]; check at a po"),
     ],
 )

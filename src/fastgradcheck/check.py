@@ -89,8 +89,10 @@ def gradcheck(
     rtol : float, optional
         Per component, relative to the larger of the two derivatives; 1e-5 by default, 1e-3 for a
         float32 gradient.
-    bounds : (low, high) or scipy.optimize.Bounds, optional
-        J is never evaluated outside. Scalars, or of theta's structure.
+    bounds : optional
+        J is never evaluated outside. A pair (low, high), each a number, None for an open side, or
+        of theta's structure; a list of such pairs, one for every entry, as in SciPy (two pairs are
+        the bounds of two entries); a dict of pairs by block; or a `scipy.optimize.Bounds`.
     engine : {"auto", "numba", "python"}
     n_jobs : int, optional
         Threads for Numba, processes for Python. None: all cores for long work compiled by Numba,

@@ -180,7 +180,7 @@ def assemble(
     parameters, engine = problem.parameters, stream.engine
     beside = task.beside(evidence)
     verdict, overall, blocks = rules.judge(beside, tolerance)
-    blocks = reasons(problem, evidence, beside, blocks, tolerance)
+    blocks = reasons(task, evidence, beside, blocks)
     components = _records(beside, tolerance)
     resolution = rules.overall_resolution(blocks, problem.gradient, CONFIDENCE)
     coverage, probability = covered(task, evidence, blocks, resolution)

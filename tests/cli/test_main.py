@@ -99,6 +99,7 @@ class TestWhatIsChecked:
         assert seen == {
             "args": (),
             "layout": None,
+            "bounds": None,
             "sample": {"W": 0.1, "b": None},
             "strategy": "screen",
             "scheme": "forward",
@@ -117,7 +118,38 @@ class TestWhatIsChecked:
         monkeypatch.setattr(check, "gradcheck", lambda *_, **given: seen.update(given) or 1 / 0)
         write("model.py", MODEL)
         main(["check", "model.py"])
-        assert set(seen) == {"args", "layout"}
+        assert set(seen) == {"args", "layout", "bounds"}
+
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [
+            ("0:1", (0.0, 1.0)),
+            ("-1e-3:inf", (-1e-3, float("inf"))),
+            ("0:", (0.0, None)),
+            (":", (None, None)),
+            ("W1=0:1,b1=:5", {"W1": (0.0, 1.0), "b1": (None, 5.0)}),
+            ("box", [(0, 1)]),
+            ("other.py:box", "there"),
+            ("other:box", "there"),
+            (None, "by its name"),
+        ],
+    )
+    def test_bounds_as_numbers_or_by_name(self, monkeypatch, text, value):
+        seen = {}
+        monkeypatch.setattr(check, "gradcheck", lambda *_, **given: seen.update(given) or 1 / 0)
+        write("model.py", MODEL + "\n    box = [(0, 1)]\n    bounds = 'by its name'\n")
+        write("other.py", "box = 'there'")
+        main(["check", "model.py", *([] if text is None else [f"--bounds={text}"])])
+        assert seen["bounds"] == value
+
+    def test_bounds_keep_the_cost_in_its_domain(self, capsys):
+        text = MODEL.replace(
+            "    def cost(theta):", "    def cost(theta):\n        assert max(theta) <= 3"
+        )
+        write("model.py", text)
+        assert main(["check", "model.py", "--bounds", ":3"]) == 0
+        assert main(["check", "model.py", "--bounds", ":2"]) == 2
+        assert "theta[2] = 3 lies outside its bounds [-inf, 2]" in capsys.readouterr().err
 
     def test_every_option_is_an_argument_of_gradcheck(self):
         assert set(cli._CHECK_OPTIONS) <= set(inspect.signature(check.gradcheck).parameters)
@@ -248,6 +280,8 @@ class TestRefusals:
             (["model.py", "--sample", "0.1"], "fastgradcheck check model.py --sample 0.1"),
             (["check", "model.py", "--sample", "lots"], "'lots' is not a sample: write 0.1"),
             (["check", "model.py", "--epsilon", "W=big"], "'W=big' is not a step: write auto"),
+            (["check", "model.py", "--bounds", "0-1"], "'0-1' is not bounds: write 0:1, 0: (op"),
+            (["check", "model.py", "--bounds", "W=a:b"], "'W=a:b' is not bounds: write"),
             (["check", "model.py", "--sampel", "0.1"], "unrecognized arguments: --sampel"),
         ],
     )

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 
-_OPTIONAL = {"args": (), "layout": None}
+_OPTIONAL = {"args": (), "layout": None, "bounds": None}
 
 
 _MISSING = object()
@@ -37,6 +37,7 @@ class Subject:
     theta: Any
     args: tuple[Any, ...]
     layout: Any
+    bounds: Any
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def load_subject(
     theta: str | None = None,
     args: str | None = None,
     layout: str | None = None,
+    bounds: str | None = None,
 ) -> Subject:
     """Import what a command line names.
 
@@ -64,9 +66,9 @@ def load_subject(
     ----------
     target : str
         ``MODULE`` or ``MODULE:COST``; a module is a file (``model.py``) or a dotted name.
-    grad, theta, args, layout : str, optional
+    grad, theta, args, layout, bounds : str, optional
         ``NAME``, in the module of `target`, or ``MODULE:NAME``. By default the names that the
-        parameters have; ``args`` and ``layout`` may then be missing.
+        parameters have; ``args``, ``layout`` and ``bounds`` may then be missing.
 
     Raises
     ------
@@ -74,7 +76,8 @@ def load_subject(
         A module cannot be found or raises, or does not define what is needed.
     """
     module, name = _split(target)
-    given = {"cost": name, "grad": grad, "theta": theta, "args": args, "layout": layout}
+    given = {"cost": name, "grad": grad, "theta": theta, "args": args}
+    given |= {"layout": layout, "bounds": bounds}
     places = {role: _place(role, text, module) for role, text in given.items()}
     modules: dict[str, ModuleType] = {}
     for place in places.values():
@@ -256,7 +259,8 @@ def _what_is_missing(
         listing = ", ".join(defined[:12]) or "nothing"
         lines.append(f"{where} defines no {names}{hints}; it defines {listing}.")
     lines.append(
-        "A check needs cost, grad and theta, and takes args and layout where they are defined. "
+        "A check needs cost, grad and theta, and takes args, layout and bounds where they are "
+        "defined. "
         "Other names are given as  fastgradcheck check MODULE:COST GRAD --theta THETA."
     )
     return " ".join(lines)

@@ -46,7 +46,7 @@ _EXAMPLES = """\
 examples:
   fastgradcheck check model.py                     a file that defines cost, grad and theta
   fastgradcheck check package.model --sample 0.1   a module; a random tenth of the components
-  fastgradcheck check model.py:loss dloss --theta params
+  fastgradcheck check model.py:loss dloss --theta params --bounds=-1:1
   fastgradcheck check nets:cost nets:grad --theta data:theta --args data:batch
 
 """
@@ -92,6 +92,7 @@ def _check(options: argparse.Namespace) -> int:
             "--html needs jinja2, which is not installed: pip install 'fastgradcheck[plot]'."
         )
     given = {name: value for name, value in vars(options).items() if name in _CHECK_OPTIONS}
+    named = options.bounds if isinstance(options.bounds, str) else None
     # What the user's code prints must not end up inside the report.
     with contextlib.redirect_stdout(sys.stderr):
         from fastgradcheck.cli.loading import load_subject
@@ -102,6 +103,7 @@ def _check(options: argparse.Namespace) -> int:
             theta=options.theta,
             args=options.args,
             layout=options.layout,
+            bounds=named,
         )
         from fastgradcheck.check import gradcheck
         from fastgradcheck.testing import stopped_by_hand
@@ -112,6 +114,7 @@ def _check(options: argparse.Namespace) -> int:
             subject.theta,
             args=subject.args,
             layout=subject.layout,
+            bounds=options.bounds if named is None and options.bounds else subject.bounds,
             **given,
         )
     _deliver(result, options)
@@ -230,12 +233,19 @@ def _add_check(commands: Any) -> None:
     what.add_argument(
         "target",
         metavar="MODULE[:COST]",
-        help="a file (model.py) or a module that defines cost, grad, theta and, if needed, args "
-        "and layout",
+        help="a file (model.py) or a module that defines cost, grad, theta and, if needed, args, "
+        "layout and bounds",
     )
     what.add_argument("grad", nargs="?", metavar="[MODULE:]GRAD", help="the gradient's name")
     for name in ("theta", "args", "layout"):
         what.add_argument(f"--{name}", metavar="[MODULE:]NAME", help=f"the name of {name}")
+    what.add_argument(
+        "--bounds",
+        type=_bounds,
+        metavar="BOUNDS",
+        help="J is never evaluated outside: 0:1, 0: (open above), --bounds=-1:1 (with an equals "
+        "sign) or W1=0:1,b1=0:; or, as above, the name of bounds",
+    )
     how = check.add_argument_group("how (the arguments of fastgradcheck.gradcheck)")
     for name, (parse, metavar, text) in _CHECK_OPTIONS.items():
         how.add_argument(
@@ -276,8 +286,30 @@ def _share(text: str) -> float | None:
     return int(text) if text.lstrip("-").isdecimal() else float(text)
 
 
+def _interval(text: str) -> tuple[float | None, float | None]:
+    low, colon, high = text.partition(":")
+    if not colon:
+        raise ValueError
+    return (float(low) if low else None, float(high) if high else None)
+
+
 def _step(text: str) -> float | str:
     return text if text == "auto" else float(text)
+
+
+_interval_or_blocks = _per_block(
+    _interval, "bounds: write 0:1, 0: (open above), W1=0:1,b1=0: or the name of bounds"
+)
+
+
+def _bounds(text: str) -> Any:
+    """``LOW:HIGH``, or that by block; text that ends in a name is left as it is."""
+    try:
+        return _interval_or_blocks(text)
+    except argparse.ArgumentTypeError:
+        if "=" in text or not text.split(":")[-1].replace(".", "_").isidentifier():
+            raise
+        return text
 
 
 _CHECK_OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {

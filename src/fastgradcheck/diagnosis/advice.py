@@ -6,25 +6,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.problem.problem import Problem
+from fastgradcheck.search.task import Task
 from fastgradcheck.verdict.rules import component_verdicts
 from fastgradcheck.verdict.support import BlockEvidence
-from fastgradcheck.verdict.tolerances import Tolerances
 from fastgradcheck.verdict.verdict import BlockResult, Verdict
 
 
 def reasons(
-    problem: Problem,
+    task: Task,
     measured: Evidence,
     evidence: Sequence[BlockEvidence],
     blocks: Sequence[BlockResult],
-    tolerance: Tolerances,
 ) -> tuple[BlockResult, ...]:
     """The blocks' results, the undecided ones with why they are and what to change."""
     return tuple(
-        replace(block, reason=_reason(problem, measured, b, evidence[b], block, tolerance))
+        replace(block, reason=_reason(task, measured, b, evidence[b], block))
         if block.verdict is Verdict.UNDECIDED
         else block
         for b, block in enumerate(blocks)
@@ -32,20 +32,19 @@ def reasons(
 
 
 def _reason(
-    problem: Problem,
+    task: Task,
     measured: Evidence,
     b: int,
     evidence: BlockEvidence,
     block: BlockResult,
-    tolerance: Tolerances,
 ) -> str:
-    codes = component_verdicts(evidence, tolerance)
-    undecided = int((codes == Verdict.UNDECIDED.code).sum())
-    if undecided:
-        return (
-            f"{undecided:,} of {len(codes):,} components gave no usable difference (a non-finite "
-            "J, or steps that do not agree with each other). Check at a theta away from the edge "
-            "of the domain and from kinks, or pass bounds=."
+    codes = component_verdicts(evidence, task.tolerance)
+    undecided = codes == Verdict.UNDECIDED.code
+    if undecided.any():
+        return _without_room(task, evidence.components.index[undecided]) or (
+            f"{int(undecided.sum()):,} of {len(codes):,} components gave no usable difference (a "
+            "non-finite J, or steps that do not agree with each other). Check at a theta away from "
+            "the edge of the domain and from kinks, or pass bounds=."
         )
     if evidence.located.unexplained:
         return (
@@ -54,7 +53,24 @@ def _reason(
         )
     return (
         f"the error bars allow a relative difference of up to {block.limit:.1g}. "
-        f"{_limits(problem, measured, b)}"
+        f"{_limits(task.problem, measured, b)}"
+    )
+
+
+def _without_room(task: Task, index: NDArray[np.int64]) -> str:
+    """Says which entry its bounds hold in place, if one is; empty otherwise."""
+    if task.context.bounds is None:
+        return ""
+    low, high = task.context.bounds
+    held = index[low[index] == high[index]]
+    if not len(held):
+        return ""
+    where = int(held[0])
+    more = f", nor have {len(held) - 1:,} more" if len(held) > 1 else ""
+    return (
+        f"{task.problem.parameters.address(where)} has no room between its bounds "
+        f"[{low[where]:g}, {high[where]:g}]{more}: open a side, or leave it out of theta or of "
+        "sample=."
     )
 
 

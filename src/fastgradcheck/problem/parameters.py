@@ -190,16 +190,19 @@ class Parameters:
         dtypes = {np.dtype(np.float64), *(array.dtype for _, array in arrays)}
         return max(float(np.finfo(dtype).eps) for dtype in dtypes)
 
+    def parts(self, tree: Any, prefix: str = "") -> Iterator[tuple[Block, Any]]:
+        """Yield the leaves of a nest of theta's structure with their blocks, refusing any other."""
+        if isinstance(self.structure, Flat):
+            yield Block("theta", 0, (self.size,)), tree
+            return
+        for index, leaf in leaves_of(self.structure, tree, prefix, ""):
+            yield self.blocks[index], leaf
+
     def _arrays(
         self, tree: Any, prefix: str, convert: Convert
     ) -> Iterator[tuple[Block, NDArray[Any]]]:
         """Yield the leaves of a nest as arrays of their blocks' shapes, refusing any other."""
-        if isinstance(self.structure, Flat):
-            leaves = iter([(Block("theta", 0, (self.size,)), tree)])
-        else:
-            found = leaves_of(self.structure, tree, prefix, "")
-            leaves = ((self.blocks[index], leaf) for index, leaf in found)
-        for block, leaf in leaves:
+        for block, leaf in self.parts(tree, prefix):
             array = convert(leaf, prefix + block.name)
             if array.shape != block.shape:
                 raise GradcheckInputError(
