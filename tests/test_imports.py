@@ -12,7 +12,9 @@ import fastgradcheck
 from studies import plan
 
 HEAVY = ("numba", "llvmlite", "scipy", "matplotlib", "rich", "joblib", "sklearn", "dask")
-AT_THE_ROOT = 12
+FRAMEWORKS = ("torch", "jax", "jaxlib", "ml_dtypes")
+AT_THE_ROOT = 14
+"""The ways in: among them an adapter for each framework, which carries the framework's name."""
 LONG = "evaluation.engines.kernels"
 """Compiled loops: one concept, which may be longer."""
 
@@ -172,7 +174,8 @@ def loaded_after(code: str) -> set[str]:
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    assert not loaded_after("import fastgradcheck; dir(fastgradcheck)") & set(HEAVY)
+    loaded = loaded_after("import fastgradcheck; dir(fastgradcheck)")
+    assert not loaded & {*HEAVY, *FRAMEWORKS}
 
 
 def test_the_names_are_there_all_the_same() -> None:
@@ -187,4 +190,5 @@ def test_checking_a_python_cost_never_loads_numba() -> None:
         "import numpy as np, fastgradcheck as fgc\n"
         "assert fgc.gradcheck(lambda t: (t**2).sum(), lambda t: 2 * t, np.ones(3))"
     )
-    assert not loaded_after(code) & {"numba", "llvmlite", "matplotlib", "sklearn", "dask"}
+    strangers = {"numba", "llvmlite", "matplotlib", "sklearn", "dask", *FRAMEWORKS}
+    assert not loaded_after(code) & strangers

@@ -38,6 +38,8 @@ _HOMES = {
     "verdict.verdict": ("BlockResult", "Resolution", "Verdict"),
 }
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
+_ADAPTERS = ("torch",)
+"""Modules for the libraries of the same names, which `import fastgradcheck` never loads."""
 
 __all__ = [
     "BlockResult",
@@ -62,6 +64,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name's module when the name is first used: importing stays instant."""
+    if name in _ADAPTERS:
+        return import_module(f"{__name__}.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

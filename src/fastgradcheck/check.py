@@ -141,7 +141,7 @@ def gradcheck(
     ('WRONG', ('theta[1]',))
     """
     began = time.perf_counter()
-    if os.environ.get("FASTGRADCHECK", "").lower() == "off":
+    if switched_off():
         return skipped()
     limit = budget_of(budget)
     memory = None if checkpoint is None else Checkpoint(checkpoint)
@@ -186,6 +186,11 @@ def gradcheck(
             running.close()
     found += stream.findings + (memory.findings if memory is not None else ())
     return assemble(task, evidence, options.strategy, found, began)
+
+
+def switched_off() -> bool:
+    """Whether ``FASTGRADCHECK=off`` is set."""
+    return os.environ.get("FASTGRADCHECK", "").lower() == "off"
 
 
 def check_points(

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.problem import foreign
 from fastgradcheck.problem.blocks import Block
 from fastgradcheck.problem.structure import (
     Convert,
@@ -186,9 +187,9 @@ class Parameters:
 
     def gradient_eps(self, gradient: Any) -> float:
         """Return the machine epsilon of the coarsest dtype in a gradient that matches."""
-        arrays = self._arrays(gradient, _GRADIENT, slope)
-        dtypes = {np.dtype(np.float64), *(array.dtype for _, array in arrays)}
-        return max(float(np.finfo(dtype).eps) for dtype in dtypes)
+        if isinstance(self.structure, Flat):
+            return foreign.eps(gradient)
+        return max(foreign.eps(leaf) for _, leaf in leaves_of(self.structure, gradient, "", ""))
 
     def parts(self, tree: Any, prefix: str = "") -> Iterator[tuple[Block, Any]]:
         """Yield the leaves of a nest of theta's structure with their blocks, refusing any other."""

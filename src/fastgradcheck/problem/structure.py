@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.problem import foreign
 
 Kind: TypeAlias = Literal["dict", "list", "tuple", "namedtuple", "dataclass"]
 
@@ -19,8 +20,9 @@ Kind: TypeAlias = Literal["dict", "list", "tuple", "namedtuple", "dataclass"]
 Convert: TypeAlias = Callable[[Any, str], NDArray[Any]]
 
 
-# Keys that read well without quotes: identifiers, and dotted ones such as "layers.0.weight".
-_PLAIN = re.compile(r"[^\W\d]\w*(\.\w+)*")
+# Keys that read well without quotes: identifiers, and dotted ones such as "layers.0.weight" and
+# "0.weight", which no list or tuple has.
+_PLAIN = re.compile(r"[^\W\d]\w*(\.\w+)*|\d+(\.\w+)*\.[^\W\d]\w*")
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,11 @@ def parameter(value: Any, where: str) -> NDArray[Any]:
 
 
 def slope(value: Any, where: str) -> NDArray[Any]:
-    """Take a leaf of the gradient as an array, of any real floating-point dtype."""
+    """Take a leaf of the gradient as an array, of any real floating-point dtype.
+
+    Tensors are welcome, and so are floats of 16 bits and fewer: see `problem.foreign`.
+    """
+    value = foreign.plain(value, where)
     return _floats(value, where, (np.floating,), "a gradient must be floating point")
 
 
