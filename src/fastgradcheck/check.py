@@ -21,6 +21,7 @@ from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.progress import showing
 from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.options import Options, checked_seed, options_of, refuse_vanishing
+from fastgradcheck.origin import origin_of
 from fastgradcheck.problem import guards
 from fastgradcheck.problem.gradient import callables, evaluate_gradient
 from fastgradcheck.problem.parameters import describe
@@ -143,6 +144,7 @@ def gradcheck(
     began = time.perf_counter()
     if switched_off():
         return skipped()
+    origin = origin_of(cost, grad)
     limit = budget_of(budget)
     memory = None if checkpoint is None else Checkpoint(checkpoint)
     seed = _seed(seed, memory)
@@ -185,7 +187,7 @@ def gradcheck(
         finally:
             running.close()
     found += stream.findings + (memory.findings if memory is not None else ())
-    return assemble(task, evidence, options.strategy, found, began)
+    return assemble(task, evidence, options.strategy, found, origin, began)
 
 
 def switched_off() -> bool:

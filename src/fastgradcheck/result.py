@@ -27,6 +27,7 @@ from fastgradcheck.problem.region import entries_of, named
 from fastgradcheck.report.content import worst_rows
 from fastgradcheck.report.outcome import (
     COMPONENT,
+    Origin,
     Outcome,
     Seconds,
     Section,
@@ -162,7 +163,12 @@ class GradcheckResult(Outcome):
 
 
 def assemble(
-    task: Task, evidence: Evidence, strategy: str, found: tuple[Finding, ...], began: float
+    task: Task,
+    evidence: Evidence,
+    strategy: str,
+    found: tuple[Finding, ...],
+    origin: Origin,
+    began: float,
 ) -> GradcheckResult:
     """The result of a check, judged on all that was measured.
 
@@ -173,6 +179,7 @@ def assemble(
     strategy : str
     found : tuple of Finding
         What was found before anything was measured.
+    origin : Origin
     began : float
         When the check began, by ``time.perf_counter``.
     """
@@ -216,6 +223,7 @@ def assemble(
         size=parameters.size,
         interrupted=stream.stopped is not None or stream.cut,
         sweeps=_sweeps(parameters, components, read),
+        origin=origin,
         problem=problem,
         measurements=(beside, tolerance),
     )

@@ -14,7 +14,7 @@ import pytest
 from fastgradcheck.problem.finding import Finding
 from fastgradcheck.report import html
 from fastgradcheck.report.html import fragment, to_html
-from fastgradcheck.report.outcome import Sweep
+from fastgradcheck.report.outcome import Origin, Sweep
 from tests.cases.results import (
     SKIPPED,
     UNDECIDED,
@@ -26,7 +26,7 @@ from tests.cases.results import (
     make_wrong,
 )
 
-VOID = {"meta", "link", "br", "img"}
+VOID = {"meta", "link", "br", "img", "wbr"}
 
 
 class Reader(HTMLParser):
@@ -133,6 +133,45 @@ def test_the_page_is_written_where_asked(tmp_path: Path) -> None:
 def test_every_kind_of_result_renders(result: object) -> None:
     said = Reader(to_html(result)).said  # type: ignore[arg-type]
     assert result.verdict.sentence in said  # type: ignore[attr-defined]
+
+
+ORIGIN = Origin("cost (model.py, line 3)", "grad (model.py, line 9)", "2026-03-01 12:34 UTC", "1.2")
+
+
+def test_the_head_says_what_was_checked_and_when() -> None:
+    said = Reader(to_html(make_wrong(origin=ORIGIN))).said
+    head = said.split("Relative difference")[0]
+    assert "grad (model.py, line 9) against cost (model.py, line 3); 2026-03-01 12:34 UTC" in head
+    assert "fastgradcheck 1.2" in head
+    assert "against" not in Reader(to_html(make_wrong())).said.split("Relative")[0]
+
+
+def test_many_agreeing_blocks_are_folded_and_a_wrong_one_never_is() -> None:
+    agreeing = tuple(make_block(f"layers[{i}].W", (3, 3)) for i in range(40))
+    wrong = tuple(make_block(f"w{i}", (3,), verdict=WRONG) for i in range(20))
+    page = to_html(make_result(blocks=agreeing + wrong))
+    before, folded = page.split("<details>")
+    folded = folded.split("</details>")[0]
+    assert "34 more blocks, none worse" in folded
+    assert all(f">{block.name}</td>" in before for block in wrong)
+    assert before.count("layers[") == 6
+    assert folded.count("layers[") == 34
+    assert "<details>" not in to_html(make_result(blocks=agreeing[:12]))
+
+
+def test_numbers_and_places_are_never_broken() -> None:
+    finding = Finding("x", "At W2[3, 5] of (12, 8) the bar is 1.5e-07, <b> 3e+200.")
+    page = to_html(make_wrong(findings=(finding,)))
+    for part in ("W2[3, 5]", "(12, 8)", "1.5e-07", "3e+200"):
+        assert f'<span class="whole">{part}</span>' in page
+    assert ".whole { white-space: nowrap; }" in page
+    name = make_block("encoder.layers.3.weight", (2,))
+    assert ">encoder.<wbr>layers.<wbr>3.<wbr>weight</td>" in to_html(make_result(blocks=(name,)))
+
+
+def test_a_narrow_page_says_that_a_table_goes_on() -> None:
+    narrow = to_html(make_wrong()).split("@container (max-width: 700px)")[1]
+    assert 'content: "The table goes on to the right: slide it."' in narrow
 
 
 def test_a_million_parameters_stay_small() -> None:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from fastgradcheck.report import pictures, svg
+from fastgradcheck.report import pictures, plots, svg
 from fastgradcheck.report.html import to_html
 from fastgradcheck.report.outcome import Sweep
 from tests.cases.results import (
@@ -32,13 +32,42 @@ def test_the_heat_map_has_the_shape_of_the_block_and_the_decade_of_the_error() -
         heat.cells[0], [-10.0, np.log10(3e-9), np.log10(3e-5), np.log10(1 / 3)], atol=1e-4
     )
     drawing = ElementTree.fromstring(svg.heat(heat))
-    columns = {
-        path.get("fill"): re.findall(r"M(\d+) (\d+)", path.get("d") or "")
-        for path in drawing.iter("path")
+    cells = {
+        group.get("fill"): {path.get("d", "")[:4]: path[0].text for path in group}
+        for group in drawing.iter("g")
+        if group.get("class") == "cells"
     }
-    assert columns[svg.HEAT_COLORS[9]] == [("3", "0"), ("3", "1"), ("3", "2")]
-    assert columns[svg.HEAT_COLORS[5]] == [("2", "0"), ("2", "1"), ("2", "2")]
-    assert columns[svg.HEAT_COLORS[1]] == [("1", "0"), ("1", "1"), ("1", "2")]
+    assert cells[svg.HEAT_COLORS[9]] == {f"M3 {i}": f"W[{i}, 3]: 0.333" for i in range(3)}
+    assert cells[svg.HEAT_COLORS[5]] == {f"M2 {i}": f"W[{i}, 2]: 3e-05" for i in range(3)}
+    assert cells[svg.HEAT_COLORS[1]] == {f"M1 {i}": f"W[{i}, 1]: 3e-09" for i in range(3)}
+    assert cells[svg.HEAT_COLORS[0]] == {f"M0 {i}": f"W[{i}, 0]: at most 1e-10" for i in range(3)}
+    said = [text.text for text in drawing.iter("text")]
+    assert said == ["0", "1", "2", "3", "column", "0", "1", "2", "row"]
+
+
+@pytest.mark.parametrize(("rows", "columns", "side"), [(10, 7, 4), (5, 48, 32), (33, 33, 32)])
+def test_a_cell_names_the_entries_that_it_shows(rows: int, columns: int, side: int) -> None:
+    """One entry after the other is off; the cell that shows it names a range that holds it."""
+    shown = 0
+    for k in range(0, rows * columns, 3):
+        analytic = np.ones(rows * columns)
+        analytic[k] = 2.0
+        result = make_result(
+            blocks=(make_block("W", (rows, columns)),),
+            components=make_components(analytic, np.ones(rows * columns)),
+        )
+        (heat,) = pictures.heat_maps(result, 1, side)
+        ((i, j),) = np.argwhere(heat.cells > -1.0)
+        told = heat.told(int(i), int(j))
+        if told.startswith("W["):
+            assert told == f"W[{k // columns}, {k % columns}]: 0.5"
+        else:
+            ranges = re.findall(r"(\d+) to (\d+)", told)
+            (top, bottom), (left, right) = [(int(a), int(b)) for a, b in ranges]
+            assert top <= k // columns <= bottom
+            assert left <= k % columns <= right
+        shown += 1
+    assert shown > 20
 
 
 def test_unmeasured_cells_are_left_grey_and_a_cell_shows_its_worst_entry() -> None:
@@ -59,6 +88,47 @@ def test_the_factor_is_drawn_only_where_one_fits() -> None:
     assert "dashed: slope 2" in svg.scatter(pictures.points(same, 100))
     varied = make_result(components=make_components(numeric**2, numeric, **wrong))
     assert pictures.points(varied, 100).factor is None
+
+
+def marks(drawing: str) -> list[tuple[float, float]]:
+    """The places of the dots, from the left and from the top."""
+    dots = ElementTree.fromstring(drawing).iter("circle")
+    return [(float(dot.get("cx", "")), float(dot.get("cy", ""))) for dot in dots]
+
+
+def line_of_equality(drawing: str) -> list[float]:
+    (line,) = (e for e in ElementTree.fromstring(drawing).iter("line") if e.get("class") == "equal")
+    return [float(line.get(end, "")) for end in ("x1", "y1", "x2", "y2")]
+
+
+def test_equal_values_lie_on_a_line_at_45_degrees_whatever_their_sizes() -> None:
+    for values in (np.linspace(0.5, 2.0, 20), 10.0 ** np.arange(-9.0, 6.0), np.zeros(3)):
+        signs = (-1.0) ** np.arange(len(values))
+        result = make_result(components=make_components(signs * values, signs * values))
+        drawing = svg.scatter(pictures.points(result, 100))
+        x1, y1, x2, y2 = line_of_equality(drawing)
+        assert x2 - x1 == pytest.approx(y1 - y2)
+        for x, y in marks(drawing):
+            assert x - x1 == pytest.approx(y1 - y, abs=0.2)
+
+
+def test_values_of_all_sizes_are_told_apart() -> None:
+    """A decade is as wide as another: between 1e-6 and 1 no two dots lie together."""
+    values = 10.0 ** np.arange(-6.0, 1.0)
+    result = make_result(components=make_components(values, values))
+    places = [x for x, _ in marks(svg.scatter(pictures.points(result, 100)))]
+    steps = np.diff(places)
+    assert steps.min() > 15
+    np.testing.assert_allclose(steps[1:], steps[1], atol=0.2)
+
+
+def test_nothing_else_has_the_colour_of_a_verdict() -> None:
+    others = {pictures.NUMERIC, pictures.CLAIM, plots._ONE_SIDED, plots._INK, plots._GREY}
+    assert others.isdisjoint(pictures.COLORS.values())
+    page = to_html(make_wrong())
+    for verdict, color in pictures.COLORS.items():
+        assert f"--{verdict.value}: {color};" in page
+        assert page.count(color) == 1
 
 
 def test_of_too_many_points_wrong_ones_are_kept() -> None:

@@ -87,9 +87,33 @@ def test_the_scatter_has_the_line_of_equality_and_the_factor() -> None:
     figure = plot(result, "scatter")
     figure.canvas.draw()
     drawn = lines(figure.axes[0])
-    assert drawn["analytic = numeric"].get_slope() == 1.0
-    assert drawn["slope 2: the factor"].get_slope() == pytest.approx(2.0)
+    x, y = drawn["analytic = numeric"].get_data()
+    np.testing.assert_array_equal(x, y)
+    x, y = drawn["slope 2: the factor"].get_data()
+    np.testing.assert_allclose(y, 2.0 * np.asarray(x))
     np.testing.assert_allclose(drawn["wrong (26)"].get_ydata(), 2.0 * numeric)
+    assert figure.axes[0].get_aspect() == 1.0
+    assert figure.axes[0].get_xlim() == figure.axes[0].get_ylim()
+    assert figure.axes[0].get_xscale() == "linear"
+
+
+def test_the_scatter_of_many_sizes_is_symmetric_log_on_both_axes() -> None:
+    numeric = 10.0 ** -np.arange(7.0)
+    axes = plot(make_result(components=make_components(numeric, numeric)), "scatter").axes[0]
+    axes.figure.canvas.draw()
+    assert axes.get_xscale() == axes.get_yscale() == "symlog"
+    assert axes.get_xlim() == axes.get_ylim()
+    (x0, y0), (x1, y1) = axes.transData.transform([(-1.0, -1.0), (1.0, 1.0)])
+    assert x1 - x0 == pytest.approx(y1 - y0)
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "inline"])
+def test_a_notebook_shows_the_picture_once(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plot(make_result(), "scatter")
+    assert len(pyplot.get_fignums()) == 1
+    monkeypatch.setattr("matplotlib.get_backend", lambda: backend)
+    plot(make_result(), "scatter")
+    assert len(pyplot.get_fignums()) == 1
 
 
 def test_a_heat_map_for_each_block_and_one_scale() -> None:

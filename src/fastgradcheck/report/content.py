@@ -201,6 +201,17 @@ def _seen(result: Outcome) -> str:
     )
 
 
+def checked_line(result: Outcome) -> str:
+    """What was checked, when, by what and where; empty if it is not known."""
+    origin = result.origin
+    if not origin.cost:
+        return ""
+    return (
+        f"{origin.grad} against {origin.cost}; {origin.when}, fastgradcheck {origin.version}, "
+        f"{origin.machine}"
+    )
+
+
 def wrong_line(result: Outcome, limit: int, shown: Sequence[Row] = ()) -> str:
     """Which components are wrong, the first `limit` by name; empty if `shown` says it all."""
     if {row.address for row in shown}.issuperset(result.wrong):

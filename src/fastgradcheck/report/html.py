@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from html import escape
 from importlib import resources
@@ -10,16 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 from fastgradcheck.report import content, numbers, pictures, svg, text
 from fastgradcheck.report.outcome import Outcome
+from fastgradcheck.verdict.verdict import BlockResult, Verdict
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from markupsafe import Markup
 
 
 # What keeps the page small: a reader looks at the worst, the JSON holds the rest.
-_POINTS, _SIDE, _MAPS, _CURVES = 1_500, 48, 6, 2
+_POINTS, _SIDE, _MAPS, _CURVES = 1_500, 40, 6, 2
 
 
 _BLOCKS, _COMPONENTS, _FINDINGS, _REASONS = 200, 15, 20, 20
+
+
+# Of blocks that agree so many are in sight; a few more are not worth a fold.
+_AGREEING = 6
+
+
+# Numbers and the places in addresses, which browsers would break at a hyphen or a blank.
+_WHOLE = re.compile(r"\d[\d.,]*e[+-]\d+|\w*\[[\d:, ]+\]|\([\d, ]+\)")
 
 
 def to_html(result: Outcome, path: str | Path | None = None) -> str:
@@ -78,7 +89,24 @@ def _template(name: str) -> Template:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+    environment.filters["whole"] = _whole
+    environment.filters["address"] = _address
     return environment.get_template(name)
+
+
+def _whole(text: str) -> Markup:
+    """The text, escaped, with nothing broken inside a number or an address."""
+    from markupsafe import Markup
+
+    marked = _WHOLE.sub(r'<span class="whole">\g<0></span>', escape(text))
+    return Markup(marked)
+
+
+def _address(text: str) -> Markup:
+    """An address that may be broken after its dots, and nowhere else unless it must."""
+    from markupsafe import Markup
+
+    return Markup(str(_whole(text)).replace(".", ".<wbr>"))
 
 
 def _values(result: Outcome) -> dict[str, Any]:
@@ -86,6 +114,7 @@ def _values(result: Outcome) -> dict[str, Any]:
     from markupsafe import Markup
 
     blocks = content.blocks_worst_first(result)
+    open_blocks = _in_sight(blocks)
     rows = content.worst_rows(result, _COMPONENTS)
     curves = [
         pictures.curve(result, sweep, content.index(result.blocks, sweep.address))
@@ -95,8 +124,10 @@ def _values(result: Outcome) -> dict[str, Any]:
     drawn = [(curve.sweep.address, svg.curve(curve)) for curve in curves]
     return {
         "result": result,
+        "checked": content.checked_line(result),
         "details": content.details(result),
-        "blocks": blocks[:_BLOCKS],
+        "blocks": blocks[:open_blocks],
+        "folded": blocks[open_blocks:_BLOCKS],
         "more_blocks": max(0, len(blocks) - _BLOCKS),
         "rows": rows,
         "wrong": content.wrong_line(result, _COMPONENTS, rows),
@@ -112,4 +143,14 @@ def _values(result: Outcome) -> dict[str, Any]:
         "shape": text.shape,
         "covered": text.covered,
         "numbers": numbers,
+        "colors": pictures.COLORS,
+        "numeric": pictures.NUMERIC,
+        "claim": pictures.CLAIM,
     }
+
+
+def _in_sight(blocks: tuple[BlockResult, ...]) -> int:
+    """How many of the blocks, worst first, are shown; the others agree, and are folded away."""
+    bad = sum(block.verdict is not Verdict.AGREES for block in blocks)
+    agreeing = len(blocks) - bad
+    return min(_BLOCKS, bad + (agreeing if agreeing <= 2 * _AGREEING else _AGREEING))

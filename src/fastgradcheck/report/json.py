@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError
 from fastgradcheck.problem.finding import Finding, Rank
-from fastgradcheck.report.outcome import COMPONENT, Outcome, Seconds, Sweep
+from fastgradcheck.report.outcome import COMPONENT, Origin, Outcome, Seconds, Sweep
 from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
 
 FORMAT = 1
@@ -142,6 +142,8 @@ def _outcome(plain: dict[str, Any]) -> Outcome:
         size=plain["size"],
         interrupted=plain["interrupted"],
         sweeps=tuple(_from_plain(Sweep, sweep) for sweep in plain["sweeps"]),
+        # Results that were written before they told their origin are read all the same.
+        origin=Origin(**plain.get("origin", {})),
     )
 
 

@@ -62,6 +62,29 @@ class Seconds:
     compiling: float
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What was checked, when, by what and where; empty where it is not known.
+
+    Attributes
+    ----------
+    cost, grad : str
+        Their names, and where they are defined: ``"cost (model.py, line 12)"``.
+    when : str
+        The time at which the check began, in UTC: ``"2026-03-01 12:34 UTC"``.
+    version : str
+        Of fastgradcheck.
+    machine : str
+        System, cores, and the versions of Python and NumPy.
+    """
+
+    cost: str = ""
+    grad: str = ""
+    when: str = ""
+    version: str = ""
+    machine: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Sweep:
     """Differences of one component over a sweep of steps: the V-curve.
@@ -154,6 +177,8 @@ class Outcome:
         True when the check was stopped by Ctrl-C or by its budget before it was through.
     sweeps : tuple of Sweep
         The step sweeps behind the confirmed components.
+    origin : Origin
+        What was checked, when, and where.
     """
 
     verdict: Verdict
@@ -179,3 +204,4 @@ class Outcome:
     size: int
     interrupted: bool
     sweeps: tuple[Sweep, ...] = ()
+    origin: Origin = Origin()

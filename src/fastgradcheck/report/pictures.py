@@ -7,20 +7,35 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.problem.blocks import entry_name
 from fastgradcheck.report.content import WORST_FIRST, starts
+from fastgradcheck.report.numbers import short
 from fastgradcheck.report.outcome import Outcome, Sweep
 from fastgradcheck.verdict.verdict import BlockResult, Verdict
 
 Array = NDArray[np.float64]
 
 
-# Okabe and Ito's colours: told apart with any colour vision.
+# Green, red, yellow and grey as on a terminal, in shades that are told apart with any colour
+# vision (Tol, *Colour schemes*, SRON/EPS/TN/09-002). Nothing else in a report has these colours.
 COLORS = {
-    Verdict.AGREES: "#0072B2",
-    Verdict.WRONG: "#D55E00",
-    Verdict.UNDECIDED: "#E69F00",
+    Verdict.AGREES: "#009988",
+    Verdict.WRONG: "#CC3311",
+    Verdict.UNDECIDED: "#DDAA33",
     Verdict.SKIPPED: "#8A8A8A",
 }
+
+
+# What is measured, and what is claimed.
+NUMERIC, CLAIM = "#0077BB", "#AA4499"
+
+
+SPAN = 30.0
+"""Values that differ by more than this factor are drawn on symmetric-log axes."""
+
+
+SMALLEST = 1e-8
+"""Beside the largest value, what is smaller than this is drawn on the linear part of the axes."""
 
 
 DECADES = 10
@@ -39,6 +54,32 @@ class Points:
     verdict: NDArray[np.uint8]
     factor: float | None
     """analytic / numeric of the wrong entries among them, if it is the same for all."""
+
+    @property
+    def reach(self) -> float:
+        """How far both axes go, to either side of zero."""
+        values = (self.numeric, self.analytic)
+        return 1.08 * (max(float(np.abs(v).max(initial=0.0)) for v in values) or 1.0)
+
+    @property
+    def linear(self) -> float:
+        """Up to where symmetric-log axes are linear; `reach` if they are linear throughout."""
+        size = np.maximum(np.abs(self.numeric), np.abs(self.analytic))
+        size = size[size > SMALLEST * self.reach]
+        low = float(np.quantile(size, 0.05)) if len(size) else self.reach
+        return self.reach if self.reach <= SPAN * low else 10.0 ** np.floor(np.log10(low))
+
+
+def symlog(x: Array, linear: float) -> Array:
+    """Symmetric-log coordinates: decades beyond `linear`, one decade for what is between.
+
+    Examples
+    --------
+    >>> symlog(np.array([-100.0, 0.0, 0.5, 1.0, 10.0]), 1.0).tolist()
+    [-3.0, 0.0, 0.5, 1.0, 2.0]
+    """
+    size = np.abs(x) / linear
+    return np.sign(x) * np.where(size <= 1.0, size, 1.0 + np.log10(np.maximum(size, 1.0)))
 
 
 def points(result: Outcome, limit: int) -> Points:
@@ -84,6 +125,20 @@ class Heat:
     rows: int
     columns: int
     cells: Array
+
+    def told(self, row: int, column: int) -> str:
+        """A cell in words: its entry, or the worst of its entries, and the relative error."""
+        height, width = self.cells.shape
+        # Entry (i, j) is in the cell (i * height // rows, j * width // columns).
+        top, bottom = (-(-edge * self.rows // height) for edge in (row, row + 1))
+        left, right = (-(-edge * self.columns // width) for edge in (column, column + 1))
+        name, error = self.block.name, short(10.0 ** float(self.cells[row, column]))
+        if self.cells[row, column] <= -DECADES:
+            error = f"at most {error}"
+        if (bottom - top) * (right - left) == 1:
+            return f"{entry_name(name, self.block.shape, top * self.columns + left)}: {error}"
+        rows = f"rows {top} to {bottom - 1}, " if self.rows > 1 else ""
+        return f"{name}, {rows}columns {left} to {right - 1}: the worst is {error}"
 
 
 def heat_maps(result: Outcome, limit: int, side: int) -> tuple[Heat, ...]:

@@ -25,7 +25,7 @@ KINDS = ("scatter", "heatmap", "steps", "secant")
 _POINTS, _SIDE = 20_000, 256
 
 
-_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
+_ONE_SIDED, _INK, _GREY = "#33BBEE", "#202020", "#6E6E6E"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,11 +94,24 @@ def plot(
         If there is no such picture, or nothing to draw in it.
     """
     names = chosen(kind)
+    from matplotlib import get_backend, pyplot
+
+    figure = _drawn(result, kind, names, _Shown(result, _first(result.sweeps, sweep), section))
+    if "inline" in get_backend():
+        # A notebook would show it twice: as an open figure, and as the value of the cell.
+        pyplot.close(figure)
+    return figure
+
+
+def _first(sweeps: tuple[Sweep, ...], otherwise: Sweep | None) -> Sweep | None:
+    return sweeps[0] if sweeps else otherwise
+
+
+def _drawn(result: Outcome, kind: str | None, names: tuple[str, ...], shown: _Shown) -> Figure:
     from matplotlib import pyplot
 
     if kind == "heatmap":
         return _heat_figure(result, pyplot.figure(figsize=(9.0, 6.0), layout="constrained"))
-    shown = _Shown(result, result.sweeps[0] if result.sweeps else sweep, section)
     if kind is not None:
         figure = pyplot.figure(figsize=(7.0, 5.0), layout="constrained")
         _PANELS[kind](shown, figure.add_subplot())
@@ -131,14 +144,21 @@ def _scatter(shown: _Shown, axes: Axes) -> None:
     points = pictures.points(shown.result, _POINTS)
     if not len(points.numeric):
         raise _nothing("components")
-    largest = np.abs(np.concatenate([points.analytic, points.numeric])).max() or 1.0
-    reach = 1.08 * largest
-    axes.axline((0.0, 0.0), slope=1.0, color=_GREY, lw=1.0, zorder=1, label="analytic = numeric")
+    reach, linear = points.reach, points.linear
+    x = np.linspace(-reach, reach, 2)
+    if linear < reach:
+        axes.set_xscale("symlog", linthresh=linear)
+        axes.set_yscale("symlog", linthresh=linear)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.get_major_locator().set_params(numticks=5)
+        side = np.geomspace(linear / 100.0, reach, 100)
+        x = np.concatenate([-side[::-1], [0.0], side])
+    axes.plot(x, x, color=_GREY, lw=1.0, zorder=1, label="analytic = numeric")
     if points.factor is not None:
-        axes.axline(
-            (0.0, 0.0),
-            slope=points.factor,
-            color=_ORANGE,
+        axes.plot(
+            x,
+            points.factor * x,
+            color=pictures.COLORS[Verdict.WRONG],
             lw=1.0,
             ls="--",
             zorder=1,
@@ -156,12 +176,9 @@ def _scatter(shown: _Shown, axes: Axes) -> None:
                 alpha=0.8,
                 label=f"{verdict.value.lower()} ({count(int(mine.sum()))})",
             )
-    spread = 1.08 * (np.abs(points.numeric).max() or largest)
-    if reach <= 3.0 * spread:
-        spread = reach
-        axes.set_aspect("equal")
-    axes.set_xlim(-spread, spread)
+    axes.set_xlim(-reach, reach)
     axes.set_ylim(-reach, reach)
+    axes.set_aspect("equal")
     axes.set(xlabel="numeric derivative", ylabel="analytic derivative")
     axes.set_title("Analytic against numeric")
     axes.grid(alpha=0.25)
@@ -219,7 +236,13 @@ def _steps(shown: _Shown, axes: Axes) -> None:
         raise _not_measured(result)
     curve = pictures.curve(result, sweep, content.index(result.blocks, sweep.address))
     axes.loglog(
-        sweep.steps, curve.errors, "o-", color=_BLUE, ms=4.0, lw=1.2, label="central difference"
+        sweep.steps,
+        curve.errors,
+        "o-",
+        color=pictures.NUMERIC,
+        ms=4.0,
+        lw=1.2,
+        label="central difference",
     )
     axes.loglog(
         sweep.steps[curve.chosen],
@@ -228,15 +251,17 @@ def _steps(shown: _Shown, axes: Axes) -> None:
         ms=9.0,
         mfc="none",
         mew=2.0,
-        color=_ORANGE,
+        color=_INK,
         label=f"chosen step {short(float(sweep.steps[curve.chosen]))}",
     )
     if sweep.error > 0.0:
-        axes.axhline(sweep.error, color=_GREEN, ls="--", lw=1.2, label=f"bar {bar(sweep.error)}")
+        axes.axhline(
+            sweep.error, color=pictures.NUMERIC, ls="--", lw=1.2, label=f"bar {bar(sweep.error)}"
+        )
     if curve.analytic:
         axes.axhline(
             curve.analytic,
-            color=_ORANGE,
+            color=pictures.CLAIM,
             ls=":",
             lw=1.8,
             label=f"analytic is {short(curve.analytic)} away",
@@ -271,18 +296,22 @@ def _secant(shown: _Shown, axes: Axes) -> None:
     axes.plot(
         offsets,
         0.5 * (low + high) + two * offsets,
-        color=_BLUE,
+        color=pictures.NUMERIC,
         label=f"two-sided secant: {two:.4g}",
     )
     axes.plot(
-        offsets, middle + one * offsets, "--", color=_ORANGE, label=f"one-sided secant: {one:.4g}"
+        offsets,
+        middle + one * offsets,
+        "--",
+        color=_ONE_SIDED,
+        label=f"one-sided secant: {one:.4g}",
     )
     axes.plot(
         offsets,
         middle + section.analytic * offsets,
         ":",
         lw=2.2,
-        color=_GREEN,
+        color=pictures.CLAIM,
         label=f"analytic gradient: {section.analytic:.4g}",
     )
     axes.plot([-epsilon, 0.0, epsilon], [low, middle, high], "o", color="black", ms=6.0)

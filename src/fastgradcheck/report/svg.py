@@ -31,12 +31,21 @@ HEAT_COLORS = (
 )  # fmt: skip
 
 
+# A square plot: equal scales put the line of equality at 45 degrees.
+_SQUARE = _WIDTH - _LEFT - _RIGHT + _TOP + _BOTTOM
+
+
+# A heat map, without its margins.
+_HEAT_WIDTH, _HEAT_HEIGHT, _STRIP = 360.0, 300.0, 36.0
+
+
 @dataclass(frozen=True)
 class _Frame:
     """Maps data coordinates, within these limits, to the drawing's, and draws the axes."""
 
     x: tuple[float, float]
     y: tuple[float, float]
+    height: float = _HEIGHT
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """The drawing's coordinates of a point."""
@@ -44,7 +53,7 @@ class _Frame:
         up = (y - self.y[0]) / (self.y[1] - self.y[0])
         return (
             round(_LEFT + across * (_WIDTH - _LEFT - _RIGHT), 1),
-            round(_HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM), 1),
+            round(self.height - _BOTTOM - up * (self.height - _TOP - _BOTTOM), 1),
         )
 
     def line(self, start: tuple[float, float], end: tuple[float, float], kind: str) -> str:
@@ -62,16 +71,16 @@ class _Frame:
         """Frame, ticks and labels."""
         parts = [
             f'<rect class="frame" x="{_LEFT}" y="{_TOP}" width="{_WIDTH - _LEFT - _RIGHT}" '
-            f'height="{_HEIGHT - _TOP - _BOTTOM}"/>'
+            f'height="{self.height - _TOP - _BOTTOM}"/>'
         ]
         for value, text in x_ticks:
             x, _ = self.at(value, self.y[0])
-            parts.append(_text(x, _HEIGHT - _BOTTOM + 15, text, "middle"))
+            parts.append(_text(x, self.height - _BOTTOM + 15, text, "middle"))
         for value, text in y_ticks:
             _, y = self.at(self.x[0], value)
             parts.append(_text(_LEFT - 6, y + 4, text, "end"))
-        parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, x_label, "middle"))
-        middle = (_TOP + _HEIGHT - _BOTTOM) / 2
+        parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, self.height - 6, x_label, "middle"))
+        middle = (_TOP + self.height - _BOTTOM) / 2
         turn = f' transform="rotate(-90 12 {middle})"'
         parts.append(_text(12, middle, y_label, "middle", turn))
         return "".join(parts)
@@ -99,48 +108,67 @@ def _ticks(low: float, high: float) -> list[tuple[float, str]]:
     return [(k * step, short(k * step)) for k in range(first, last + 1)]
 
 
-def _decades(low: float, high: float) -> list[tuple[float, str]]:
-    """Powers of ten between two logarithms, at most six."""
-    every = max(1, math.ceil((high - low) / 6.0))
+def _decades(low: float, high: float, most: int = 6) -> list[tuple[float, str]]:
+    """Powers of ten between two logarithms, about `most` of them."""
+    every = max(1, math.ceil((high - low) / most))
     first = math.ceil(low / every) * every
     return [(float(k), f"1e{k}") for k in range(first, math.floor(high) + 1, every)]
 
 
 def scatter(points: pictures.Points) -> str:
-    """Analytic against numeric, with the line on which they are equal."""
+    """Analytic against numeric on equal scales, with the line on which they are equal."""
     if not len(points.numeric):
         return ""
-    across = 1.08 * (float(np.abs(points.numeric).max()) or 1.0)
-    up = 1.08 * (float(np.abs(points.analytic).max()) or across)
-    if max(across, up) <= 3.0 * min(across, up):
-        across = up = max(across, up)
-    frame = _Frame((-across, across), (-up, up))
+    reach, linear = points.reach, points.linear
+    edge = float(pictures.symlog(np.array(reach), linear))
+    frame = _Frame((-edge, edge), (-edge, edge), _SQUARE)
+    ticks = _ticks(-reach, reach) if linear == reach else _both_signs(linear, reach)
+    places = pictures.symlog(np.array([value for value, _ in ticks]), linear).tolist()
+    marks = list(zip(places, (text for _, text in ticks), strict=True))
     body = [
-        frame.axes("numeric", "analytic", _ticks(-across, across), _ticks(-up, up)),
-        _ray(frame, 1.0, "equal"),
+        frame.axes("numeric", "analytic", marks, marks),
+        frame.line((-edge, -edge), (edge, edge), "equal"),
     ]
     if points.factor is not None:
-        body.append(_ray(frame, points.factor, "fit"))
-        x, y = frame.at(-across, up)
+        body += [_proportional(frame, points.factor, reach, linear)]
+        x, y = frame.at(-edge, edge)
         body.append(_text(x + 8, y + 16, f"dashed: slope {points.factor:.4g}", "start"))
+    across, up = (pictures.symlog(v, linear) for v in (points.numeric, points.analytic))
     for verdict in (Verdict.AGREES, Verdict.UNDECIDED, Verdict.WRONG):
         mine = points.verdict == verdict.code
-        pairs = zip(points.numeric[mine].tolist(), points.analytic[mine].tolist(), strict=True)
+        pairs = zip(across[mine].tolist(), up[mine].tolist(), strict=True)
         body += [_mark(*frame.at(x, y), verdict) for x, y in pairs]
-    return _svg(_WIDTH, _HEIGHT, "Analytic against numeric derivative", "".join(body))
+    return _svg(_WIDTH, _SQUARE, "Analytic against numeric derivative", "".join(body))
+
+
+def _both_signs(low: float, high: float) -> list[tuple[float, str]]:
+    """Zero, and powers of ten of both signs between two sizes."""
+    powers = _decades(math.log10(low), math.log10(high), most=3)
+    positive = [(10.0**power, text) for power, text in powers]
+    return [*((-value, f"-{text}") for value, text in positive), (0.0, "0"), *positive]
+
+
+def _proportional(frame: _Frame, slope: float, reach: float, linear: float) -> str:
+    """The graph of y = slope x on symmetric-log axes, within the frame."""
+    end = min(reach, reach / abs(slope)) if slope else reach
+    side = np.geomspace(min(linear, end) / 100.0, end, 60)
+    x = np.concatenate([-side[::-1], [0.0], side])
+    places = zip(
+        pictures.symlog(x, linear).tolist(),
+        pictures.symlog(slope * x, linear).tolist(),
+        strict=True,
+    )
+    path = "L".join("{} {}".format(*frame.at(*place)) for place in places)
+    return f'<path class="fit" d="M{path}"/>'
 
 
 def _mark(x: float, y: float, verdict: Verdict) -> str:
-    """A cross for what is wrong, a dot for the rest: told apart without colour."""
+    """A cross for what is wrong, a square or a dot for the rest: told apart without colour."""
     if verdict is Verdict.WRONG:
         return f'<path class="wrong" d="M{x - 3:.1f} {y - 3:.1f}l6 6m0-6l-6 6"/>'
-    return f'<circle class="{verdict.value.lower()}" cx="{x}" cy="{y}" r="2.6"/>'
-
-
-def _ray(frame: _Frame, slope: float, kind: str) -> str:
-    """The line y = slope x inside the frame."""
-    reach = min(frame.x[1], frame.y[1] / abs(slope)) if slope else frame.x[1]
-    return frame.line((-reach, -slope * reach), (reach, slope * reach), kind)
+    if verdict is Verdict.UNDECIDED:
+        return f'<path class="undecided" d="M{x - 2.5:.1f} {y - 2.5:.1f}h5v5h-5z"/>'
+    return f'<circle class="agrees" cx="{x}" cy="{y}" r="2.6"/>'
 
 
 def curve(v: pictures.Curve) -> str:
@@ -172,7 +200,7 @@ def curve(v: pictures.Curve) -> str:
     places = [frame.at(x, y) for x, y in zip(steps.tolist(), errors.tolist(), strict=True)]
     path = "L".join(f"{x} {y}" for x, y in places)
     body.append(f'<path class="curve" d="M{path}"/>')
-    body += [f'<circle class="agrees" cx="{x}" cy="{y}" r="2.6"/>' for x, y in places]
+    body += [f'<circle class="step" cx="{x}" cy="{y}" r="2.6"/>' for x, y in places]
     if good[v.chosen]:
         x, y = places[int(good[: v.chosen].sum())]
         body.append(f'<path class="chosen" d="M{x} {y - 8:.1f}l8 8l-8 8l-8 -8z"/>')
@@ -180,21 +208,47 @@ def curve(v: pictures.Curve) -> str:
 
 
 def heat(heat_map: pictures.Heat) -> str:
-    """The block as a matrix of colours; one path for each of the ten colours."""
+    """The block as a matrix of colours with its axes; each cell says its value on hover."""
     rows, columns = heat_map.cells.shape
     levels = _levels(heat_map.cells)
-    wide = 360.0 / columns
-    high = min(wide, 300.0 / rows) if rows > 1 else 36.0
-    body = [f'<rect class="unmeasured" width="360" height="{high * rows:.6g}"/>']
+    wide = _HEAT_WIDTH / columns
+    high = min(max(wide, 14.0), _HEAT_HEIGHT / rows) if rows > 1 else _STRIP
+    height = high * rows
+    body = [f'<rect class="unmeasured" width="{_HEAT_WIDTH:g}" height="{height:.6g}"/>']
     # Cells are unit squares; a transform scales them, so that the paths stay short.
     scale = f'transform="scale({wide:.6g} {high:.6g})"'
     for level, color in enumerate(HEAT_COLORS):
         cells = zip(*(axis.tolist() for axis in np.nonzero(levels == level)), strict=True)
-        path = "".join(f"M{column} {row}h1v1h-1z" for row, column in cells)
-        if path:
-            body.append(f'<path class="cells" fill="{color}" {scale} d="{path}"/>')
+        drawn = "".join(
+            f'<path d="M{column} {row}h1v1h-1z">'
+            f"<title>{escape(heat_map.told(row, column))}</title></path>"
+            for row, column in cells
+        )
+        if drawn:
+            body.append(f'<g class="cells" fill="{color}" {scale}>{drawn}</g>')
+    body += [
+        _text(place, height + 15, text, "middle")
+        for place, text in _counted(heat_map.columns, _HEAT_WIDTH)
+    ]
+    what = "column" if heat_map.rows > 1 else "entry"
+    body.append(_text(_HEAT_WIDTH / 2, height + 32, what, "middle"))
+    if heat_map.rows > 1:
+        marks = _counted(heat_map.rows, height)
+        body += [_text(-6, place + 4, text, "end") for place, text in marks]
+        turn = f' transform="rotate(-90 {12 - _LEFT} {height / 2:g})"'
+        body.append(_text(12 - _LEFT, height / 2, "row", "middle", turn))
     title = f"Relative error of {heat_map.block.name}"
-    return _svg(360, high * rows, title, "".join(body))
+    moved = f'<g transform="translate({_LEFT} {_TOP})">{"".join(body)}</g>'
+    return _svg(_LEFT + _HEAT_WIDTH + _RIGHT, _TOP + height + _BOTTOM, title, moved)
+
+
+def _counted(n: int, length: float) -> list[tuple[float, str]]:
+    """The middles of some of n equal pieces of an axis, numbered from 0; the last one is there."""
+    every = max(1, 10 ** (len(str(n)) - 1))
+    every = next(every * k // 10 for k in (1, 2, 5, 10, 20, 50) if n <= 6 * (every * k // 10))
+    apart = max(0.6 * every, 12.0 * n / length)  # labels are eleven units high
+    chosen = [k for k in range(0, n - 1, every) if n - 1 - k >= apart] + [n - 1]
+    return [(round((k + 0.5) * length / n, 1), str(k)) for k in chosen]
 
 
 def _levels(cells: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -215,5 +215,8 @@ def _notes(result: Outcome, rows: tuple[content.Row, ...], verbose: bool) -> Ren
         add("", (f"and {count(len(findings) - limit)} more: see the verbose report",))
     add("Coverage", (result.coverage,) if result.coverage else ())
     add("Cost", (content.cost_line(result),) if result.verdict is not Verdict.SKIPPED else ())
+    if verbose:
+        checked = content.checked_line(result)
+        add("Checked", (checked,) if checked else ())
     add("Next", content.next_steps(result, _ALL if verbose else _REASONS))
     return table
