@@ -141,6 +141,8 @@ def _nothing(what: str) -> GradcheckInputError:
 
 
 def _scatter(shown: _Shown, axes: Axes) -> None:
+    from matplotlib.ticker import SymmetricalLogLocator
+
     points = pictures.points(shown.result, _POINTS)
     if not len(points.numeric):
         raise _nothing("components")
@@ -150,7 +152,9 @@ def _scatter(shown: _Shown, axes: Axes) -> None:
         axes.set_xscale("symlog", linthresh=linear)
         axes.set_yscale("symlog", linthresh=linear)
         for axis in (axes.xaxis, axes.yaxis):
-            axis.get_major_locator().set_params(numticks=5)
+            few = SymmetricalLogLocator(base=10.0, linthresh=linear)
+            few.set_params(numticks=5)
+            axis.set_major_locator(few)
         side = np.geomspace(linear / 100.0, reach, 100)
         x = np.concatenate([-side[::-1], [0.0], side])
     axes.plot(x, x, color=_GREY, lw=1.0, zorder=1, label="analytic = numeric")
