@@ -16,7 +16,8 @@ if TYPE_CHECKING:
         GradcheckTypeError,
     )
     from fastgradcheck.evaluation.stream import Progress
-    from fastgradcheck.numeric import NumericalGradient, numerical_gradient
+    from fastgradcheck.numeric import BlockBars, NumericalGradient, numerical_gradient
+    from fastgradcheck.points import Points
     from fastgradcheck.problem.finding import Finding
     from fastgradcheck.result import GradcheckResult
     from fastgradcheck.testing import GradcheckError, assert_gradcheck
@@ -31,7 +32,8 @@ _HOMES = {
         "GradcheckTypeError",
     ),
     "evaluation.stream": ("Progress",),
-    "numeric": ("NumericalGradient", "numerical_gradient"),
+    "numeric": ("BlockBars", "NumericalGradient", "numerical_gradient"),
+    "points": ("Points",),
     "problem.finding": ("Finding",),
     "result": ("GradcheckResult",),
     "testing": ("GradcheckError", "assert_gradcheck"),
@@ -42,6 +44,7 @@ _ADAPTERS = ("torch",)
 """Modules for the libraries of the same names, which `import fastgradcheck` never loads."""
 
 __all__ = [
+    "BlockBars",
     "BlockResult",
     "CheckpointError",
     "CostEvaluationError",
@@ -51,6 +54,7 @@ __all__ = [
     "GradcheckResult",
     "GradcheckTypeError",
     "NumericalGradient",
+    "Points",
     "Progress",
     "Resolution",
     "Verdict",

@@ -22,6 +22,7 @@ from fastgradcheck.evaluation.progress import showing
 from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.options import Options, checked_seed, options_of, refuse_vanishing
 from fastgradcheck.origin import origin_of
+from fastgradcheck.points import Points
 from fastgradcheck.problem import guards
 from fastgradcheck.problem.gradient import callables, evaluate_gradient
 from fastgradcheck.problem.parameters import describe
@@ -197,7 +198,7 @@ def switched_off() -> bool:
 
 def check_points(
     cost: Callable[..., Any], grad: Any, thetas: Mapping[str, Any], **options: Any
-) -> dict[str, GradcheckResult]:
+) -> Points:
     """Check the same gradient at several points, e.g. at initialisation and after training.
 
     Parameters
@@ -212,8 +213,9 @@ def check_points(
 
     Returns
     -------
-    dict of str to GradcheckResult
-        It ends with the point at which Ctrl-C was pressed.
+    Points
+        A dict of name to `GradcheckResult`, which ``print`` shows as a table. It ends with the
+        point at which Ctrl-C was pressed.
 
     Raises
     ------
@@ -237,7 +239,7 @@ def check_points(
         raise GradcheckTypeError(
             "grad is one array, which cannot be the gradient at several points; pass the function."
         )
-    results = {}
+    results = Points()
     path = options.pop("checkpoint", None)
     for name, theta in thetas.items():
         own = None if path is None else checkpoints.path_for(path, name)

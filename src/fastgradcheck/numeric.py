@@ -17,14 +17,41 @@ from fastgradcheck.evaluation.choice import open_engine, refuse_unknown
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.problem import guards
+from fastgradcheck.problem.blocks import Block
 from fastgradcheck.problem.bounds import flat_bounds
+from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.parameters import describe
 from fastgradcheck.problem.problem import Objective
+from fastgradcheck.report.numbers import bar, plural, short
+from fastgradcheck.table import Table
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class BlockBars:
+    """One block of a numerical gradient.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int
+    norm : float
+        Euclidean norm of the derivative.
+    error : float
+        The largest error bar of its entries ...
+    worst : str
+        ... and the address of that entry.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    norm: float
+    error: float
+    worst: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class NumericalGradient:
-    """A numerical gradient and how far it can be trusted.
+    """A numerical gradient and how far it can be trusted; ``print`` shows a line per block.
 
     Attributes
     ----------
@@ -34,11 +61,31 @@ class NumericalGradient:
         Error bars: |value - truth| stays below, for at least 999 of 1,000 components.
     evaluations : int
         How often J was evaluated.
+    blocks : tuple of BlockBars
+        The same in short, in theta's order.
     """
 
     value: Any
     error: Any
     evaluations: int
+    blocks: tuple[BlockBars, ...] = ()
+
+    def __repr__(self) -> str:
+        largest = max((block.error for block in self.blocks), default=0.0)
+        return (
+            f"<NumericalGradient of {plural(len(self.blocks), 'block')}, bars at most "
+            f"{bar(largest)}, {plural(self.evaluations, 'evaluation')} of J>"
+        )
+
+    def __str__(self) -> str:
+        return f"{self._table()}\n\n{plural(self.evaluations, 'evaluation')} of J"
+
+    def _repr_html_(self) -> str:
+        return f"{self._table().html()}<p>{plural(self.evaluations, 'evaluation')} of J</p>"
+
+    def _table(self) -> Table:
+        rows = ((b.name, str(b.shape), short(b.norm), bar(b.error), b.worst) for b in self.blocks)
+        return Table(("block", "shape", "norm", "largest bar", "at"), tuple(rows), words=2)
 
 
 def numerical_gradient(
@@ -103,5 +150,16 @@ def numerical_gradient(
     middle: NDArray[np.float64] = (measured.lower + measured.upper) / 2
     reach = measured.error + (measured.upper - measured.lower) / 2
     return NumericalGradient(
-        parameters.unflatten(middle), parameters.unflatten(reach), stream.evaluations
+        parameters.unflatten(middle),
+        parameters.unflatten(reach),
+        stream.evaluations,
+        tuple(_in_short(block, middle, reach) for block in parameters.blocks),
+    )
+
+
+def _in_short(block: Block, value: NDArray[np.float64], error: NDArray[np.float64]) -> BlockBars:
+    value, error = value[block.slice], error[block.slice]
+    largest = int(np.argmax(error))  # of NaN, the first
+    return BlockBars(
+        block.name, block.shape, norm(value), float(error[largest]), block.address(largest)
     )

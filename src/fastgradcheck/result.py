@@ -24,7 +24,7 @@ from fastgradcheck.problem.finding import Finding, by_rank
 from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.problem.problem import Problem
 from fastgradcheck.problem.region import entries_of, named
-from fastgradcheck.report.content import worst_rows
+from fastgradcheck.report.content import summary, worst_rows
 from fastgradcheck.report.outcome import (
     COMPONENT,
     Origin,
@@ -61,6 +61,9 @@ class GradcheckResult(Outcome):
 
     def __bool__(self) -> bool:
         return self.verdict is Verdict.AGREES
+
+    def __repr__(self) -> str:
+        return f"<GradcheckResult {summary(self)}>"
 
     def __str__(self) -> str:
         from fastgradcheck.report.text import render
@@ -223,6 +226,7 @@ def assemble(
         size=parameters.size,
         interrupted=stream.stopped is not None or stream.cut,
         sweeps=_sweeps(parameters, components, read),
+        remembered=stream.remembered,
         origin=origin,
         problem=problem,
         measurements=(beside, tolerance),

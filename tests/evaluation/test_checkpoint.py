@@ -12,7 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastgradcheck import CheckpointError, GradcheckInputError, check_points, gradcheck
+from fastgradcheck import (
+    CheckpointError,
+    GradcheckInputError,
+    GradcheckResult,
+    check_points,
+    gradcheck,
+)
 from fastgradcheck.errors import CostEvaluationError
 from fastgradcheck.evaluation import archive
 from fastgradcheck.evaluation import checkpoint as checkpoints
@@ -59,9 +65,10 @@ def check(path: Path | None, cost: Cost | None = None, **changes: Any) -> Any:
 
 
 def plain(result: Any) -> str:
-    """Everything that a result says, but for the time that it took."""
+    """Everything that a result says, but for when it was found, and what it took."""
     told = result.to_dict(components=True)
-    del told["seconds"]
+    for name in ("seconds", "remembered", "origin"):
+        del told[name]
     return json.dumps(told, sort_keys=True)
 
 
@@ -90,6 +97,23 @@ def test_a_finished_run_is_read_back_without_evaluations_but_the_first(tmp_path:
     again = Cost()
     assert plain(check(path, again)) == plain(first)
     assert again.calls < 10
+
+
+def test_a_resumed_run_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "run.npz"
+    first = check(path)
+    assert first.remembered == 0
+    assert "resumed" not in str(first)
+    cut = tmp_path / "cut.npz"
+    with pytest.raises(CostEvaluationError):
+        check(cut, Cost(fails_after=first.evaluations // 2))
+    second = Cost()
+    resumed = check(cut, second)
+    assert 0 < resumed.remembered < resumed.evaluations
+    assert resumed.evaluations - resumed.remembered == second.calls
+    words = " ".join(str(resumed).split())
+    assert f"(resumed: {resumed.remembered:,} of them are the checkpoint's)" in words
+    assert GradcheckResult.from_json(resumed.to_json()).remembered == resumed.remembered
 
 
 def test_the_seed_of_a_resumed_run_is_that_of_the_first(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_terminal_shows_a_bar_after_a_second_and_takes_it_away(
     # Slow enough that the bar is drawn several times while the components are measured.
     check(2e-2)
     shown = terminal.getvalue()
-    assert re.search(r"components \d+ of 28 \(\d+ %\), \d+ J/s", shown)
+    assert re.search(r"components \d+ of 30 \(\d+ %\), \d+ J/s", shown)
     assert re.search(r"\d+ s so far", shown)
     assert "\x1b[?25l" in shown, "the cursor is hidden while the bar is there ..."
     assert shown.rstrip("\n").rindex("\x1b[?25h") > shown.rindex("J/s"), "... and comes back"
@@ -155,7 +155,7 @@ def test_a_notebook_gets_one_output_that_is_updated(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(progress._Notebook, "patience", 0.2)
     check(5e-3)
     assert len(shown) >= 3
-    assert re.search(r'<progress value="\d+" max="28"></progress> components', shown[-2])
+    assert re.search(r'<progress value="\d+" max="30"></progress> components', shown[-2])
     assert shown[-1] == ""
 
 
@@ -181,9 +181,18 @@ def test_what_disagrees_is_told_while_the_loop_runs() -> None:
 
     gradcheck(lambda t: float((t**3).sum()), wrong, THETA, seed=1, progress=events.append)
     loop = [e.wrong for e in events if e.stage == "components"]
-    assert loop[0] == 0
-    # The two that calibrated are measured already, the others are 28.
-    assert 3 <= loop[-1] <= 5
+    # Some calibrated the steps, and are measured before the loop begins.
+    assert loop[0] < 5
+    assert loop[-1] == 5
+
+
+def test_the_bar_counts_what_the_report_counts() -> None:
+    events: list[Progress] = []
+    result = check(progress=events.append)
+    loop = [event for event in events if event.stage == "components"]
+    assert (loop[-1].done, loop[-1].total) == (len(result.components), THETA.size)
+    assert loop[0].total == loop[-1].total
+    assert 0 < loop[0].done < loop[-1].done
 
 
 def test_an_error_in_the_function_is_the_caller_s() -> None:
@@ -223,7 +232,7 @@ def test_nothing_is_foretold_before_there_is_anything_to_go_by() -> None:
 
 def test_slow_costs_show_evaluations_below_one_per_second() -> None:
     text = describe(Pace(event(0, 0, 0.0), event(2, 4, 8.0, wrong=2)), 8.0)
-    assert text == "components 2 of 1,000 (0 %), 0.5 J/s, 2 wrong, 8 s so far, 1 h 6 min left"
+    assert text == "components 2 of 1,000 (0 %), 0.5 J/s, 2 disagree, 8 s so far, 1 h 6 min left"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.table import Table
 from fastgradcheck.verdict.rules import disagreeing
 from fastgradcheck.verdict.support import BlockEvidence
 from fastgradcheck.verdict.tolerances import Tolerances
@@ -53,17 +54,22 @@ class SelfTest:
         planted = sum(rate.planted for rate in mine)
         return sum(rate.seen for rate in mine) / planted if planted else float("nan")
 
+    def __repr__(self) -> str:
+        seen, planted = sum(r.seen for r in self.rates), sum(r.planted for r in self.rates)
+        return f"<SelfTest: {seen:,} of {planted:,} planted faults were seen>"
+
     def __str__(self) -> str:
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        return self._table().html()
+
+    def _table(self) -> Table:
         blocks = list(dict.fromkeys(rate.block for rate in self.rates))
         kinds = list(dict.fromkeys(rate.kind for rate in self.rates))
         cells = {(r.kind, r.block): f"{r.seen}/{r.planted}" for r in self.rates}
-        wide = max(len(name) for name in ("block", *blocks))
-        lines = ["block".ljust(wide) + "".join(kind.rjust(12) for kind in kinds)]
-        lines += [
-            block.ljust(wide) + "".join(cells.get((kind, block), "-").rjust(12) for kind in kinds)
-            for block in blocks
-        ]
-        return "\n".join(lines)
+        rows = ((b, *(cells.get((kind, b), "-") for kind in kinds)) for b in blocks)
+        return Table(("block", *kinds), tuple(rows))
 
 
 def _zero_entry(g: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:

@@ -63,15 +63,20 @@ class Loop:
             bars = self.steps.bars(order, self.blocks[rows], derivative)
         return of_differences(order, derivative, bars)
 
-    def run(self, wrong: Callable[[Components], int]) -> Components:
-        """Evaluate and differentiate; `wrong` counts what disagrees, for the progress display.
+    def run(self, wrong: Callable[[Components], int], before: int = 0) -> Components:
+        """Evaluate and differentiate; whatever was reached when time runs out is returned.
 
-        Whatever was reached when time runs out is returned.
+        Parameters
+        ----------
+        wrong : callable
+            Counts what disagrees, for the progress display.
+        before : int
+            Components that were measured before, for the same.
         """
 
         def count(rows: NDArray[np.int64], values: NDArray[Any]) -> int:
             return wrong(self.measured(rows, values))
 
         plan = Stencils(self.order, self.points)
-        values, done = self.context.stream.partial(plan, "components", count)
+        values, done = self.context.stream.partial(plan, "components", count, before)
         return self.measured(done, values[done])

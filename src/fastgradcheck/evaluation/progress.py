@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from fastgradcheck.errors import GradcheckTypeError
-from fastgradcheck.evaluation.stream import Progress
+from fastgradcheck.evaluation.stream import COMPONENTS, Progress
 
 Listener = Callable[[Progress], None]
 
@@ -104,7 +104,7 @@ def describe(pace: Pace, seconds: float) -> str:
     --------
     >>> first = Progress("components", 0, 2000, 100, 1.0)
     >>> print(describe(Pace(first, Progress("components", 500, 2000, 1100, 11.0, 3)), 11.0))
-    components 500 of 2,000 (25 %), 100 J/s, 3 wrong, 11 s so far, 30 s left
+    components 500 of 2,000 (25 %), 100 J/s, 3 disagree, 11 s so far, 30 s left
     """
     latest = pace.latest
     percent = 100 * latest.done // max(latest.total, 1)
@@ -112,7 +112,8 @@ def describe(pace: Pace, seconds: float) -> str:
     if pace.rate > 0:
         parts.append(_rate(pace.rate))
     if latest.wrong:
-        parts.append(f"{latest.wrong:,} wrong")
+        # Confirmed only after the loop: until then a bar may be too small.
+        parts.append(f"{latest.wrong:,} {'disagree' if latest.stage == COMPONENTS else 'wrong'}")
     parts.append(f"{duration(seconds)} so far")
     if pace.left > 0:
         parts.append(f"{duration(pace.left)} left")

@@ -123,6 +123,8 @@ class Stream:
     ----------
     evaluations : int
         Evaluations of J so far, remembered ones included.
+    remembered : int
+        How many of them the checkpoint remembered.
     wrong : int
         Components that disagree so far: for the progress display and the budget's reserve.
     stopped : str or None
@@ -144,6 +146,7 @@ class Stream:
         self.listen = listen
         self.memory = memory
         self.evaluations = 0
+        self.remembered = 0
         self.wrong = 0
         self.stopped: str | None = None
         self.cut = False
@@ -198,6 +201,7 @@ class Stream:
         plan: Plan,
         stage: str,
         count_wrong: Callable[[NDArray[np.int64], NDArray[Any]], int] | None = None,
+        before: int = 0,
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Like `values`, but hands back what there is, and which rows are there.
 
@@ -208,6 +212,8 @@ class Stream:
             For the progress display and the budget.
         count_wrong : callable, optional
             ``count_wrong(rows, values)``: how many of these rows disagree.
+        before : int
+            Rows that an earlier stage has measured: they count as done.
         """
         record = Record.blank(plan) if self.memory is None else self.memory.recall(plan)
         slow = not self.engine.t_cost * plan.width < SLOW_ROW
@@ -217,12 +223,13 @@ class Stream:
         missing = np.flatnonzero(~done.all(axis=1))
         known = int(record.done.sum())
         self.evaluations += known
+        self.remembered += known
 
         def look(rows: NDArray[np.int64]) -> None:
             if count_wrong is not None:
                 rows = rows[record.done[rows].all(axis=1)]
                 self.wrong += count_wrong(rows, record.values[rows])
-            self._tell(stage, known // plan.width, len(plan))
+            self._tell(stage, before + known // plan.width, before + len(plan))
 
         look(np.flatnonzero(record.rows))
         todo = pieces if len(missing) == len(pieces) else pieces.rows(missing)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.problem.blocks import entry_name
+from fastgradcheck.problem.finding import Rank
 from fastgradcheck.report.numbers import count, percent, plural, seconds, short
 from fastgradcheck.report.outcome import Outcome, distances, furthest_first
 from fastgradcheck.verdict.verdict import BlockResult, Verdict
@@ -221,13 +222,45 @@ def wrong_line(result: Outcome, limit: int, shown: Sequence[Row] = ()) -> str:
     return f"{listed}, and {count(more)} more" if more > 0 else listed
 
 
+def named_wrong(result: Outcome) -> str:
+    """The blocks that are wrong, with the entry where one alone is; empty if none is."""
+    wrong = [block for block in blocks_worst_first(result) if block.verdict is Verdict.WRONG]
+    names = [block.worst if block.wrong == 1 and block.worst else block.name for block in wrong]
+    more = f" and {count(len(names) - 3)} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def summary(result: Outcome) -> str:
+    """The result in one line: the verdict, which blocks are wrong or undecided, and the cause.
+
+    Without a cause that has a name, by how much the gradient is off.
+    """
+    if result.verdict is Verdict.SKIPPED:
+        return f"{result.verdict.value}: {result.verdict.sentence}"
+    undecided = [b.name for b in result.blocks if b.verdict is Verdict.UNDECIDED]
+    where = named_wrong(result) if result.verdict is Verdict.WRONG else ", ".join(undecided[:3])
+    causes = (f.message for f in result.findings if f.rank is not Rank.NOTE)
+    difference = (
+        f"relative difference {short(result.relative_difference)}, at most {short(result.limit)}"
+    )
+    cause = difference if result.verdict is Verdict.AGREES else next(causes, difference)
+    # Where one block alone is wrong, it is named already.
+    wrong = [block.name for block in result.blocks if block.verdict is Verdict.WRONG]
+    cause = cause.removeprefix(f"{wrong[0]}: ") if len(wrong) == 1 else cause
+    told = cause.partition(". ")[0].rstrip(".")
+    return f"{result.verdict.value}{f' in {where}' if where else ''}: {told}"
+
+
 def cost_line(result: Outcome) -> str:
     """What the check took, and what repeats it."""
     time = seconds(result.seconds.total)
     if result.seconds.compiling > 0.0:
         time += f" ({seconds(result.seconds.compiling)} of it compiling)"
+    resumed = ""
+    if result.remembered:
+        resumed = f" (resumed: {count(result.remembered)} of them are the checkpoint's)"
     return (
-        f"{plural(result.evaluations, 'evaluation')} of J in {time}; "
+        f"{plural(result.evaluations, 'evaluation')} of J{resumed} in {time}; "
         f"engine {result.engine}, n_jobs={result.n_jobs}, scheme {result.scheme}, "
         f"strategy {result.strategy}, seed={result.seed}"
     )

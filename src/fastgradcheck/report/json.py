@@ -142,6 +142,7 @@ def _outcome(plain: dict[str, Any]) -> Outcome:
         size=plain["size"],
         interrupted=plain["interrupted"],
         sweeps=tuple(_from_plain(Sweep, sweep) for sweep in plain["sweeps"]),
+        remembered=plain.get("remembered", 0),
         # Results that were written before they told their origin are read all the same.
         origin=Origin(**plain.get("origin", {})),
     )

@@ -162,6 +162,8 @@ class Outcome:
         What was covered, in words.
     evaluations : int
         How often J was evaluated, everything included.
+    remembered : int
+        How many of these evaluations a checkpoint remembered from an earlier run.
     seconds : Seconds
     engine : str
     n_jobs : int
@@ -204,4 +206,5 @@ class Outcome:
     size: int
     interrupted: bool
     sweeps: tuple[Sweep, ...] = ()
+    remembered: int = 0
     origin: Origin = Origin()

@@ -88,7 +88,8 @@ def one_by_one(evidence: Evidence, task: Task) -> Iterator[Evidence]:
         return int(np.sum(c.discrepancy - c.error > task.tolerance.rtol * size))
 
     # What has its own bar already counts instead.
-    measured = loop.run(wrong).joined(evidence.components)
+    task.context.stream.wrong = wrong(evidence.components)
+    measured = loop.run(wrong, len(evidence.components)).joined(evidence.components)
     yield replace(evidence, components=measured)
     task.context.stream.wrong = 0
     if task.context.stream.stopped:

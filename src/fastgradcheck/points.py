@@ -1,0 +1,37 @@
+"""The results of one gradient at several points."""
+
+from __future__ import annotations
+
+from fastgradcheck.report import content
+from fastgradcheck.report.numbers import count, short
+from fastgradcheck.result import GradcheckResult
+from fastgradcheck.table import Table
+
+
+class Points(dict[str, GradcheckResult]):
+    """A dict of name to `GradcheckResult`; ``print`` shows it as a table."""
+
+    def __repr__(self) -> str:
+        said = ", ".join(f"{name}: {result.verdict.value}" for name, result in self.items())
+        return f"<Points {said}>"
+
+    def __str__(self) -> str:
+        return str(self._table())
+
+    def _repr_html_(self) -> str:
+        return self._table().html()
+
+    def _table(self) -> Table:
+        titles = "point", "verdict", "wrong", "relative difference", "at most", "evaluations"
+        rows = (
+            (
+                name,
+                result.verdict.value,
+                content.named_wrong(result) or "-",
+                short(result.relative_difference),
+                short(result.limit),
+                count(result.evaluations),
+            )
+            for name, result in self.items()
+        )
+        return Table(titles, tuple(rows), words=3)
