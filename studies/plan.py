@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "fastgradcheck"
 ROOMS = (
     "__init__", "__main__", "cli", "torch", "testing", "check", "points", "options", "origin",
     "numeric", "result", "report", "diagnosis", "search", "verdict", "differences", "evaluation",
-    "problem", "table", "errors", "version",
+    "problem", "table", "arguments", "errors", "version",
 )  # fmt: skip
 """From the top: each imports from itself and from those after it."""
 LONGEST = 450

@@ -44,10 +44,23 @@ def test_numerical_gradient_keeps_the_bounds() -> None:
     assert np.max(seen) <= 1
 
 
+def len_one(t: np.ndarray) -> float:
+    return float(t[0])
+
+
+def test_a_list_of_numbers_is_a_vector() -> None:
+    numeric = fgc.numerical_gradient(lambda t, a: float(a @ t**2), [1, 2.0], args=[np.ones(2)])
+    np.testing.assert_allclose(numeric.value, [2.0, 4.0], rtol=1e-9)
+
+
 def test_numerical_gradient_refuses_alike() -> None:
     for message, options in [
         ("cost is a float, which cannot be called", {"cost": 3.0}),
-        ("args is a ndarray; pass a tuple", {"args": np.ones(2)}),
+        (
+            r"cost\(t\) does not fit the call .* with 1 in args",
+            {"cost": len_one, "args": np.ones(2)},
+        ),
+        ("numerical_gradient has no argument eps=: its arguments are cost, theta, ", {"eps": 1}),
         ("engine='jax' is not an engine", {"engine": "jax"}),
         ("theta is empty", {"theta": np.zeros(0)}),
         ("J is nan at theta", {"cost": lambda t: np.nan}),

@@ -45,8 +45,6 @@ def test_epsilon(epsilon: Any, message: str) -> None:
         ("engine", "jax", r"engine='jax' is not an engine; use one of 'auto', 'numba', 'python'"),
         ("engine", None, r"engine=None is not an engine"),
         ("strategy", "spot", r"strategy='spot' is not a strategy; use one of 'auto', 'comp"),
-        ("args", [1], r"args is a list; pass a tuple, e\.g\. args=\(X, y\) or args=\(X,\)"),
-        ("args", np.ones(3), r"args is a ndarray; pass a tuple"),
         ("seed", -1, r"seed=-1 is not a seed; use a non-negative integer"),
         ("seed", 1.5, r"seed=1\.5 is not a seed"),
         ("n_jobs", 0, r"n_jobs=0 is not a number of workers: use 1, 2, \.\.\., or -1 for all"),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from fastgradcheck.arguments import in_our_words
 from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.schemes import Scheme
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
@@ -24,8 +25,9 @@ from fastgradcheck.options import Options, checked_seed, options_of, refuse_vani
 from fastgradcheck.origin import origin_of
 from fastgradcheck.points import Points
 from fastgradcheck.problem import guards
+from fastgradcheck.problem.calls import arguments_of
 from fastgradcheck.problem.gradient import callables, evaluate_gradient
-from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.parameters import describe, vector
 from fastgradcheck.problem.problem import Objective, Problem
 from fastgradcheck.result import GradcheckResult, assemble, skipped
 from fastgradcheck.search.strategy import search
@@ -36,12 +38,13 @@ MANY = 100
 """Evaluations that there must be time for, to try out other engines with a dozen."""
 
 
+@in_our_words
 def gradcheck(
     cost: Callable[..., Any],
     grad: Any,
     theta: Any,
     *,
-    args: tuple[Any, ...] = (),
+    args: Any = (),
     layout: Mapping[str, Any] | None = None,
     sample: Any = None,
     strategy: str = "auto",
@@ -68,9 +71,10 @@ def gradcheck(
         returns ``(J, grad)``.
     theta : float array or nest of them
         The point of the check. Arrays in dicts, lists, tuples, NamedTuples or dataclasses;
-        float64 or float32.
+        float64 or float32. A list of numbers is a vector.
     args : tuple
-        Passed on to `cost` and `grad`.
+        Passed on to `cost` and `grad`. Anything else is taken for one argument, a list for
+        several if `cost` takes as many.
     layout : mapping of str to shape, optional
         Names the blocks of a flat theta, in order: ``{"W1": (64, 32), "b1": (32,), ...}``.
     sample : optional
@@ -149,13 +153,14 @@ def gradcheck(
     limit = budget_of(budget)
     memory = None if checkpoint is None else Checkpoint(checkpoint)
     seed = _seed(seed, memory)
+    theta = vector(theta)
     parameters = describe(theta, layout)
     flat = parameters.flatten(theta)
     flat.setflags(write=False)
     limited = limit is not UNLIMITED
     options = options_of(parameters, flat, sample, strategy, scheme, epsilon, bounds, seed, limited)
     refuse_unknown(engine)
-    guards.refuse_uncallable(cost, args)
+    args = arguments_of(cost, grad, args)
     cost, grad = callables(cost, grad)
     with one_blas_thread(), showing(progress) as listen:
         objective, found = guards.in_double(Objective(cost, args, parameters, flat))
@@ -196,6 +201,7 @@ def switched_off() -> bool:
     return os.environ.get("FASTGRADCHECK", "").lower() == "off"
 
 
+@in_our_words
 def check_points(
     cost: Callable[..., Any], grad: Any, thetas: Mapping[str, Any], **options: Any
 ) -> Points:

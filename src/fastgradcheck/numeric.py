@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.arguments import in_our_words
 from fastgradcheck.differences import noise
 from fastgradcheck.differences.components import of_sweeps
 from fastgradcheck.differences.context import Context
@@ -19,8 +20,9 @@ from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.problem import guards
 from fastgradcheck.problem.blocks import Block
 from fastgradcheck.problem.bounds import flat_bounds
+from fastgradcheck.problem.calls import arguments_of
 from fastgradcheck.problem.norm import norm
-from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.parameters import describe, vector
 from fastgradcheck.problem.problem import Objective
 from fastgradcheck.report.numbers import bar, plural, short
 from fastgradcheck.table import Table
@@ -88,11 +90,12 @@ class NumericalGradient:
         return Table(("block", "shape", "norm", "largest bar", "at"), tuple(rows), words=2)
 
 
+@in_our_words
 def numerical_gradient(
     cost: Callable[..., Any],
     theta: Any,
     *,
-    args: tuple[Any, ...] = (),
+    args: Any = (),
     layout: Mapping[str, Any] | None = None,
     bounds: Any = None,
     engine: str = "auto",
@@ -129,7 +132,8 @@ def numerical_gradient(
     True
     """
     refuse_unknown(engine)
-    guards.refuse_uncallable(cost, args)
+    args = arguments_of(cost, True, args)
+    theta = vector(theta)
     parameters = describe(theta, layout)
     flat = parameters.flatten(theta)
     limits = flat_bounds(bounds, flat, parameters)

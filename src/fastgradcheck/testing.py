@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastgradcheck.arguments import in_our_words
 from fastgradcheck.result import GradcheckResult
 from fastgradcheck.verdict.verdict import Verdict
 
 
+@in_our_words
 def assert_gradcheck(
     cost: Any, grad: Any, theta: Any, *, allow_undecided: bool = False, **options: Any
 ) -> GradcheckResult:

@@ -240,7 +240,10 @@ REFUSED = {
         ["check", "model.py", "--args", "batch"],
         "model.py defines no batch; it defines",
     ),
-    "args without a comma": (["check", "bare.py"], r"type float, not a tuple .* args = \(X,\)"),
+    "args without a comma": (
+        ["check", "bare.py"],
+        r"bare\.py:cost\(theta\) does not fit the call .* 1 in args",
+    ),
     "a module that raises": (["check", "raises.py"], "raised ZeroDivisionError: division by zero"),
     "a syntax error": (["check", "broken.py"], r"raised SyntaxError: .*broken\.py, line 1"),
     "a module that exits": (["check", "exits.py"], r"\(SystemExit: 3\).*__name__ == \"__main__\""),

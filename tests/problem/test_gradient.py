@@ -23,6 +23,9 @@ from tests.cases.results import kinds, message
         (lambda t: 2j * t, r"the gradient of theta is complex128: a gradient must be floating"),
         (lambda t: np.array([1, 2, 3]), r"the gradient of theta is int64: .*\.astype\(float\)"),
         (lambda t: [t, t], r"the gradient of theta has shape \(2, 3\)"),
+        (lambda t: (1.0, 2 * t), r"grad returned two things, a number and what looks like the gra"),
+        (lambda t: 1.0, r"has shape \(\), but theta has \(3,\) there: it is one number, such as J"),
+        (None, r"grad is None: pass the function .* numerical_gradient\(cost, theta\) is the way"),
         ("2 * theta", r"the gradient of theta is str: a gradient must be floating point"),
     ],
 )
@@ -42,6 +45,7 @@ def test_gradient(grad: Any, message: str) -> None:
         ),
         (lambda g: {**g, "b1": None}, r"the gradient of b1 is None: a gradient must be"),
         (lambda g: g["W1"], r"the gradient of theta is one array of shape \(2, 3\).*layout="),
+        (lambda g: [3.0, g], r"grad returned two things, .*pass this function as cost, and grad=T"),
         (lambda g: (g["W1"], g["b1"]), r"the gradient of theta is of type tuple.*of type dict"),
     ],
 )
@@ -89,10 +93,24 @@ def test_a_gradient_that_returns_theta_itself_is_told() -> None:
     assert "aliasing" not in kinds(fgc.gradcheck(square, slope, THETA, seed=0))
 
 
-def test_a_gradient_with_nan_is_wrong_not_refused() -> None:
-    result = fgc.gradcheck(square, np.array([2.0, np.nan, 1.0]), THETA, seed=0)
+@pytest.mark.parametrize("strategy", ["components", "screen"])
+def test_a_gradient_with_nan_is_wrong_not_refused(strategy: str) -> None:
+    claim = np.array([2.0, np.nan, 1.0])
+    result = fgc.gradcheck(square, claim, THETA, strategy=strategy, seed=0)
     assert result.verdict is fgc.Verdict.WRONG
     assert result.wrong == ("theta[1]",)
+    assert result.findings[0].message.startswith(
+        "theta[1]: the gradient is nan, the numeric one is -4. A division 0/0"
+    )
+    assert (strategy == "screen") == (
+        "but in theta: directions tell nothing of what is not finite" in result.coverage
+    )
+
+
+def test_two_numbers_are_no_pair_of_j_and_gradient() -> None:
+    theta = (1.0, 2.0)
+    for grad in (lambda t: (2 * t[0], 2 * t[1]), lambda t: np.array([2 * t[0], 2 * t[1]])):
+        assert fgc.gradcheck(lambda t: t[0] ** 2 + t[1] ** 2, grad, theta, seed=0)
 
 
 def test_pair() -> None:

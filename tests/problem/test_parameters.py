@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.problem.blocks import Block
-from fastgradcheck.problem.parameters import Parameters, describe
+from fastgradcheck.problem.parameters import Parameters, describe, vector
 from fastgradcheck.problem.structure import Flat, Leaf, Node
 from tests.cases.refusals import NEST, refused
 
@@ -310,10 +310,38 @@ def test_names(theta: Any, names: tuple[str, ...]) -> None:
         (np.array(1.0), 0, "theta"),
         ({"W1": ramp(2, 3, 4), "c": 1.0}, 23, "W1[1, 2, 3]"),
         ({"W1": ramp(2, 3, 4), "c": 1.0}, 24, "c"),
+        ({"0.weight": ramp(2)}, 1, "0.weight[1]"),
+        ({"net": {"0.weight": ramp(2)}}, 1, "net.0.weight[1]"),
+        ({"layers.0.1.bias": ramp(2)}, 1, "layers.0.1.bias[1]"),
+        ({"0": ramp(2)}, 1, "theta['0'][1]"),
+        ({"0.5": ramp(2)}, 1, "theta['0.5'][1]"),
+        ({"a-b": ramp(2)}, 1, "theta['a-b'][1]"),
     ],
 )
 def test_addresses(theta: Any, i: int, address: str) -> None:
     assert describe(theta).address(i) == address
+
+
+def test_a_list_of_numbers_is_a_vector() -> None:
+    for theta, dtype in [
+        ([1.0, 2.0], np.float64),
+        ([1, 2], np.float64),
+        ([np.float32(1.0), np.float32(2.0)], np.float32),
+    ]:
+        found = vector(theta)
+        assert found.tolist() == [1.0, 2.0]
+        assert found.dtype == dtype
+    for theta in ([], [True, 1.0], [np.ones(1), 1.0], ["1"], (1.0, 2.0), {"a": 1.0}, 1.0):
+        assert vector(theta) is theta
+
+
+def test_an_array_is_the_gradient_of_a_tuple_of_numbers() -> None:
+    parameters = describe((1.0, 2.0))
+    assert parameters.match(np.array([3.0, 4.0])).tolist() == [3.0, 4.0]
+    with pytest.raises(GradcheckInputError, match=r"of theta has 3 entries\..* with 2 entries"):
+        parameters.match(np.ones(3))
+    with pytest.raises(GradcheckInputError, match=r"is a list of lists of numbers \(np\.array\(th"):
+        describe([[1.0, 2.0], [3.0, 4.0]]).match(np.ones((2, 2)))
 
 
 @pytest.mark.parametrize("i", [-1, 4])
@@ -429,7 +457,17 @@ class Tensor:
             "theta is int64: a parameter must be floating point (float64 or float32); "
             "use .astype(float), or write 1.0 for 1.",
         ),
-        ({"W": ramp(1), "k": 3}, "k is int: a parameter must be floating point"),
+        (
+            {"W": ramp(1), "k": 3},
+            "k is int: a parameter must be floating point (float64 or float32); take k out of "
+            "theta if it is a setting, and pass it by args, or write 3.0 if it is a parameter.",
+        ),
+        (
+            {"W": ramp(1), "act": "relu"},
+            "act is str: a parameter must be floating point (float64 or float32); take act out of "
+            "theta if it is a setting, and pass it by args.",
+        ),
+        (lambda t: t, "theta is a function: the order is gradcheck(cost, grad, theta), with the"),
         ([True], "theta[0] is bool: a parameter must be floating point"),
         (np.ones(2, dtype=bool), "theta is bool: a parameter"),
         (np.ones(2, dtype=np.uint8), "theta is uint8: a parameter"),
@@ -440,7 +478,7 @@ class Tensor:
         ),
         (ramp(2, dtype=np.float16), "theta is float16: a parameter must be floating point (float"),
         (ramp(2, dtype=np.longdouble), f"theta is {np.dtype(np.longdouble)}: a parameter"),
-        (ramp(2).astype(object), "theta is object: a parameter must be"),
+        (ramp(2).astype(object), "use an array of floats, without None or rows of s"),
         ("theta.npz", "theta is str: a parameter must be"),
         ({"W": None}, "W is None: a parameter must be floating point"),
         ({1.0, 2.0}, "theta is set: a parameter must be"),

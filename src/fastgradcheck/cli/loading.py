@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-import inspect
 import re
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.problem.calls import as_tuple, misfit
 
 _OPTIONAL = {"args": (), "layout": None, "bounds": None}
 
@@ -35,7 +35,7 @@ class Subject:
     cost: Any
     grad: Any
     theta: Any
-    args: tuple[Any, ...]
+    args: Any
     layout: Any
     bounds: Any
 
@@ -90,9 +90,14 @@ def load_subject(
     absent = [role for role, value in found.items() if value is _MISSING]
     if absent:
         raise GradcheckInputError(_what_is_missing(absent, places, modules))
-    subject = Subject(**{**found, "args": _as_tuple(found["args"], places["args"])})
+    subject = Subject(**found)
+    given_args = as_tuple(subject.args, subject.cost)
     for role, function in (("cost", subject.cost), ("grad", subject.grad)):
-        _require_call(places[role], function, subject.args)
+        complaint = callable(function) and misfit(
+            function, given_args, places[role].name, str(places[role])
+        )
+        if complaint:
+            raise GradcheckTypeError(complaint)
     return subject
 
 
@@ -219,32 +224,6 @@ def _look_up(module: ModuleType, place: Place) -> Any:
     for part in place.name.split("."):
         found = getattr(found, part, _MISSING)
     return found
-
-
-def _as_tuple(args: Any, place: Place) -> tuple[Any, ...]:
-    if isinstance(args, (tuple, list)):
-        return tuple(args)
-    raise GradcheckTypeError(
-        f"{place} is of type {type(args).__name__}, not a tuple of what cost takes after theta; "
-        "for a single argument write  args = (X,)  with the comma."
-    )
-
-
-def _require_call(place: Place, function: Any, args: tuple[Any, ...]) -> None:
-    """Refuse what cannot be called with theta and args, where that can be seen beforehand."""
-    if not callable(function):
-        return  # a gradient may be an array
-    try:
-        signature = inspect.signature(function)
-    except ValueError:  # builtins have none
-        return
-    try:
-        signature.bind(None, *args)
-    except TypeError as error:
-        raise GradcheckTypeError(
-            f"{place}{signature} does not fit the call {place.name}(theta, *args) with "
-            f"{len(args)} in args: {error}. args must hold, in order, what follows theta."
-        ) from None
 
 
 def _what_is_missing(

@@ -7,6 +7,7 @@ from math import ceil, floor, lgamma, log10
 
 import numpy as np
 
+from fastgradcheck.diagnosis.field import listed
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.screen import CONFIDENCE as SCREENED
 from fastgradcheck.differences.screen import DIRECTIONS
@@ -29,6 +30,13 @@ def covered(
         f"{resolution.size:.1g} ({resolution.relative:.1g} of the median entry) would have been "
         "seen"
     )
+    spoiled = [
+        block.name
+        for block in task.problem.parameters.blocks
+        if not np.isfinite(task.gradient[block.slice]).all()
+    ]
+    if spoiled:
+        text += f", but in {listed(spoiled)}: directions tell nothing of what is not finite"
     hidden = int(np.sum(np.abs(task.gradient) < resolution.size))
     if hidden:
         entries = f"{hidden:,} entries are" if hidden > 1 else "one entry is"

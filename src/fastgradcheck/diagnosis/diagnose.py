@@ -74,7 +74,27 @@ def diagnose(
     }
     ranked = [*_merge(found), *structure(setting, found)]
     ranked.sort(key=lambda entry: entry[0], reverse=True)
-    return tuple(finding for _, finding in ranked)
+    return (*_not_finite(problem, components), *(finding for _, finding in ranked))
+
+
+def _not_finite(problem: Problem, components: NDArray[Any]) -> Iterator[Finding]:
+    """Entries of the gradient that are NaN or infinite; they come before all else."""
+    spoiled = np.flatnonzero(~np.isfinite(problem.gradient))
+    if not len(spoiled):
+        return
+    measured = components[np.isin(components["index"], spoiled) & np.isfinite(components["error"])]
+    shown = int(measured["index"][0]) if len(measured) else int(spoiled[0])
+    message = f"{problem.parameters.address(shown)}: the gradient is {problem.gradient[shown]}"
+    if len(measured):
+        message += f", the numeric one is {measured['numeric'][0]:.6g}"
+    if len(spoiled) > 1:
+        more = len(spoiled) - 1
+        message += f"; {more:,} more {'entry is' if more == 1 else 'entries are'} not finite"
+    message += (
+        ". A division 0/0, log(0), an overflow, or an array from np.empty that was never filled is "
+        "the usual cause."
+    )
+    yield Finding("not-finite", message, Rank.BUG)
 
 
 def _setting(

@@ -57,6 +57,20 @@ def pair(returned: Any) -> tuple[Any, Any]:
     return returned[0], returned[1]
 
 
+def _refuse_pair(returned: Any, parameters: Parameters) -> None:
+    """Refuse (J, gradient), which is no gradient of any theta."""
+    if not isinstance(returned, tuple | list) or len(returned) != 2 or np.ndim(returned[0]):
+        return
+    try:
+        parameters.match(returned[1])
+    except GradcheckInputError:
+        return
+    raise GradcheckTypeError(
+        "grad returned two things, a number and what looks like the gradient: (J, gradient)? "
+        "Return the gradient alone, or pass this function as cost, and grad=True."
+    )
+
+
 def evaluate_gradient(
     grad: Any, theta: Any, args: tuple[Any, ...], parameters: Parameters
 ) -> tuple[NDArray[np.float64], float, tuple[Finding, ...]]:
@@ -85,6 +99,7 @@ def evaluate_gradient(
             f"grad modifies {changed}: its values differ after the call, so that cost and grad "
             "no longer see the same data. Work on a copy inside grad."
         )
+    _refuse_pair(returned, parameters)
     gradient = parameters.match(returned)
     findings = []
     if any(

@@ -55,23 +55,6 @@ class Inspected:
     evaluations: int
 
 
-def refuse_uncallable(cost: Any, args: Any) -> None:
-    """Refuse what cannot be called as ``cost(theta, *args)``.
-
-    Raises
-    ------
-    GradcheckTypeError
-    """
-    if not callable(cost):
-        raise GradcheckTypeError(
-            f"cost is a {type(cost).__name__}, which cannot be called; pass the function J."
-        )
-    if not isinstance(args, tuple):
-        raise GradcheckTypeError(
-            f"args is a {type(args).__name__}; pass a tuple, e.g. args=(X, y) or args=(X,)."
-        )
-
-
 def in_double(objective: Objective) -> tuple[Objective, tuple[Finding, ...]]:
     """The objective evaluated in float64 where theta is float32 and the cost accepts it."""
     if objective.theta.dtype != np.float32:
@@ -79,7 +62,7 @@ def in_double(objective: Objective) -> tuple[Objective, tuple[Finding, ...]]:
     theta = objective.theta.astype(np.float64)
     theta.setflags(write=False)
     double = Objective(objective.cost, promoted(objective.args), objective.parameters, theta)
-    single = real_value(objective(objective.theta.copy()))
+    single = _value(objective, objective(objective.theta.copy()))
     try:
         value = float(double(theta.copy()))
     except Exception:  # whatever the user's cost raises when it is given float64
@@ -102,6 +85,23 @@ def in_double(objective: Objective) -> tuple[Objective, tuple[Finding, ...]]:
     )
 
 
+def _value(objective: Objective, returned: Any) -> float:
+    """J at theta as a float, or a refusal that looks at theta and args too."""
+    nest = isinstance(returned, Mapping | list) or np.shape(getattr(returned, "shape", ()))
+    if nest and objective.parameters.size > 1:
+        try:
+            objective.parameters.match(returned)
+        except GradcheckInputError:
+            pass
+        else:
+            raise GradcheckTypeError(
+                "cost returned what has theta's own structure and shape, as a gradient has: are "
+                "cost and grad exchanged? The order is gradcheck(cost, grad, theta), and cost "
+                "returns one number."
+            )
+    return real_value(returned, args=objective.args)
+
+
 def inspect(
     objective: Objective, bounds: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 ) -> Inspected:
@@ -122,10 +122,10 @@ def inspect(
     theta = objective.theta
     before = fingerprints(objective.args)
     first, _ = _evaluate(objective, theta)
-    value = real_value(first)
+    value = _value(objective, first)
     changed = _changed(before, fingerprints(objective.args))
     second, seconds = _evaluate(objective, theta)
-    again = real_value(second)
+    again = _value(objective, second)
     _refuse_random(value, again, changed)
     _evaluate_elsewhere(objective, theta, bounds)
     third, more = _evaluate(objective, theta)

@@ -213,6 +213,24 @@ class Parameters:
             yield block, array
 
 
+def vector(theta: Any) -> Any:
+    """A list of numbers as the array that SciPy makes of it; any other theta as it is.
+
+    Examples
+    --------
+    >>> vector([1.0, 2]), vector((1.0, 2.0))
+    (array([1., 2.]), (1.0, 2.0))
+    """
+    numbers = isinstance(theta, list) and all(
+        isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
+        for x in theta
+    )
+    if not (numbers and theta):
+        return theta
+    array = np.asarray(theta)
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
 def describe(theta: Any, layout: Mapping[str, Any] | None = None) -> Parameters:
     """Find the blocks of a theta, their names and their order.
 
@@ -339,6 +357,8 @@ def _refuse_unusable(found: list[tuple[str, Any]]) -> None:
 
 
 def _shape_hint(shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    if shape == ():
+        return "it is one number, such as J, or a sum over the entries"
     if shape == wanted[::-1]:
         return "it is the transpose, use .T"
     if math.prod(shape) == math.prod(wanted):

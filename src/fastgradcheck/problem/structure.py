@@ -21,8 +21,8 @@ Convert: TypeAlias = Callable[[Any, str], NDArray[Any]]
 
 
 # Keys that read well without quotes: identifiers, and dotted ones such as "layers.0.weight" and
-# "0.weight", which no list or tuple has.
-_PLAIN = re.compile(r"[^\W\d]\w*(\.\w+)*|\d+(\.\w+)*\.[^\W\d]\w*")
+# "0.weight". Numbers such as "0" and "0.5" are no addresses.
+_PLAIN = re.compile(r"([^\W\d]\w*|\w+(\.\w+)*\.[^\W\d]\w*)(\.\w+)*")
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,12 @@ class Node:
                 return self.type(**dict(named), **dict(self.static))
             case _:
                 return self.type(children)
+
+    @property
+    def is_vector(self) -> bool:
+        """True if it is a list or tuple of numbers."""
+        scalars = all(isinstance(child, Leaf) and child.scalar for child in self.children)
+        return self.kind in ("list", "tuple") and scalars
 
     @property
     def has_views(self) -> bool:
@@ -160,6 +166,8 @@ def leaves_of(
         yield structure.block, tree
         return
     kinds = {structure.kind, kind_of(tree)}
+    if isinstance(tree, np.ndarray) and tree.ndim == 1 and structure.is_vector:
+        tree, kinds = list(tree), {"list"}  # as SciPy has it for a list of numbers
     # `return dW, db` for a list is welcome: positions cannot be mistaken.
     items = _items(tree)[0] if len(kinds) == 1 or kinds == {"list", "tuple"} else None
     if items is None or items.keys() != set(structure.keys):
@@ -175,6 +183,11 @@ def leaves_of(
 
 def _mismatch(structure: Node, tree: Any, items: dict[Hashable, Any] | None) -> str:
     """Say what stands in the place of a nest."""
+    if isinstance(tree, np.ndarray) and _is_table(structure):
+        return (
+            f"is one array of shape {tree.shape}, but theta is a {structure.kind} of lists of "
+            "numbers (np.array(theta) is an array)"
+        )
     if isinstance(tree, np.ndarray):
         return (
             f"is one array of shape {tree.shape} (a flat vector goes with a flat theta, "
@@ -191,6 +204,12 @@ def _mismatch(structure: Node, tree: Any, items: dict[Hashable, Any] | None) -> 
     return " and ".join(parts)
 
 
+def _is_table(structure: Node) -> bool:
+    """Whether it is made of lists or tuples of numbers, as a matrix is written down."""
+    rows = all(isinstance(child, Node) and child.is_vector for child in structure.children)
+    return structure.kind in ("list", "tuple") and rows
+
+
 def _listing(keys: Sequence[Hashable]) -> str:
     shown = [repr(key) for key in keys[:6]]
     return ", ".join(shown + ["..."] * (len(keys) > 6))
@@ -198,14 +217,28 @@ def _listing(keys: Sequence[Hashable]) -> str:
 
 def parameter(value: Any, where: str) -> NDArray[Any]:
     """Take a leaf of theta as an array, one that a cost can be given back unchanged in kind."""
+    if callable(value) and where == "theta":
+        raise GradcheckTypeError(
+            "theta is a function: the order is gradcheck(cost, grad, theta), with the point third."
+        )
     rule = "a parameter must be floating point (float64 or float32)"
-    array = _floats(value, where, (np.float32, np.float64), rule)
+    array = _floats(value, where, (np.float32, np.float64), rule, _if_setting(value, where))
     if isinstance(value, np.matrix) or not isinstance(value, np.ndarray | np.generic | float):
         raise GradcheckTypeError(
             f"{where} is {type(value).__name__}, but the cost will be called with plain NumPy "
             f"arrays: use np.asarray({where}) and a cost written for arrays."
         )
     return array
+
+
+def _if_setting(value: Any, where: str) -> str:
+    """What to do with a leaf that is no array, in a nest: it often is a setting."""
+    if where == "theta" or isinstance(value, np.ndarray):
+        return ""
+    advice = f"take {where} out of theta if it is a setting, and pass it by args"
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        advice += f", or write {value}.0 if it is a parameter"
+    return advice
 
 
 def slope(value: Any, where: str) -> NDArray[Any]:
@@ -220,12 +253,17 @@ def slope(value: Any, where: str) -> NDArray[Any]:
 _ADVICE = {
     **dict.fromkeys("iub", "use .astype(float), or write 1.0 for 1"),
     "f": "use .astype(float)",
+    "O": "use an array of floats, without None or rows of several lengths",
     "c": "pass real and imaginary parts as two real arrays",
 }
 
 
 def _floats(
-    value: Any, where: str, accepted: tuple[type[np.floating[Any]], ...], rule: str
+    value: Any,
+    where: str,
+    accepted: tuple[type[np.floating[Any]], ...],
+    rule: str,
+    setting: str = "",
 ) -> NDArray[Any]:
     """Take a leaf as an array of one of the accepted dtypes."""
     if isinstance(value, np.ma.MaskedArray):
@@ -242,6 +280,6 @@ def _floats(
     if not issubclass(array.dtype.type, accepted):
         plain = array.ndim or isinstance(value, np.ndarray)
         what = "None" if value is None else array.dtype if plain else type(value).__name__
-        advice = _ADVICE.get(array.dtype.kind, "use an array of floats")
+        advice = setting or _ADVICE.get(array.dtype.kind, "use an array of floats")
         raise GradcheckTypeError(f"{where} is {what}: {rule}; {advice}.")
     return array

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.problem.nests import leaves
 
 
 def is_jitted(function: Any) -> bool:
@@ -43,10 +44,7 @@ def complaint(value: Any, is_complex: bool = False) -> str:
     except Exception as exc:
         return f"cost returned {_typed(value)}, which does not convert to a number ({exc})."
     if array.ndim:
-        return (
-            f"cost returned an array of shape {array.shape}: it must return one number; "
-            "reduce it by .sum() or .mean(), or take the number out of it by .item()."
-        )
+        return f"cost returned an array of shape {array.shape}: {_reduced(array.size)}."
     if array.dtype.kind not in "fiuc":
         return f"cost returned {_typed(value)}: it must return one number."
     if is_complex and array.dtype.kind != "c":
@@ -59,12 +57,29 @@ def complaint(value: Any, is_complex: bool = False) -> str:
     return ""
 
 
+def _reduced(size: int) -> str:
+    if size == 1:
+        return "it must return the number itself; take it out by .item()"
+    return (
+        "it must return one real number; reduce it by .sum() or .mean(), as J is the usual sum or "
+        "mean over the examples"
+    )
+
+
 def _typed(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def real_value(value: Any, where: str = "at theta") -> float:
+def real_value(value: Any, where: str = "at theta", args: Any = ()) -> float:
     """J as a float.
+
+    Parameters
+    ----------
+    value : object
+        What the cost returned.
+    where : str
+    args : nest
+        What the cost was given beside theta: where J is not finite, it may say why.
 
     Raises
     ------
@@ -91,8 +106,7 @@ def real_value(value: Any, where: str = "at theta") -> float:
         )
     if array.ndim != 0:
         raise GradcheckTypeError(
-            f"cost returned an array of shape {array.shape} {where}. It must return one real "
-            "number: a sum or a mean over the examples is the usual J."
+            f"cost returned an array of shape {array.shape} {where}: {_reduced(array.size)}."
         )
     if array.dtype.kind not in "fiub":
         raise GradcheckTypeError(
@@ -100,8 +114,32 @@ def real_value(value: Any, where: str = "at theta") -> float:
         )
     number = float(array)
     if not np.isfinite(number):
-        raise GradcheckInputError(
-            f"J is {number} {where}: there is no derivative. log(0), a division by zero or an "
-            "overflow in exp is the usual cause; check at a point where J is finite."
+        cause = _not_finite(args) or (
+            "log(0), a division by zero or an overflow in exp is the usual cause; check at a point "
+            "where J is finite."
         )
+        raise GradcheckInputError(f"J is {number} {where}: there is no derivative. {cause}")
     return number
+
+
+def _not_finite(args: Any) -> str:
+    """Which entry of args is not finite; empty if all are."""
+    for path, leaf in leaves(args):
+        if (
+            not isinstance(leaf, np.ndarray | np.floating | float)
+            or np.asarray(leaf).dtype.kind not in "fc"
+        ):
+            continue
+        spoiled = np.argwhere(~np.isfinite(leaf))
+        if len(spoiled):
+            place = f"[{', '.join(map(str, spoiled[0]))}]" if np.ndim(leaf) else ""
+            more = (
+                f", and {len(spoiled) - 1:,} more entries are not finite"
+                if len(spoiled) > 1
+                else ""
+            )
+            return (
+                f"{path}{place} is {np.asarray(leaf)[tuple(spoiled[0])]}{more}: leave such "
+                "examples out, or put values in their place."
+            )
+    return ""

@@ -57,7 +57,8 @@ class Compared(Components):
     @property
     def numeric(self) -> NDArray[np.float64]:
         """The measured derivative; on a kink, the subgradient nearest to the claimed one."""
-        nearest: NDArray[np.float64] = np.clip(self.analytic, self.lower, self.upper)
+        claim = np.where(np.isnan(self.analytic), self.lower, self.analytic)
+        nearest: NDArray[np.float64] = np.clip(claim, self.lower, self.upper)
         return nearest
 
     @property

@@ -1,0 +1,86 @@
+"""How cost and grad are called: with theta, then with what is in args."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from fastgradcheck.errors import GradcheckTypeError
+from fastgradcheck.problem.value import is_jitted
+
+
+def arguments_of(cost: Any, grad: Any, args: Any) -> tuple[Any, ...]:
+    """The argument ``args`` as a tuple with which cost and grad can be called.
+
+    Raises
+    ------
+    GradcheckTypeError
+        If cost is no function, grad is None, or one of them takes other arguments.
+    """
+    if not callable(cost):
+        raise GradcheckTypeError(
+            f"cost is a {type(cost).__name__}, which cannot be called; pass the function J."
+        )
+    if grad is None:
+        raise GradcheckTypeError(
+            "grad is None: pass the function that computes the gradient, or the gradient itself. "
+            "numerical_gradient(cost, theta) is the way to a gradient without one."
+        )
+    taken = as_tuple(args, cost)
+    for function, name in ((cost, "cost"), (grad, "grad")):
+        complaint = misfit(function, taken, name) if callable(function) else ""
+        if complaint:
+            raise GradcheckTypeError(complaint)
+    return taken
+
+
+def as_tuple(args: Any, cost: Any) -> tuple[Any, ...]:
+    """The argument ``args`` as a tuple.
+
+    As in ``scipy.optimize``, what is no tuple is one argument; but a list holds several where
+    `cost` can be called with them.
+
+    Examples
+    --------
+    >>> as_tuple([1.0, 2.0], lambda theta, a, b: 0.0)
+    (1.0, 2.0)
+    >>> as_tuple([1.0, 2.0], lambda theta, a: 0.0)
+    ([1.0, 2.0],)
+    """
+    if isinstance(args, tuple) or args is None:
+        return args or ()
+    several = isinstance(args, list) and not misfit(cost, tuple(args), "cost")
+    return tuple(args) if several else (args,)
+
+
+def misfit(function: Callable[..., Any], args: tuple[Any, ...], name: str, where: str = "") -> str:
+    """Why a function cannot be called as ``name(theta, *args)``; empty where it can.
+
+    What cannot be seen beforehand is taken to fit. `where` may tell more of the function than its
+    name.
+
+    Examples
+    --------
+    >>> misfit(lambda theta, X: 0.0, (), "cost").split(". ")[0]
+    "cost(theta, X) does not fit the call cost(theta): missing a required argument: 'X'"
+    """
+    if inspect.isclass(function):
+        return f"{name} is the class {function.__name__}: pass an object of it, or its method."
+    plain: Any = getattr(function, "py_func", function) if is_jitted(function) else function
+    try:
+        # Not followed to what it wraps: a wrapper may well supply an argument of its own.
+        signature = inspect.signature(plain, follow_wrapped=False)
+    except (TypeError, ValueError):  # many builtins have none
+        return ""
+    bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    signature = inspect.Signature(bare)
+    try:
+        signature.bind(None, *args)
+    except TypeError as error:
+        call = f"{name}(theta, *args) with {len(args)} in args" if args else f"{name}(theta)"
+        advice = "args= must hold, in order, what follows theta."
+        if next(iter(signature.parameters), "") == "self":
+            advice = f"It is a method of a class: pass that of an object, as in model.{name}."
+        return f"{where or name}{signature} does not fit the call {call}: {error}. {advice}"
+    return ""

@@ -1,0 +1,76 @@
+"""Arguments under other tools' names are answered with the names that are meant."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from typing import Any
+
+import pytest
+
+import fastgradcheck as fgc
+from fastgradcheck.arguments import _MEANT
+from tests.cases.refusals import THETA, slope, square
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"eps": 1e-6},
+            r"gradcheck has no argument eps=: the step is epsilon=; by default, \"auto\"",
+        ),
+        (
+            {"atol": 1e-6},
+            r"no argument atol=: there is no absolute tolerance, .* threshold= is the",
+        ),
+        (
+            {"kwargs": {}},
+            r"what cost takes after theta goes into args=, a tuple .*functools\.partial",
+        ),
+        ({"epsilom": 1.0}, r"gradcheck has no argument epsilom=: did you mean epsilon=\?$"),
+        ({"bound": 1.0}, r"did you mean bounds=\?$"),
+        (
+            {"nonsense": 1},
+            r"no argument nonsense=: its arguments are cost, grad, theta, args, layou",
+        ),
+    ],
+)
+def test_unknown_names(given: dict[str, Any], message: str) -> None:
+    for check in (fgc.gradcheck, fgc.assert_gradcheck):
+        with pytest.raises(fgc.GradcheckTypeError, match=message):
+            check(square, slope, THETA, **given)
+    with pytest.raises(fgc.GradcheckTypeError, match=message):
+        fgc.check_points(square, slope, {"here": THETA}, **given)
+
+
+def test_what_follows_theta_by_position() -> None:
+    with pytest.raises(
+        fgc.GradcheckTypeError,
+        match=r"gradcheck takes cost, grad and theta by position, 5 were given: what cost takes "
+        r"after theta goes into args=, a tuple in cost's order\.",
+    ):
+        fgc.gradcheck(square, slope, THETA, 1.0, 2.0)  # type: ignore[misc]
+    with pytest.raises(
+        fgc.GradcheckTypeError,
+        match=r"gradcheck lacks theta: it is called as gradcheck\(cost, grad, theta\)\.",
+    ):
+        fgc.gradcheck(square, slope)  # type: ignore[call-arg]
+    with pytest.raises(fgc.GradcheckTypeError, match=r"no argument x0=: theta is given as theta\."):
+        fgc.gradcheck(square, slope, x0=THETA)  # type: ignore[call-arg]
+    with pytest.raises(
+        fgc.GradcheckTypeError, match=r"gradcheck: multiple values for argument 'co"
+    ):
+        fgc.gradcheck(square, slope, THETA, cost=square)  # type: ignore[misc]
+
+
+def test_every_name_that_is_meant_is_one_of_ours() -> None:
+    ours = set(inspect.signature(fgc.gradcheck).parameters)
+    assert {meant for meant, _ in _MEANT.values()} <= ours
+    assert not set(_MEANT) & ours
+
+
+def test_signature_and_documentation_are_the_functions_own() -> None:
+    assert next(iter(inspect.signature(fgc.gradcheck).parameters)) == "cost"
+    assert "Parameters" in (fgc.gradcheck.__doc__ or "")
+    assert "epsilon" in typing.get_type_hints(fgc.gradcheck)
