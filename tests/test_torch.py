@@ -143,6 +143,27 @@ def test_the_module_is_never_touched() -> None:
     assert seen.count(torch.float64) == len(seen) - 2
 
 
+def test_many_points_in_one_call() -> None:
+    net, x = nn.Sequential(nn.Linear(3, 4), nn.Tanh()), torch.randn(5, 3)
+    together = gradcheck(squares, net, args=(x,), seed=0)
+    alone = gradcheck(squares, net, args=(x,), seed=0, vectorized=False)
+    assert (together.engine, alone.engine) == ("batched", "python")
+    apart = abs(alone.components["numeric"] - together.components["numeric"])
+    assert (apart <= alone.components["error"] + together.components["error"]).all()
+
+
+def test_where_vmap_cannot_each_point_is_evaluated_by_itself() -> None:
+    def loss(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        y = squares(net, x)
+        return y if y.item() > 0 else -y
+
+    result = gradcheck(loss, nn.Linear(3, 2), args=(torch.randn(5, 3),), seed=0)
+    assert result
+    assert result.engine == "python"
+    (finding,) = [f for f in result.findings if f.kind == "vectorized"]
+    assert "torch.func.vmap does not take this loss (RuntimeError: " in finding.message
+
+
 def test_an_argument_gets_no_gradient() -> None:
     x = torch.randn(4, 3, requires_grad=True)
     assert gradcheck(squares, nn.Linear(3, 2), args=(x,), seed=0)

@@ -24,7 +24,7 @@ from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.options import Options, checked_seed, options_of, refuse_vanishing
 from fastgradcheck.origin import origin_of
 from fastgradcheck.points import Points
-from fastgradcheck.problem import guards
+from fastgradcheck.problem import guards, rows
 from fastgradcheck.problem.calls import arguments_of
 from fastgradcheck.problem.gradient import callables, evaluate_gradient
 from fastgradcheck.problem.parameters import describe, vector
@@ -54,6 +54,7 @@ def gradcheck(
     rtol: float | None = None,
     bounds: Any = None,
     engine: str = "auto",
+    vectorized: bool | int = False,
     n_jobs: int | None = None,
     budget: float | None = None,
     checkpoint: Any = None,
@@ -100,6 +101,10 @@ def gradcheck(
         of theta's structure; a list of such pairs, one for every entry, as in SciPy (two pairs are
         the bounds of two entries); a dict of pairs by block; or a `scipy.optimize.Bounds`.
     engine : {"auto", "numba", "python"}
+    vectorized : bool or int
+        Whether `cost` takes many points in one call: every array of theta has a first axis more,
+        of K points, as ``vmap`` has it, and J of shape (K,) is returned. A whole number is the
+        largest K. `grad` is called with theta as it is.
     n_jobs : int, optional
         Threads for Numba, processes for Python. None: all cores for long work compiled by Numba,
         one process for Python. -1: all cores.
@@ -161,9 +166,15 @@ def gradcheck(
     options = options_of(parameters, flat, sample, strategy, scheme, epsilon, bounds, seed, limited)
     refuse_unknown(engine)
     args = arguments_of(cost, grad, args)
+    batch = rows.batch_of(vectorized, parameters.size)
+    if batch:
+        rows.refuse_unvectorized(cost, grad, engine, n_jobs)
     cost, grad = callables(cost, grad)
     with one_blas_thread(), showing(progress) as listen:
-        objective, found = guards.in_double(Objective(cost, args, parameters, flat))
+        objective = Objective(cost, args, parameters, flat, batch)
+        if batch:
+            rows.refuse_single(objective)
+        objective, found = guards.in_double(objective)
         refuse_vanishing(objective.theta, options.epsilon, parameters)
         running = open_engine(objective, engine, n_jobs)
         try:
@@ -171,10 +182,13 @@ def gradcheck(
             if inspected.serial:
                 running.close()
                 running = open_engine(objective, engine, n_jobs, serial=True)
+            if batch:
+                inspected = rows.inspect_rows(objective, inspected, options.bounds)
             claimed, eps, notes = evaluate_gradient(grad, theta, args, parameters)
             work = len(options.sample.index) * len(options.scheme.offsets)
             reach = int(min(work, max(limit.left(), 0.0) / max(inspected.seconds, 1e-9)))
-            if engine == "auto" and memory is None and not inspected.serial and reach >= MANY:
+            chosen = engine != "auto" or batch or memory is not None or inspected.serial
+            if not chosen and reach >= MANY:
                 # With a checkpoint it is not asked: a resumed run must take the same engine.
                 running, choice = faster(running, inspected.value, inspected.seconds, reach, n_jobs)
                 notes += choice

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -38,6 +39,7 @@ def gradcheck(
     args: tuple[Any, ...] = (),
     reference: Callable[..., Any] | None = None,
     dtype: torch.dtype = torch.float64,
+    vectorized: bool | int = True,
     **options: Any,
 ) -> GradcheckResult:
     """Check whether backward passes through `module` give the gradient of its forward pass.
@@ -59,6 +61,10 @@ def gradcheck(
         ``reference(module, *args)``: the same J by other means, for a kernel that has no `dtype`.
     dtype : torch.dtype
         In which J is evaluated: float64, or float32 on a device that has nothing else.
+    vectorized : bool or int
+        Whether J is evaluated at many points in one call, by `torch.func.vmap`; a whole number is
+        the largest number of them. Where vmap cannot, a finding says why, and each point is
+        evaluated by itself.
     **options
         As for `fastgradcheck.gradcheck`: ``sample``, ``strategy``, ``threshold``, ``seed``, ...
 
@@ -96,7 +102,12 @@ def gradcheck(
     backward = Backward(network, loss, args)
     forward = Forward(network, reference or loss, _converted(args, dtype), dtype)
     findings = network.weights.findings + _compared(forward, backward, reference is not None)
-    result = check.gradcheck(forward, backward, network.theta, **options)
+    if vectorized:
+        reason = _not_mapped(forward)
+        findings += reason
+        vectorized = vectorized if not reason else False
+        forward = replace(forward, mapped=bool(vectorized))
+    result = check.gradcheck(forward, backward, network.theta, vectorized=vectorized, **options)
     return replace(result, findings=by_rank(result.findings + findings))
 
 
@@ -191,18 +202,21 @@ class _Loss(torch.nn.Module):
 
 @dataclass(frozen=True)
 class Forward:
-    """J: a cost of NumPy arrays, by a forward pass in `dtype`."""
+    """J: a cost of NumPy arrays, by a forward pass in `dtype`; of many points if `mapped`."""
 
     network: Network
     loss: Callable[..., Any]
     args: tuple[Any, ...]
     dtype: torch.dtype
+    mapped: bool = False
 
-    def __call__(self, theta: Mapping[str, Any]) -> float:
+    def __call__(self, theta: Mapping[str, Any]) -> Any:
         blocks = {
             name: _tensor(theta[name]).to(own.device, self.dtype)
             for name, own in self.network.parameters.items()
         }
+        if self.mapped:
+            return torch.func.vmap(self.tensor)(blocks)
         return float(self.tensor(blocks))
 
     def tensor(self, blocks: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -379,6 +393,25 @@ def _compared(forward: Forward, backward: Backward, by_reference: bool) -> tuple
             )
         )
     return tuple(findings)
+
+
+def _not_mapped(forward: Forward) -> tuple[Finding, ...]:
+    """Why J cannot be evaluated at many points in one call; empty if it can."""
+    own = forward.network.parameters
+    points = {name: torch.stack([t, t]).to(forward.dtype) for name, t in own.items()}
+    try:
+        with warnings.catch_warnings():
+            # vmap warns where it only loops over the points.
+            warnings.simplefilter("error")
+            torch.func.vmap(forward.tensor)(points)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        message = (
+            "J was evaluated at one point after the other, since torch.func.vmap does not take "
+            f"this loss ({type(error).__name__}: {reason})."
+        )
+        return (Finding("vectorized", message),)
+    return ()
 
 
 def _tried(function: Callable[[], torch.Tensor], what: str, advice: str) -> torch.Tensor:

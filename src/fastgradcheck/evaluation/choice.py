@@ -62,7 +62,7 @@ def open_engine(
     serial: bool = False,
     backend: str | None = None,
 ) -> Engine:
-    """The engine for an objective: Numba's for a cost that is compiled, else Python's.
+    """The engine for an objective: batches, Numba's for a cost that is compiled, else Python's.
 
     Parameters
     ----------
@@ -77,9 +77,12 @@ def open_engine(
     backend : str, optional
         A joblib backend such as ``"threading"`` for a Python cost; None for the active one.
     """
+    from fastgradcheck.evaluation.engines.batched import BatchedEngine
     from fastgradcheck.evaluation.engines.python import PythonEngine
     from fastgradcheck.evaluation.parallel import ParallelEngine, number_of_workers
 
+    if objective.batch:
+        return BatchedEngine(objective)
     if engine == "numba" or (engine == "auto" and is_jitted(objective.cost)):
         from fastgradcheck.evaluation.engines.numba import NumbaEngine, serial_engine
 

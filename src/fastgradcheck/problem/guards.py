@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ def in_double(objective: Objective) -> tuple[Objective, tuple[Finding, ...]]:
         return objective, ()
     theta = objective.theta.astype(np.float64)
     theta.setflags(write=False)
-    double = Objective(objective.cost, promoted(objective.args), objective.parameters, theta)
+    double = replace(objective, args=promoted(objective.args), theta=theta)
     single = _value(objective, objective(objective.theta.copy()))
     try:
         value = float(double(theta.copy()))

@@ -108,7 +108,8 @@ class Parameters:
 
         Parameters
         ----------
-        flat : array, shape (n,), of any dtype
+        flat : array, shape (n,) or (k, n), of any dtype
+            One point, or many: then every leaf has a first axis of that length.
 
         Returns
         -------
@@ -122,7 +123,9 @@ class Parameters:
         if isinstance(structure, Node):
             return structure.build([self._fill(child, flat) for child in structure.children])
         block = self.blocks[structure.block]
-        return flat[block.start] if structure.scalar else flat[block.slice].reshape(block.shape)
+        if structure.scalar:
+            return flat[block.start] if flat.ndim == 1 else flat[:, block.start]
+        return flat[..., block.slice].reshape(flat.shape[:-1] + block.shape)
 
     def flatten(self, theta: Any, role: str = "theta") -> NDArray[Any]:
         """Copy a theta of this structure into a contiguous flat vector, never a view.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.parameters import Parameters
+from fastgradcheck.problem.value import row_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,16 +29,32 @@ class Objective:
         Rebuilds the user's structure from a flat theta and names its entries.
     theta : float64 or float32 array, shape (n,), read-only
         The point of the check, in the dtype in which J is evaluated.
+    batch : int
+        How many points the cost takes in one call at most, along a leading axis of every array
+        of theta; 0 for a cost of one point, without such an axis.
     """
 
     cost: Callable[..., Any]
     args: tuple[Any, ...]
     parameters: Parameters
     theta: NDArray[Any]
+    batch: int = 0
 
     def __call__(self, theta: NDArray[Any]) -> Any:
         """J at a flat theta, as the user's own call from Python gives it."""
+        if self.batch:
+            return self.many(theta[np.newaxis])[0]
         return self.cost(self.parameters.unflatten(theta), *self.args)
+
+    def many(self, points: NDArray[Any]) -> NDArray[Any]:
+        """J at the flat thetas ``points[k]``, in one call of a cost that takes many.
+
+        Raises
+        ------
+        GradcheckTypeError
+            If the cost returns anything but one real number for each.
+        """
+        return row_values(self.cost(self.parameters.unflatten(points), *self.args), len(points))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,10 @@ import sys
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.problem import foreign
 from fastgradcheck.problem.nests import leaves
 
 
@@ -68,6 +70,24 @@ def _reduced(size: int) -> str:
 
 def _typed(value: Any) -> str:
     return f"a {type(value).__name__}"
+
+
+def row_values(value: Any, count: int) -> NDArray[Any]:
+    """What a cost of many points returned, if it is one number for each.
+
+    Raises
+    ------
+    GradcheckTypeError
+    """
+    array = np.asarray(foreign.plain(value, "what the cost returned"))
+    if array.shape != (count,) or array.dtype.kind not in "fiuc":
+        what = f"an array of shape {array.shape} and {array.dtype}" if array.ndim else _typed(value)
+        raise GradcheckTypeError(
+            f"cost returned {what} for {count} points. With vectorized= it is called with {count} "
+            f"as the first axis of every array of theta, and returns {count} numbers, shape "
+            f"({count},): one J for each point."
+        )
+    return array
 
 
 def real_value(value: Any, where: str = "at theta", args: Any = ()) -> float:

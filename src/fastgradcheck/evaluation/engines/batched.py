@@ -1,0 +1,180 @@
+"""The engine for costs that take many points in one call, along a leading axis."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.errors import CostEvaluationError
+from fastgradcheck.evaluation.engines.base import CHUNK_SECONDS
+from fastgradcheck.evaluation.engines.blas import one_blas_thread
+from fastgradcheck.evaluation.engines.failure import evaluation_failure
+from fastgradcheck.evaluation.plans import Plan
+from fastgradcheck.problem.finding import Finding
+from fastgradcheck.problem.problem import Objective
+
+WORTHWHILE = 0.75
+"""A batch that takes no more than this part of the time per point, compared with one of half the
+size, is worth the wait for a longer chunk."""
+
+
+class BatchedEngine:
+    """Evaluates a cost of many points over plans, in this thread.
+
+    Batches grow from one point: by doubling, as long as a batch is short or the time per point
+    falls, up to ``objective.batch`` points. Where memory does not suffice they are halved.
+
+    Parameters
+    ----------
+    objective : Objective
+        With a ``batch`` of one point or more.
+
+    Attributes
+    ----------
+    n_jobs : int
+        1.
+    t_cost : float
+        Seconds per point in the latest batch; NaN before the first.
+    findings : tuple of Finding
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgradcheck.evaluation.plans import Stencils
+    >>> from fastgradcheck.problem.parameters import describe
+    >>> theta = np.array([1.0, 2.0])
+    >>> objective = Objective(lambda x: x.prod(axis=-1), (), describe(theta), theta, batch=64)
+    >>> plan = Stencils(np.array([0, 1]), np.array([[1.5, 0.5], [2.5, 1.5]]))
+    >>> for rows, values in BatchedEngine(objective).evaluate(plan):
+    ...     print(rows, values)
+    slice(0, 1, None) [[3. 1.]]
+    slice(1, 2, None) [[2.5 1.5]]
+    """
+
+    name = "batched"
+    n_jobs = 1
+    compile_seconds = 0.0
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+        self.t_cost = math.nan
+        self.findings: tuple[Finding, ...] = ()
+        self._most = objective.batch
+        self._size = 1
+
+    def value(self, theta: NDArray[Any]) -> float:
+        """J at a flat theta.
+
+        Raises
+        ------
+        CostEvaluationError
+            If the cost raises.
+        """
+        with one_blas_thread():
+            try:
+                return float(self.objective(theta))
+            except Exception as exc:
+                text = f": {exc}".rstrip(" :.")
+                message = f"cost raised {type(exc).__name__}{text}."
+                raise CostEvaluationError(message) from exc
+
+    def evaluate(self, plan: Plan) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """J over a plan; see `evaluation.engines.base.Engine.evaluate`.
+
+        Raises
+        ------
+        CostEvaluationError
+            Where the cost raises.
+        """
+        start = 0
+        while start < len(plan):
+            rows = slice(start, min(start + max(1, self._size // plan.width), len(plan)))
+            values = self._values(plan.rows(rows))
+            start = rows.stop
+            yield rows, values
+
+    def supports_complex(self) -> str | None:
+        """Why the cost cannot be differentiated by complex steps; None if it can.
+
+        Evaluates J once, at theta as a complex array.
+        """
+        points = self.objective.theta.astype(np.complex128)[np.newaxis]
+        try:
+            with warnings.catch_warnings(), one_blas_thread():
+                # NumPy only warns when an imaginary part is thrown away.
+                warnings.simplefilter("error", np.exceptions.ComplexWarning)
+                values = self.objective.many(points)
+        except Exception as exc:
+            return f"cost raised {type(exc).__name__} for a complex theta: {exc}"
+        return None if np.iscomplexobj(values) else "cost returned a real number for a complex one"
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _values(self, plan: Plan) -> NDArray[Any]:
+        """J at every point of a plan, shape ``(len(plan), plan.width)``."""
+        dtype = np.complex128 if plan.is_complex else self.objective.theta.dtype
+        work = self.objective.theta.astype(dtype)
+        total = len(plan) * plan.width
+        values = np.empty(total, np.complex128 if plan.is_complex else np.float64)
+        batch = np.empty((min(self._most, total), work.size), dtype)
+        first = filled = 0
+        with one_blas_thread():
+            for _ in plan.visit(work, self.objective.theta):
+                batch[filled] = work
+                filled += 1
+                if filled == len(batch) or first + filled == total:
+                    values[first : first + filled] = self._batch(batch[:filled], plan, first)
+                    first, filled = first + filled, 0
+        return values.reshape(len(plan), plan.width)
+
+    def _batch(self, points: NDArray[Any], plan: Plan, first: int) -> NDArray[Any]:
+        """J at points of a plan, of which the first has this number."""
+        began = time.perf_counter()
+        try:
+            values = self.objective.many(points)
+        except Exception as exc:
+            if not (_out_of_memory(exc) and len(points) > 1):
+                raise self._failure(points, plan, first, exc) from exc
+            self._most = self._size = half = len(points) // 2
+            parts = [points[:half], points[half:]]
+            places = [first, first + half]
+            return np.concatenate(
+                [self._batch(p, plan, f) for p, f in zip(parts, places, strict=True)]
+            )
+        self._measured(time.perf_counter() - began, len(points))
+        return values
+
+    def _measured(self, seconds: float, points: int) -> None:
+        before = self.t_cost
+        # A clock may be too coarse for a very fast cost.
+        self.t_cost = max(seconds, 1e-9) / points
+        if points >= self._size and not (
+            seconds > CHUNK_SECONDS / 2 and self.t_cost > WORTHWHILE * before
+        ):
+            self._size = min(2 * self._size, self._most)
+
+    def _failure(
+        self, points: NDArray[Any], plan: Plan, first: int, exc: Exception
+    ) -> CostEvaluationError:
+        """The error for a batch that failed: at the first point that fails by itself."""
+        place = first
+        for k, point in enumerate(points):
+            try:
+                self.objective(point)
+            except Exception as own:
+                place, exc = first + k, own
+                break
+        return evaluation_failure(self.objective, plan, *divmod(place, plan.width), exc)
+
+
+def _out_of_memory(exc: Exception) -> bool:
+    """Whether memory did not suffice, by the names of Python, torch and jax for it."""
+    text = f"{type(exc).__name__} {exc}"
+    return any(sign in text for sign in ("MemoryError", "OutOfMemory", "RESOURCE_EXHAUSTED"))
