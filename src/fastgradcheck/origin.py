@@ -53,6 +53,7 @@ def _named(function: Any) -> str:
     while isinstance(function, functools.partial):
         function = function.func
     function = getattr(function, "py_func", function)  # a function that Numba compiles
+    function = getattr(function, "__wrapped__", function)
     name = getattr(function, "__qualname__", type(function).__qualname__)
     name = name.rpartition("<locals>.")[2]
     code = getattr(function, "__code__", None)

@@ -1,32 +1,21 @@
-"""Backward passes of torch, checked on the modules as they are."""
+"""Backward passes through a module against differences of its forward pass."""
 
 from __future__ import annotations
 
-import copy
-import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
-try:
-    import torch
-except ImportError as error:
-    raise ImportError(
-        "fastgradcheck.torch needs PyTorch: pip install 'fastgradcheck[torch]'"
-    ) from error
+import torch
 
 from fastgradcheck import check
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.problem.finding import Finding, Rank, by_rank
-from fastgradcheck.problem.nests import entries, rebuilt
 from fastgradcheck.result import GradcheckResult, skipped
+from fastgradcheck.torch.network import Network, Tensors, network_of
+from fastgradcheck.torch.tensors import converted, scalar, tensor_of
 
-Tensors = dict[str, torch.Tensor]
-SHOWN = 4
-"""Names in a message before it says how many more there are."""
 SAME = 64.0
 """In units of the eps of the coarser dtype: the loss in the module's own dtype may differ by this
 from that in `dtype`. Rounding in the layers leaves a few eps."""
@@ -98,9 +87,9 @@ def gradcheck(
     if check.switched_off():
         return skipped()
     _refuse_unusable(loss, module, args, reference, dtype)
-    network = Network(_copied(module), _weights(module))
+    network = network_of(module)
     backward = Backward(network, loss, args)
-    forward = Forward(network, reference or loss, _converted(args, dtype), dtype)
+    forward = Forward(network, reference or loss, converted(args, dtype), dtype)
     findings = network.weights.findings + _compared(forward, backward, reference is not None)
     if vectorized:
         reason = _not_mapped(forward)
@@ -109,95 +98,6 @@ def gradcheck(
         forward = replace(forward, mapped=bool(vectorized))
     result = check.gradcheck(forward, backward, network.theta, vectorized=vectorized, **options)
     return replace(result, findings=by_rank(result.findings + findings))
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The parameters of a module that are checked.
-
-    Attributes
-    ----------
-    groups : dict of str to tuple of str
-        The name of each block, and all names under which the module has it.
-    frozen : tuple of str
-        Parameters that need no gradient.
-    """
-
-    groups: dict[str, tuple[str, ...]]
-    frozen: tuple[str, ...]
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """What is left out, and what is one block."""
-        found = []
-        if self.frozen:
-            found.append(
-                Finding(
-                    "frozen",
-                    f"Left out, since requires_grad is False: {_listing(self.frozen)}.",
-                )
-            )
-        for name, names in self.groups.items():
-            if len(names) > 1:
-                others = _listing(names[1:])
-                message = f"{name} is also {others}: one block, whose gradient is the sum of all."
-                found.append(Finding("tied", message))
-        return tuple(found)
-
-
-@dataclass(frozen=True)
-class Network:
-    """A copy of the module that nobody else sees, called with any parameters."""
-
-    module: torch.nn.Module
-    weights: Weights
-
-    @cached_property
-    def parameters(self) -> Tensors:
-        """The blocks, in the module's own dtype."""
-        own = dict(self.module.named_parameters(remove_duplicate=False))
-        return {name: own[name].detach() for name in self.weights.groups}
-
-    @property
-    def theta(self) -> dict[str, Any]:
-        """The blocks as float64 arrays of NumPy."""
-        return {name: own.double().cpu().numpy() for name, own in self.parameters.items()}
-
-    def __call__(
-        self,
-        loss: Callable[..., Any],
-        blocks: Mapping[str, torch.Tensor],
-        args: tuple[Any, ...],
-        dtype: torch.dtype | None,
-    ) -> Any:
-        """``loss(module, *args)`` with these blocks; frozen parameters and buffers in `dtype`."""
-        held = {
-            **dict(self.module.named_parameters(remove_duplicate=False)),
-            **dict(self.module.named_buffers(remove_duplicate=False)),
-        }
-        used = {name: held[name].detach() for name in held if name not in self._checked}
-        # A copy each time: batch normalisation writes to its running statistics.
-        used = {name: _in(tensor, dtype).clone() for name, tensor in used.items()}
-        for block, names in self.weights.groups.items():
-            used |= dict.fromkeys(names, blocks[block])
-        state = {f"module.{name}": tensor for name, tensor in used.items()}
-        return torch.func.functional_call(_Loss(self.module, loss), state, args)
-
-    @cached_property
-    def _checked(self) -> set[str]:
-        return {name for names in self.weights.groups.values() for name in names}
-
-
-class _Loss(torch.nn.Module):
-    """A loss of a module as a module, which `functional_call` takes."""
-
-    def __init__(self, module: torch.nn.Module, loss: Callable[..., Any]) -> None:
-        super().__init__()
-        self.module = module
-        self.loss = loss
-
-    def forward(self, *args: Any) -> Any:
-        return self.loss(self.module, *args)
 
 
 @dataclass(frozen=True)
@@ -210,9 +110,14 @@ class Forward:
     dtype: torch.dtype
     mapped: bool = False
 
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """What the report names."""
+        return self.loss
+
     def __call__(self, theta: Mapping[str, Any]) -> Any:
         blocks = {
-            name: _tensor(theta[name]).to(own.device, self.dtype)
+            name: tensor_of(theta[name]).to(own.device, self.dtype)
             for name, own in self.network.parameters.items()
         }
         if self.mapped:
@@ -222,7 +127,7 @@ class Forward:
     def tensor(self, blocks: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """J of tensors, as a tensor."""
         with torch.no_grad():
-            return _scalar(self.network(self.loss, blocks, self.args, self.dtype))
+            return scalar(self.network(self.loss, blocks, self.args, self.dtype))
 
     def here(self) -> torch.Tensor:
         """J at the module's own parameters."""
@@ -241,7 +146,7 @@ class Backward:
     def value(self, leaves: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The loss, with a graph."""
         with torch.enable_grad():
-            return _scalar(self.network(self.loss, leaves, self.args, None))
+            return scalar(self.network(self.loss, leaves, self.args, None))
 
     def leaves(self) -> Tensors:
         """Copies of the parameters that ask for a gradient."""
@@ -280,75 +185,6 @@ def _refuse_unusable(loss: Any, module: Any, args: Any, reference: Any, dtype: A
             f"dtype={dtype} cannot be differenced: use torch.float64, or torch.float32 on a "
             "device that has nothing else."
         )
-
-
-def _copied(module: torch.nn.Module) -> torch.nn.Module:
-    """A copy to work on."""
-    try:
-        return copy.deepcopy(module)
-    except Exception as error:
-        raise GradcheckInputError(
-            f"the module cannot be copied ({type(error).__name__}: {error}), and the check never "
-            "works on yours. A tensor that was computed and then kept as an attribute is the usual "
-            "cause: keep it detached, or as a buffer."
-        ) from error
-
-
-def _weights(module: torch.nn.Module) -> Weights:
-    """The parameters to be checked, those that share memory together."""
-    groups: dict[tuple[Any, ...], list[str]] = {}
-    frozen = []
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        if not parameter.requires_grad:
-            frozen.append(name)
-            continue
-        _refuse_parameter(name, parameter)
-        groups.setdefault(_memory(parameter), []).append(name)
-    if not groups:
-        raise GradcheckInputError(
-            f"no parameter of {type(module).__name__} needs a gradient: there is nothing to check. "
-            "Was it frozen by requires_grad_(False)?"
-        )
-    _refuse_overlaps({memory: names[0] for memory, names in groups.items()})
-    return Weights({names[0]: tuple(names) for names in groups.values()}, tuple(frozen))
-
-
-def _refuse_parameter(name: str, parameter: torch.Tensor) -> None:
-    if isinstance(parameter, torch.nn.parameter.UninitializedTensorMixin):
-        raise GradcheckInputError(
-            f"{name} has no shape yet: call the module once, so that its lazy layers get theirs."
-        )
-    if parameter.device.type == "meta":
-        raise GradcheckInputError(
-            f"{name} is on the device 'meta', which holds no values: use module.to_empty and "
-            "initialise it."
-        )
-    if not parameter.is_floating_point():
-        raise GradcheckTypeError(
-            f"{name} is {parameter.dtype}: a parameter must be real and floating point. Keep a "
-            "complex one as two real ones (torch.view_as_real)."
-        )
-
-
-def _memory(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """Where a tensor's entries are: the device, the storage, first and last, and how they lie."""
-    storage = tensor.untyped_storage().data_ptr()
-    last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
-    first = tensor.storage_offset()
-    # Without entries, or on a backend without addresses, a tensor shares memory with itself alone.
-    place = storage if storage else id(tensor)
-    return str(tensor.device), place, first, first + last, tensor.shape, tensor.stride()
-
-
-def _refuse_overlaps(named: Mapping[tuple[Any, ...], str]) -> None:
-    """Refuse parameters that share a part of their memory: a step moves both, a gradient one."""
-    ranges = sorted((memory[:4], name) for memory, name in named.items())
-    for (before, one), (after, other) in pairwise(ranges):
-        if before[:2] == after[:2] and after[2] <= before[3]:
-            raise GradcheckInputError(
-                f"{one} and {other} share a part of their memory, so that neither has a gradient "
-                "of its own. Make one a parameter and take the other from it in forward."
-            )
 
 
 def _compared(forward: Forward, backward: Backward, by_reference: bool) -> tuple[Finding, ...]:
@@ -422,49 +258,3 @@ def _tried(function: Callable[[], torch.Tensor], what: str, advice: str) -> torc
     except Exception as error:
         text = str(error).strip().rstrip(".")
         raise GradcheckInputError(f"{what}: {type(error).__name__}: {text}.{advice}") from error
-
-
-def _scalar(value: Any) -> torch.Tensor:
-    """What a loss returned, if it is a real scalar tensor."""
-    if not isinstance(value, torch.Tensor):
-        raise GradcheckTypeError(
-            f"the loss returned a {type(value).__name__}: it must return the scalar tensor itself, "
-            "without .item() or float()."
-        )
-    if math.prod(value.shape) != 1 or value.dim() or not value.is_floating_point():
-        shape = tuple(value.shape)
-        raise GradcheckTypeError(
-            f"the loss returned a tensor of shape {shape} and {value.dtype}: it must return one "
-            "real number; reduce it by .sum() or .mean()."
-        )
-    return value
-
-
-def _tensor(array: Any) -> torch.Tensor:
-    """An array as a tensor on the same memory."""
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
-
-
-def _in(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-    """A floating-point tensor in another dtype; any other as it is."""
-    return tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
-
-
-def _converted(value: Any, dtype: torch.dtype) -> Any:
-    """A nest with its floating-point tensors and arrays in another dtype."""
-    if isinstance(value, torch.Tensor):
-        return _in(value.detach(), dtype)
-    if getattr(getattr(value, "dtype", None), "kind", "") == "f":
-        return value.astype(str(dtype).removeprefix("torch."))
-    parts = entries(value)
-    if parts is None:
-        return value
-    before = dict(parts)
-    after = {key: _converted(part, dtype) for key, part in before.items()}
-    changed = any(after[key] is not part for key, part in before.items())
-    return rebuilt(value, after) if changed else value
-
-
-def _listing(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
