@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         CostEvaluationError,
         GradcheckInputError,
         GradcheckTypeError,
+        WorkersLostError,
     )
     from fastgradcheck.evaluation.stream import Progress
     from fastgradcheck.numeric import BlockBars, NumericalGradient, numerical_gradient
@@ -30,6 +31,7 @@ _HOMES = {
         "CostEvaluationError",
         "GradcheckInputError",
         "GradcheckTypeError",
+        "WorkersLostError",
     ),
     "evaluation.stream": ("Progress",),
     "numeric": ("BlockBars", "NumericalGradient", "numerical_gradient"),
@@ -58,6 +60,7 @@ __all__ = [
     "Progress",
     "Resolution",
     "Verdict",
+    "WorkersLostError",
     "__version__",
     "assert_gradcheck",
     "check_points",

@@ -6,6 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
@@ -56,6 +57,7 @@ def gradcheck(
     engine: str = "auto",
     vectorized: bool | int = False,
     n_jobs: int | None = None,
+    executor: Executor | None = None,
     budget: float | None = None,
     checkpoint: Any = None,
     progress: Any = None,
@@ -108,6 +110,9 @@ def gradcheck(
     n_jobs : int, optional
         Threads for Numba, processes for Python. None: all cores for long work compiled by Numba,
         one process for Python. -1: all cores.
+    executor : concurrent.futures.Executor, optional
+        Evaluates J instead: threads, processes, MPI or a batch system. `n_jobs` then says how many
+        workers it has, if it does not say so itself. It is not shut down.
     budget : float, optional
         Seconds. When they are over, the result tells what was covered until then; a part of them
         is kept for confirming what looks wrong. Components come in random order, so that
@@ -176,7 +181,7 @@ def gradcheck(
             rows.refuse_single(objective)
         objective, found = guards.in_double(objective)
         refuse_vanishing(objective.theta, options.epsilon, parameters)
-        running = open_engine(objective, engine, n_jobs)
+        running = open_engine(objective, engine, n_jobs, executor=executor)
         try:
             inspected = guards.inspect(running.objective, options.bounds)
             if inspected.serial:
@@ -187,7 +192,8 @@ def gradcheck(
             claimed, eps, notes = evaluate_gradient(grad, theta, args, parameters)
             work = len(options.sample.index) * len(options.scheme.offsets)
             reach = int(min(work, max(limit.left(), 0.0) / max(inspected.seconds, 1e-9)))
-            chosen = engine != "auto" or batch or memory is not None or inspected.serial
+            chosen = engine != "auto" or batch or executor is not None
+            chosen = chosen or memory is not None or inspected.serial
             if not chosen and reach >= MANY:
                 # With a checkpoint it is not asked: a resumed run must take the same engine.
                 running, choice = faster(running, inspected.value, inspected.seconds, reach, n_jobs)

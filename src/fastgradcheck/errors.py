@@ -1,6 +1,50 @@
-"""Every exception that the package raises on purpose."""
+"""Every exception that the package raises on purpose, and how text of others is told in them."""
 
 from __future__ import annotations
+
+import re
+
+_UNPRINTABLE = re.compile(
+    # Control characters but for tab and line feed, line separators, marks that turn the direction
+    # of writing, what no XML may hold, and halves of surrogate pairs.
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
+)
+
+
+def clean(text: str) -> str:
+    r"""Text from elsewhere with escapes for what a terminal, a file or XML cannot take.
+
+    Examples
+    --------
+    >>> clean("loss of W₁:\x1b[31m 3")
+    'loss of W₁:\\x1b[31m 3'
+    """
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def said(error: BaseException) -> str:
+    """The message of any exception, also of one that cannot be asked for it.
+
+    Examples
+    --------
+    >>> said(ValueError("no such thing"))
+    'no such thing'
+    """
+    try:
+        return clean(str(error))
+    except Exception as exc:
+        return f"its message cannot be shown, str() of it raises {type(exc).__name__}"
+
+
+def told(error: BaseException) -> str:
+    """Kind and message of any exception.
+
+    Examples
+    --------
+    >>> told(ValueError("no such thing")), told(StopIteration())
+    ('ValueError: no such thing', 'StopIteration')
+    """
+    return f"{type(error).__name__}: {said(error)}".rstrip(" :")
 
 
 class GradcheckInputError(ValueError):
@@ -8,6 +52,9 @@ class GradcheckInputError(ValueError):
 
     The message says what is wrong, where, the likely cause and what to do next.
     """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(clean(message))
 
 
 class GradcheckTypeError(GradcheckInputError, TypeError):
@@ -34,9 +81,13 @@ class CostEvaluationError(RuntimeError):
     """
 
     def __init__(self, message: str, address: str = "", step: float = float("nan")) -> None:
-        super().__init__(message)
+        super().__init__(clean(message))
         self.address = address
         self.step = step
 
     def __reduce__(self) -> tuple[type, tuple[str, str, float]]:
         return type(self), (str(self), self.address, self.step)
+
+
+class WorkersLostError(CostEvaluationError):
+    """The processes or machines that evaluated J are gone; nothing is known to be wrong with J."""

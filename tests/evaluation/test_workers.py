@@ -1,345 +1,94 @@
-"""Plans over processes, threads and a cluster: failures, deaths and Ctrl-C."""
+"""What a worker keeps, and that it does not outlive the process that it works for."""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
-import warnings
-from typing import Any
 
 import numpy as np
 import pytest
 
-from fastgradcheck.errors import CostEvaluationError, GradcheckInputError
-from fastgradcheck.evaluation.choice import open_engine
-from fastgradcheck.problem.problem import Objective
-from tests.cases.interpreted import collect, objective, stencils
+from fastgradcheck.evaluation import workers
+from fastgradcheck.evaluation.engines.python import PythonEngine
+from fastgradcheck.evaluation.pickles import pickled
+from fastgradcheck.evaluation.workers import RECEIVED, Shared, evaluate_by_key, lent
+from tests.cases.interpreted import objective, stencils
+
+SUBJECT = objective(np.sum, np.zeros(3))
+PLAN = stencils(SUBJECT, 1.0)
+ROWS = slice(0, 3)
 
 
-class Picky(Exception):
-    """Cannot be rebuilt from its args."""
-
-    def __init__(self, one, two):
-        super().__init__(f"{one} and {two}")
-
-
-class TestExceptions:
-    def test_a_worker_sends_the_traceback_as_a_note(self, send):
-        def cost(x):
-            return 1.0 / float(x[2] == 0)
-
-        engine = open_engine(objective(cost, np.zeros(4)), "python", n_jobs=2)
-        with pytest.raises(CostEvaluationError, match=r"ZeroDivisionError at theta\[2\] \+ 0\.5"):
-            collect(engine, stencils(engine.objective, 0.5))
-        with pytest.raises(CostEvaluationError) as caught:
-            collect(engine, stencils(engine.objective, 0.5))
-        notes = "".join(caught.value.__cause__.__notes__)
-        assert "In a worker process:" in notes
-        assert "return 1.0 / float(x[2] == 0)" in notes
-
-    def test_an_exception_that_cannot_travel_is_replaced(self, send):
-        def cost(x):
-            if x[1] > 0:
-                raise Picky("one", "two")
-            return 0.0
-
-        engine = open_engine(objective(cost, np.zeros(3)), "python", n_jobs=2)
-        with pytest.raises(CostEvaluationError, match=r"raised Picky at theta\[1\]") as caught:
-            collect(engine, stencils(engine.objective, 0.5))
-        assert str(caught.value.__cause__) == "Picky: one and two"
-
-
-class TestWorkers:
-    def test_threads_are_used_inside_a_threading_config(self, send):
-        import joblib
-
-        def cost(x):
-            time.sleep(0.01)
-            return float(threading.get_ident() != main) + float(os.getpid() != pid)
-
-        main, pid = threading.get_ident(), os.getpid()
-        with joblib.parallel_config(backend="threading", n_jobs=2):
-            engine = open_engine(objective(cost, np.zeros(6)))
-            values = collect(engine, stencils(engine.objective, 1.0))
-        # The first row is measured here.
-        assert values[:, 0].tolist() == [0.0] + [1.0] * 5
-
-    def test_processes_see_one_blas_thread_and_large_args_as_maps(self, send):
-        def cost(x, X, scratch):
-            from threadpoolctl import threadpool_info
-
-            blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-            scratch[:] = x.sum()
-            one = all(pool["num_threads"] == 1 for pool in blas)
-            return 1e6 * (os.getpid() == pid) + 10 * isinstance(X, np.memmap) + one
-
-        pid = os.getpid()
-        X, scratch = np.ones(200_000), np.zeros(200_000)
-        engine = open_engine(objective(cost, np.zeros(6), X, scratch), "python", n_jobs=2)
-        values = collect(engine, stencils(engine.objective, 1.0))
-        assert values[:, 0].tolist() == [1e6 + 1] + [11.0] * 5
-
-    def test_an_early_close_is_silent_and_the_next_call_works(self, send, tmp_path):
-        evaluated = tmp_path / "evaluated"
-
-        def cost(x):
-            time.sleep(0.02)
-            with evaluated.open("a") as file:
-                file.write(".")
-            return float(x.sum())
-
-        engine = open_engine(objective(cost, np.zeros(10_000)), "python", n_jobs=2)
-        engine.t_cost = 0.02
-        plan = stencils(engine.objective, 1.0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            chunks = engine.evaluate(plan)
-            next(chunks)
-            chunks.close()
-        # The whole plan takes two workers 100 seconds: a close that waited would see all of it.
-        assert evaluated.stat().st_size < 5000
-        assert (collect(engine, plan.rows(slice(0, 40))) == 1.0).all()
-        engine.close()
-
-    @pytest.mark.parametrize("where", ["closure", "args"])
-    def test_what_does_not_pickle_is_named(self, where, send):
-        lock = threading.Lock()
-
-        def held(x):
-            with lock:
-                return float(x.sum())
-
-        def given(x, X, y):
-            return float(x.sum())
-
-        if where == "closure":
-            subject = objective(held, np.zeros(3))
-            text = r"^cost cannot be sent to worker processes: its closure variable 'lock' \(Typ"
-        else:
-            subject = objective(given, np.zeros(3), np.ones(3), lock)
-            text = r"^args\[1\] cannot be sent to worker processes: it does not pickle \(TypeError"
-        with pytest.raises(GradcheckInputError, match=text) as caught:
-            collect(open_engine(subject, "python", n_jobs=2), stencils(subject, 1.0))
-        assert str(caught.value).endswith(
-            "Create such an object inside the cost, or use n_jobs=1, or threads: "
-            '`with joblib.parallel_config(backend="threading"): ...`.'
+def test_what_is_lacking_is_asked_for_and_kept() -> None:
+    contents = {"shared": pickled(Shared(SUBJECT, PythonEngine)), "common": pickled(None)}
+    keys = ("shared", "common")
+    assert evaluate_by_key(keys, {}, PLAN, ROWS) is None
+    for sent in (contents, {}):
+        answer = evaluate_by_key(keys, sent, PLAN, ROWS)
+        assert answer is not None
+        assert answer.values[:, 0].tolist() == [1.0] * 3
+    # Of an endless row of checks it keeps the latest ones only.
+    for number in range(2 * RECEIVED):
+        evaluate_by_key(
+            (f"shared {number}", f"common {number}"),
+            {f"shared {number}": contents["shared"], f"common {number}": contents["common"]},
+            PLAN,
+            ROWS,
         )
-        engine = open_engine(subject, "python", n_jobs=2, backend="threading")
-        assert (collect(engine, stencils(subject, 1.0)) == 1.0).all()
-
-    def test_a_module_that_workers_cannot_import_is_named(self, send, monkeypatch):
-        import types
-
-        module = types.ModuleType("only_in_this_process")
-        exec("def cost(x):\n    return float(x.sum())", module.__dict__)
-        monkeypatch.setitem(sys.modules, "only_in_this_process", module)
-        engine = open_engine(objective(module.cost, np.zeros(5)), "python", n_jobs=2)
-        with pytest.raises(GradcheckInputError) as caught:
-            collect(engine, stencils(engine.objective, 1.0))
-        assert "cannot load what they were sent (ModuleNotFoundError: No module" in str(
-            caught.value
-        )
-        assert "only_in_this_process" in str(caught.value)
-        assert "add its folder to PYTHONPATH" in str(caught.value)
+    assert len(workers._received) <= RECEIVED
+    assert evaluate_by_key(keys, {}, PLAN, ROWS) is None
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="kills by signal")
-class TestDeath:
-    def subject(self, flag: Any, *, always: bool) -> Objective:
-        pid = os.getpid()
-
-        def cost(x):
-            time.sleep(0.005)
-            if x[7] > 0 and os.getpid() != pid and (always or not flag.exists()):
-                flag.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-            return float(np.sum(x * np.arange(1, 13)))
-
-        return objective(cost, np.zeros(12))
-
-    def test_a_dead_worker_is_told_and_its_rows_are_done_again(self, tmp_path, send):
-        subject = self.subject(tmp_path / "died", always=False)
-        engine = open_engine(subject, "python", n_jobs=2)
-        values = collect(engine, stencils(subject, 1.0, -1.0))
-        np.testing.assert_array_equal(values, np.outer(np.arange(1, 13), [1, -1]))
-        [finding] = engine.findings
-        assert finding.kind == "worker-died"
-        assert finding.message.startswith(
-            "A worker process died (exit code SIGKILL(-9)) with theta["
-        )
-        assert "of 12 rows) was evaluated again, one chunk at a time" in finding.message
-
-    def test_a_second_death_ends_the_check(self, tmp_path, send):
-        subject = self.subject(tmp_path / "died", always=True)
-        engine = open_engine(subject, "python", n_jobs=2)
-        with pytest.raises(CostEvaluationError) as caught:
-            collect(engine, stencils(subject, 1.0))
-        text = str(caught.value)
-        assert text.startswith("a worker process died while it evaluated J at theta[7] (exit code")
-        assert "needs more memory than there is" in text
-        assert caught.value.address == "theta[7]"
-        assert len(engine.findings) == 1
+def test_threads_find_what_is_lent_and_nothing_is_left_of_it() -> None:
+    with lent(Shared(SUBJECT, PythonEngine)) as shared, lent(None) as common:
+        assert evaluate_by_key((shared, common), {}, PLAN, ROWS) is not None
+    assert evaluate_by_key((shared, common), {}, PLAN, ROWS) is None
+    assert not workers._own
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="interrupts a process group")
-@pytest.mark.parametrize("backend", ["None", "'threading'"])
-@pytest.mark.parametrize("delay", [0.2, 2.5])
-def test_ctrl_c_stops_within_a_second_and_workers_keep_quiet(backend, delay, tmp_path):
-    evaluated = tmp_path / "evaluated"
-    evaluated.touch()
-    script = f"""
-        import os, signal, sys, threading, time
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_worker_processes_end_after_the_one_that_was_killed() -> None:
+    script = """
+        import os, time
         import numpy as np
-        import joblib
+        from fastgradcheck.evaluation import parallel
         from fastgradcheck.evaluation.choice import open_engine
-        from fastgradcheck.problem.parameters import describe
-        from fastgradcheck.evaluation.plans import Stencils
-        from fastgradcheck.problem.problem import Objective
-        evaluated = {str(evaluated)!r}
+        from tests.cases.interpreted import objective, stencils
+        parallel.WORTH_SENDING_SECONDS = 0.0
+        parallel.CHUNK_SECONDS = 1e-9
+
         def cost(x):
-            time.sleep(0.05)
-            with open(evaluated, "a") as file:
-                file.write(".")
-            return float(x.sum())
-        theta = np.zeros(10_000)
-        objective = Objective(cost, (), describe(theta), theta)
-        engine = open_engine(objective, "python", n_jobs=2, backend={backend})
-        engine.t_cost = 0.05
-        def press():
-            global pressed
-            time.sleep({delay})
-            pressed = os.stat(evaluated).st_size
-            os.killpg(os.getpgid(0), signal.SIGINT)
-        threading.Thread(target=press, daemon=True).start()
-        try:
-            for rows, values in engine.evaluate(Stencils(np.arange(10_000), theta[:, None] + 1)):
-                pass
-        except KeyboardInterrupt:
-            print(os.stat(evaluated).st_size - pressed)
+            return float(os.getpid())
+
+        subject = objective(cost, np.zeros(9))
+        engine = open_engine(subject, "python", n_jobs=2)
+        pids = set()
+        for rows, values in engine.evaluate(stencils(subject, 1.0)):
+            pids.update(int(value) for value in values[:, 0])
+        pids.discard(os.getpid())
+        print(*pids, flush=True)
+        time.sleep(600)
     """
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(script)],
-        capture_output=True,
-        text=True,
-        timeout=60,  # the whole plan takes two workers four minutes
-        start_new_session=True,
-        check=False,
-    )
-    assert done.stderr == ""
-    # What two workers evaluate in a second, however long a second is on a busy machine.
-    assert int(done.stdout) < 40
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        pids = [int(word) for word in process.stdout.readline().split()]
+        assert pids
+        assert all(os.path.exists(f"/proc/{pid}") for pid in pids)
+        process.kill()
+    deadline = time.monotonic() + 120  # a second where nothing else runs
+    while any(running(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
-def test_a_missing_main_guard_is_explained(tmp_path):
-    script = tmp_path / "unguarded.py"
-    script.write_text(
-        textwrap.dedent("""
-        import multiprocessing
-        import numpy as np
-        from fastgradcheck.evaluation.choice import open_engine
-        from fastgradcheck.problem.parameters import describe
-        from fastgradcheck.evaluation.plans import Stencils
-        from fastgradcheck.problem.problem import Objective
-        def cost(x):
-            return float(x.sum())
-        if multiprocessing.current_process().name == "MainProcess":
-            process = multiprocessing.get_context("spawn").Process(target=print)
-            process.start()
-            process.join()
-        else:
-            theta = np.zeros(3)
-            engine = open_engine(Objective(cost, (), describe(theta), theta), "python", n_jobs=2)
-            engine.t_cost = 1.0
-            list(engine.evaluate(Stencils(np.arange(3), theta[:, None] + 1)))
-        """)
-    )
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert "GradcheckInputError: worker processes cannot be started while" in done.stderr
-    assert 'put its main part under `if __name__ == "__main__":`' in done.stderr
-
-
-class Counted:
-    """Counts how often it is pickled."""
-
-    times = 0
-
-    def __init__(self, data: np.ndarray) -> None:
-        self.data = data
-
-    def __reduce__(self):
-        Counted.times += 1
-        return Counted, (self.data,)
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=0
-        ) as cluster,
-        distributed.Client(cluster),
-    ):
-        yield cluster
-
-
-@pytest.mark.usefixtures("cluster", "send")
-class TestDask:
-    def test_theta_and_args_are_sent_once(self):
-        import joblib
-
-        def cost(x, counted):
-            time.sleep(0.002)
-            return float(x.sum() + counted.data.sum()) if os.getpid() != pid else 0.0
-
-        pid = os.getpid()
-        subject = objective(cost, np.zeros(200), Counted(np.ones(1000)))
-        Counted.times = 0
-        with joblib.parallel_config(backend="dask"):
-            engine = open_engine(subject, "python")
-            assert engine.n_jobs == 2
-            values = collect(engine, stencils(subject, 1.0))
-        assert values[:, 0].tolist() == [0.0] + [1001.0] * 199
-        # The dry run, and a scatter that looks at its size, pickles and may hash it; not 199 tasks.
-        assert Counted.times < 10
-
-    def test_a_killed_worker_is_survived(self, tmp_path):
-        import joblib
-
-        flag = tmp_path / "died"
-
-        def cost(x):
-            time.sleep(0.01)
-            if x[20] > 0 and not flag.exists():
-                flag.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-            return float(np.sum(x * np.arange(1, 41)))
-
-        subject = objective(cost, np.zeros(40))
-        with joblib.parallel_config(backend="dask"):
-            values = collect(open_engine(subject, "python"), stencils(subject, 1.0))
-        np.testing.assert_array_equal(values[:, 0], np.arange(1, 41))
-        assert flag.exists()
-
-    def test_an_exception_keeps_address_and_cause(self):
-        import joblib
-
-        def cost(x):
-            if x[5] > 0:
-                raise ValueError("outside")
-            return 0.0
-
-        subject = objective(cost, np.zeros(8))
-        with (
-            joblib.parallel_config(backend="dask"),
-            pytest.raises(CostEvaluationError, match=r"ValueError at theta\[5\] \+ 1") as caught,
-        ):
-            collect(open_engine(subject, "python"), stencils(subject, 1.0))
-        assert caught.value.__cause__.args == ("outside",)
+def running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

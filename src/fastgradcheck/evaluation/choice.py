@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from concurrent.futures import Executor
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -49,9 +50,9 @@ def on_cluster() -> bool:
     """Whether joblib was told to send work to a cluster, without importing it to find out."""
     if "joblib" not in sys.modules:
         return False
-    from fastgradcheck.evaluation import workers
+    from fastgradcheck.evaluation import pools
 
-    return workers.on_cluster()
+    return pools.on_cluster()
 
 
 def open_engine(
@@ -61,6 +62,7 @@ def open_engine(
     *,
     serial: bool = False,
     backend: str | None = None,
+    executor: Executor | None = None,
 ) -> Engine:
     """The engine for an objective: batches, Numba's for a cost that is compiled, else Python's.
 
@@ -76,6 +78,8 @@ def open_engine(
         True if evaluations must not overlap.
     backend : str, optional
         A joblib backend such as ``"threading"`` for a Python cost; None for the active one.
+    executor : concurrent.futures.Executor, optional
+        Evaluates chunks of long plans, whatever the engine is.
     """
     from fastgradcheck.evaluation.engines.batched import BatchedEngine
     from fastgradcheck.evaluation.engines.python import PythonEngine
@@ -86,13 +90,15 @@ def open_engine(
     if engine == "numba" or (engine == "auto" and is_jitted(objective.cost)):
         from fastgradcheck.evaluation.engines.numba import NumbaEngine, serial_engine
 
-        if not serial and on_cluster():
-            return ParallelEngine(serial_engine(objective), serial_engine, n_jobs)
+        if not serial and (executor is not None or on_cluster()):
+            return ParallelEngine(
+                serial_engine(objective), serial_engine, n_jobs, executor=executor
+            )
         return NumbaEngine(objective, n_jobs, serial=serial)
     here = PythonEngine(objective)
-    if serial or number_of_workers(n_jobs, backend) == 1:
+    if serial or (executor is None and number_of_workers(n_jobs, backend) == 1):
         return here
-    return ParallelEngine(here, PythonEngine, n_jobs, backend)
+    return ParallelEngine(here, PythonEngine, n_jobs, backend, executor)
 
 
 def faster(

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import CostEvaluationError, GradcheckInputError
+from fastgradcheck.errors import CostEvaluationError, GradcheckInputError, WorkersLostError
 from fastgradcheck.evaluation.engines.base import CHUNK_SECONDS, Engine
 from fastgradcheck.evaluation.plans import Plan
 from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.problem import Objective
 
+Chunk = tuple[slice, NDArray[Any]]
+
+
 # Starting workers takes about this long; what is done sooner is done here.
 WORTH_SENDING_SECONDS = 0.1
 
 
-# So often a cluster may lose what it was sent, for each plan, before it is asked less of.
+# So often in a row workers may be lost without one answer in between.
 DISTURBANCES = 3
+
+
+# A chunk that is alone must kill so many processes to be blamed: the first may be a coincidence.
+DEATHS = 2
+
+
+# After so many deaths within a plan, half as many workers go on: memory may be what is short.
+ACCIDENTS = 3
 
 
 class ParallelEngine:
@@ -39,11 +52,13 @@ class ParallelEngine:
         Workers, as for joblib.
     backend : str, optional
         A joblib backend such as ``"threading"``; None for the one that is active.
+    executor : concurrent.futures.Executor, optional
+        Takes the place of joblib.
 
     Attributes
     ----------
     n_jobs : int
-        Workers that will be used.
+        Workers that there are.
     t_cost : float
         Seconds per evaluation in the latest chunk; NaN before the first evaluation.
     """
@@ -54,16 +69,24 @@ class ParallelEngine:
         rebuild: Callable[[Objective], Engine],
         n_jobs: int | None = None,
         backend: str | None = None,
+        executor: Executor | None = None,
     ) -> None:
+        from fastgradcheck.evaluation.pools import pool_of
+
         self.here = here
         self.rebuild = rebuild
         self.name = here.name
         self.objective = here.objective
-        self.n_jobs = number_of_workers(n_jobs, backend)
+        refuse_no_number(n_jobs)
         self.t_cost = here.t_cost
-        self._findings: tuple[Finding, ...] = ()
-        self._backend: Any = backend
+        self._pool = pool_of(n_jobs, backend, executor)
+        self._workers = self._pool.n_jobs
         self._shared: Any = None
+        self._deaths: list[str] = []
+
+    @property
+    def n_jobs(self) -> int:
+        return self._pool.n_jobs
 
     @property
     def compile_seconds(self) -> float:
@@ -71,7 +94,7 @@ class ParallelEngine:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        return self.here.findings + self._findings
+        return (*self.here.findings, *self._told())
 
     def value(self, theta: NDArray[Any]) -> float:
         """J at a flat theta, evaluated here."""
@@ -83,7 +106,7 @@ class ParallelEngine:
         """Why the cost cannot be differentiated by complex steps; None if it can."""
         return self.here.supports_complex()
 
-    def evaluate(self, plan: Plan) -> Iterator[tuple[slice, NDArray[Any]]]:
+    def evaluate(self, plan: Plan) -> Iterator[Chunk]:
         """J over a plan; see `evaluation.engines.base.Engine.evaluate`.
 
         Raises
@@ -112,60 +135,122 @@ class ParallelEngine:
 
     def _forget(self) -> None:
         self._shared = None
-        if not isinstance(self._backend, str):
-            self._backend = None
+        self._pool.forget()
 
-    def _elsewhere(self, plan: Plan, start: int) -> Iterator[tuple[slice, NDArray[Any]]]:
-        from fastgradcheck.evaluation.workers import WorkerDied
+    def _elsewhere(self, plan: Plan, start: int) -> Iterator[Chunk]:
+        """Evaluate the rows from `start` on in workers, whatever happens to these.
+
+        When a worker dies, any chunk that was in flight may have been the cause. So these are
+        evaluated one by one with nothing beside them, and then the others go on together.
+        """
+        from fastgradcheck.evaluation.pools import WorkersDied
 
         done = np.zeros(len(plan), bool)
         done[:start] = True
-        try:
-            yield from self._all_at_once(plan, done)
-            return
-        except WorkerDied as exc:
-            self._tell_death(plan, exc.rows, exc.reason, int((~done).sum()))
-        try:
-            yield from self._sent(plan, done, one_at_a_time=True)
-        except WorkerDied as exc:
-            where = _range(self.objective, plan, exc.rows)
-            raise CostEvaluationError(
-                f"a worker process died while it evaluated J at {where} ({exc.reason}), and so did "
-                "the one that tried again with nothing beside it. Compiled code in the cost "
-                "crashes there, or one evaluation needs more memory than there is: call the cost "
-                "at that point by itself, or check on a subset of the data.",
-                where,
-            ) from exc
-
-    def _all_at_once(
-        self, plan: Plan, done: NDArray[np.bool_]
-    ) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """Evaluate what is not done in workers, again where a cluster lost it."""
-        from fastgradcheck.evaluation.workers import ClusterDisturbed
-
-        for _ in range(DISTURBANCES):
+        deaths = idle = 0
+        while not done.all():
             try:
-                yield from self._sent(plan, done, one_at_a_time=False)
+                yield from self._sent(plan, done, _runs(~done))
+            except WorkersDied as death:
+                deaths, idle = deaths + 1, 0 if death.chunks else idle + 1
+                if idle > DISTURBANCES:
+                    raise WorkersLostError(
+                        f"worker processes died before they were given anything ({death.reason}). "
+                        "They cannot be started here: use n_jobs=1."
+                    ) from death
+                if deaths > ACCIDENTS:
+                    self._workers = max(2, self._workers // 2)
+                self._deaths.append(death.reason)
+                for rows in death.chunks:
+                    yield from self._alone(plan, done, rows)
+
+    def _alone(self, plan: Plan, done: NDArray[np.bool_], rows: slice) -> Iterator[Chunk]:
+        """Evaluate rows with nothing beside them.
+
+        Raises
+        ------
+        CostEvaluationError
+            If processes die over a single row of them.
+        """
+        from fastgradcheck.evaluation.pools import WorkersDied
+
+        for _ in range(DEATHS):
+            try:
+                yield from self._sent(plan, done, [rows], one_at_a_time=True)
                 return
-            except ClusterDisturbed:
-                # What every worker was sent may be among what was lost.
-                self._forget()
-        yield from self._sent(plan, done, one_at_a_time=False)
+            except WorkersDied as death:
+                self._deaths.append(death.reason)
+                latest = death
+                if not death.again:
+                    break
+        middle = (rows.start + rows.stop) // 2
+        if not latest.again or middle == rows.start:
+            raise self._deadly(plan, rows, latest.reason) from latest
+        yield from self._alone(plan, done, slice(rows.start, middle))
+        yield from self._alone(plan, done, slice(middle, rows.stop))
+
+    def _deadly(self, plan: Plan, rows: slice, reason: str) -> CostEvaluationError:
+        where = _range(self.objective, plan, rows)
+        return CostEvaluationError(
+            f"a worker process died while it evaluated J at {where} ({reason}), and so did the one "
+            "that tried again with nothing beside it. Compiled code in the cost crashes there, or "
+            "one evaluation needs more memory than there is: call the cost at that point by "
+            "itself, or check on a subset of the data.",
+            where,
+        )
 
     def _sent(
-        self, plan: Plan, done: NDArray[np.bool_], one_at_a_time: bool
-    ) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """Evaluate what is not done in workers, and mark it."""
-        from fastgradcheck.evaluation.workers import Shared, sent_to_cluster, stream
+        self,
+        plan: Plan,
+        done: NDArray[np.bool_],
+        runs: list[slice],
+        one_at_a_time: bool = False,
+    ) -> Iterator[Chunk]:
+        """Evaluate runs of rows in workers, again what a cluster lost of them, and mark them.
+
+        Raises
+        ------
+        WorkersDied
+        WorkersLostError
+            If a cluster loses whatever it is sent.
+        """
+        from fastgradcheck.evaluation.pools import ClusterDisturbed
+
+        idle = 0
+        while runs:
+            chunks = iter(runs) if one_at_a_time else self._chunks(runs, plan.width)
+            try:
+                for chunk in self._answered(plan, chunks):
+                    done[chunk[0]] = True
+                    idle = 0
+                    yield chunk
+                return
+            except ClusterDisturbed as exc:
+                idle += 1
+                if idle > DISTURBANCES:
+                    raise WorkersLostError(
+                        f"the cluster lost what it was sent {idle} times in a row, without one "
+                        "answer in between. Look at the logs of its workers and its scheduler; "
+                        "with checkpoint= the same line goes on from here."
+                    ) from exc
+                # What every worker was sent may be among what was lost.
+                self._forget()
+                wanted = np.zeros(len(plan), bool)
+                for rows in runs:
+                    wanted[rows] = True
+                runs = _runs(wanted & ~done)
+
+    def _answered(self, plan: Plan, chunks: Iterator[slice]) -> Iterator[Chunk]:
+        from fastgradcheck.evaluation.workers import Shared
 
         if self._shared is None:
             self._shared = Shared(self.objective, self.rebuild)
-            self._backend = self._backend or sent_to_cluster(self._shared)
-        chunks = self._chunks(_runs(~done), plan.width)
-        for answer in stream(self._shared, plan, chunks, self.n_jobs, self._backend, one_at_a_time):
-            done[answer.rows] = True
-            self.t_cost = max(answer.seconds, 1e-9) / answer.values.size
-            yield answer.rows, answer.values
+            self._pool.prepare(self._shared)
+        answers = self._pool.answers(self._shared, plan, chunks, self._workers)
+        with contextlib.closing(answers):
+            for answer in answers:
+                self.t_cost = max(answer.seconds, 1e-9) / answer.values.size
+                yield answer.rows, answer.values
 
     def _chunks(self, runs: list[slice], width: int) -> Iterator[slice]:
         """Pieces of the runs, each as long as the latest measured speed allows."""
@@ -178,27 +263,36 @@ class ParallelEngine:
                 yield slice(start, stop)
                 start = stop
 
-    def _tell_death(self, plan: Plan, rows: slice, reason: str, missing: int) -> None:
-        where = _range(self.objective, plan, rows)
+    def _told(self) -> Iterator[Finding]:
+        """What the user should know of workers that died."""
+        if not self._deaths:
+            return
+        times = len(self._deaths)
+        who = "A worker process" if times == 1 else f"{times} worker processes, one by one,"
+        reasons = ", ".join(dict.fromkeys(self._deaths))
         message = (
-            f"A worker process died ({reason}) with {where} unanswered: killed from outside, out "
-            "of memory, or crashed in compiled code. What was missing "
-            f"({missing:,} of {len(plan):,} rows) was evaluated again, one chunk at a time; with "
-            "fewer n_jobs less memory is needed."
+            f"{who} died ({reasons}): killed from outside, out of memory, or crashed in compiled "
+            "code. What was in flight was evaluated again, by others, and no value is missing; "
+            "with fewer n_jobs less memory is needed."
         )
-        self._findings += (Finding("worker-died", message),)
+        yield Finding("worker-died", message)
 
 
-def number_of_workers(n_jobs: int | None, backend: str | None = None) -> int:
-    """How many workers; joblib is imported only if it can be more than one."""
+def refuse_no_number(n_jobs: Any) -> None:
+    """Raise `GradcheckInputError` unless this is a number of workers, or None."""
     whole = hasattr(n_jobs, "__index__") and not isinstance(n_jobs, bool)
     if n_jobs is not None and not (whole and n_jobs):
         raise GradcheckInputError(
             f"n_jobs={n_jobs!r} is not a number of workers: use 1, 2, ..., or -1 for all cores."
         )
+
+
+def number_of_workers(n_jobs: int | None, backend: str | None = None) -> int:
+    """How many workers; joblib is imported only if it can be more than one."""
+    refuse_no_number(n_jobs)
     if n_jobs == 1 or (n_jobs is None and backend is None and "joblib" not in sys.modules):
         return 1
-    from fastgradcheck.evaluation.workers import effective_jobs
+    from fastgradcheck.evaluation.pools import effective_jobs
 
     return effective_jobs(n_jobs, backend)
 

@@ -1,62 +1,33 @@
-"""Plans over processes, threads or a cluster, through joblib.
-
-joblib pickles by cloudpickle (lambdas and closures travel), hands large arrays to processes as
-memory maps, and keeps the processes for the next call.
-"""
+"""What a worker does with a chunk of a plan: in a thread, a process or on another machine."""
 
 from __future__ import annotations
 
-import contextlib
-import inspect
 import os
 import pickle
-import re
-import signal
-import sys
 import threading
 import time
-import traceback
-import warnings
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures.process import BrokenProcessPool
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
 from typing import Any
+from uuid import uuid4
 from weakref import WeakKeyDictionary
 
-import joblib
 import numpy as np
-from joblib.externals.loky.backend.reduction import dumps, get_loky_pickler
-from joblib.parallel import get_active_backend
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import CostEvaluationError, GradcheckInputError
+from fastgradcheck.errors import CostEvaluationError
 from fastgradcheck.evaluation.engines.base import Engine
+from fastgradcheck.evaluation.pickles import portable
 from fastgradcheck.evaluation.plans import Plan
 from fastgradcheck.problem.problem import Objective
 
-_WAYS_OUT = 'or use n_jobs=1, or threads: `with joblib.parallel_config(backend="threading"): ...`.'
+RECEIVED = 8
+"""So many things that were sent to it a process keeps: theta and args are two of them."""
 
-
-class WorkerDied(Exception):
-    """A worker process is gone, and what was in flight with it.
-
-    Parameters
-    ----------
-    rows : slice
-        The first chunk without an answer.
-    reason : str
-        How the process ended, as far as is known.
-    """
-
-    def __init__(self, rows: slice, reason: str) -> None:
-        super().__init__(rows, reason)
-        self.rows = rows
-        self.reason = reason
-
-
-class ClusterDisturbed(WorkerDied):
-    """A cluster lost chunks that it had promised: none of them failed, so that all may go again."""
+WATCH_SECONDS = 1.0
+"""So often a worker process looks whether the one that started it is still there."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +41,7 @@ class Answer:
         Empty if there is a failure.
     seconds : float
         Spent in the loop.
-    failure : tuple of (CostEvaluationError, Exception or None), or None
+    failure : tuple of (CostEvaluationError, BaseException or None), or None
         The error and its cause, which pickling would lose.
     """
 
@@ -120,93 +91,9 @@ class Shared:
 _mine = threading.local()
 
 
-def on_cluster() -> bool:
-    """Whether the active joblib backend sends work to other machines."""
-    return hasattr(get_active_backend()[0], "client")
-
-
-def sent_to_cluster(shared: Shared) -> Any:
-    """The active backend if it is a cluster, with a copy of `shared` on every worker; else None.
-
-    A copy on each, so that one that dies takes nothing along.
-    """
-    if not on_cluster():
-        return None
-    active = get_active_backend()[0]
-    options = {"client": active.client, "scatter": [shared], **active.submit_kwargs}
-    try:
-        with joblib.parallel_config(backend="dask", **options):
-            return get_active_backend()[0]
-    except OSError:
-        # A worker went away just then: joblib sends it along with the first chunks instead.
-        return None
-
-
-def effective_jobs(n_jobs: int | None, backend: str | None) -> int:
-    """How many workers joblib would use."""
-    with _chosen(backend):
-        return int(joblib.effective_n_jobs(n_jobs))
-
-
-def stream(
-    shared: Shared,
-    plan: Plan,
-    chunks: Iterator[slice],
-    n_jobs: int | None,
-    backend: Any,
-    one_at_a_time: bool = False,
-) -> Iterator[Answer]:
-    """Answers to the chunks of a plan, in the order in which they come.
-
-    Parameters
-    ----------
-    shared : Shared
-    plan : Plan
-    chunks : iterator of slice
-        The rows that are wanted; consumed as workers become free.
-    n_jobs : int or None
-        As for joblib.
-    backend : str, joblib backend or None
-        None for the one that is active.
-    one_at_a_time : bool
-        Have a single chunk in flight.
-
-    Raises
-    ------
-    CostEvaluationError
-        Where the cost raises.
-    WorkerDied
-        If a worker process ended abruptly.
-    GradcheckInputError
-        If the cost cannot be sent to the workers or not be loaded there.
-    """
-    common = plan.common
-    waiting: dict[int, slice] = {}
-
-    def tasks() -> Iterator[Any]:
-        for rows in chunks:
-            waiting[rows.start] = rows
-            chunk = plan.rows(rows).with_common(None)
-            yield joblib.delayed(_evaluate)(shared, common, chunk, rows)
-
-    with _chosen(backend):
-        remote = not getattr(get_active_backend()[0], "supports_sharedmem", False)
-        if remote:
-            refuse_unpicklable(shared.objective)
-        answers = _explained(_parallel(n_jobs, one_at_a_time), tasks(), waiting, remote)
-        with contextlib.closing(answers):
-            for answer in answers:
-                del waiting[answer.rows.start]
-                if answer.failure is not None:
-                    error, cause = answer.failure
-                    raise error from cause
-                yield answer
-
-
-def _evaluate(
-    shared: Shared, common: NDArray[np.float64] | None, plan: Plan, rows: slice
-) -> Answer:
+def evaluate(shared: Shared, common: NDArray[np.float64] | None, plan: Plan, rows: slice) -> Answer:
     """One chunk, in a worker."""
+    _end_with(shared.origin)
     plan = plan.with_common(common)
     began = time.perf_counter()
     try:
@@ -214,182 +101,72 @@ def _evaluate(
     except CostEvaluationError as error:
         cause = error.__cause__
         if cause is not None and os.getpid() != shared.origin:
-            cause = _portable(cause)
+            cause = portable(cause)
         return Answer(rows, np.empty(0), 0.0, (error, cause))
     return Answer(rows, values, time.perf_counter() - began)
 
 
-def _parallel(n_jobs: int | None, one_at_a_time: bool) -> joblib.Parallel:
-    # Arrays are mapped copy-on-write, because a cost may use one of its args as scratch space.
-    # The chunks are of the right size already: a batch is one of them.
-    return joblib.Parallel(
-        n_jobs=n_jobs,
-        return_as="generator_unordered",
-        mmap_mode="c",
-        batch_size=1,
-        pre_dispatch=1 if one_at_a_time else "2 * n_jobs",
-    )
+_watched: set[int] = set()
 
 
-def _explained(
-    parallel: joblib.Parallel, tasks: Iterator[Any], waiting: dict[int, slice], remote: bool
-) -> Generator[Answer, None, None]:
-    """The stream of joblib, with its failures in the user's terms."""
-    answers = None
-    try:
-        with _interrupts_held_back() if remote else contextlib.nullcontext():
-            answers = parallel(tasks)
-        # Not `yield from`: it would hand an early close() on to joblib before _close can.
-        for answer in answers:  # noqa: UP028
-            yield answer
-    except BrokenProcessPool as exc:
-        if "un-serialize" in str(exc):
-            raise GradcheckInputError(_not_loaded(exc)) from exc
-        raise WorkerDied(_first(waiting), _exit_codes(exc)) from exc
-    except RuntimeError as exc:
-        if "bootstrapping" not in str(exc):
-            raise
-        raise GradcheckInputError(_NO_MAIN_GUARD) from exc
-    except Exception as exc:
-        # By name, so that distributed is not imported where nobody uses it.
-        name = type(exc).__name__
-        if name in ("FutureCancelledError", "FuturesCancelledError", "CommClosedError"):
-            raise ClusterDisturbed(_first(waiting), "the cluster lost its results") from exc
-        if name != "KilledWorker":
-            raise
-        raise WorkerDied(_first(waiting), "the scheduler gave it up") from exc
-    finally:
-        if answers is not None:
-            _close(answers)
+def _end_with(origin: int) -> None:
+    """Let this process end soon after the one that started it, however that ended.
 
-
-def _close(answers: Any) -> None:
-    """Stop what is still running; joblib's warning that it does so is no news to anybody."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"[\s\S]*(not used|cancelled)", UserWarning)
-        answers.close()
-
-
-def _first(waiting: dict[int, slice]) -> slice:
-    return next(iter(waiting.values()), slice(0, 0))
-
-
-def _exit_codes(exc: BaseException) -> str:
-    found = re.search(r"\{(.*)\}", str(exc))
-    return f"exit code {found[1]}" if found else "no exit code"
-
-
-_NO_MAIN_GUARD = (
-    "worker processes cannot be started while this one is still importing its main module. The "
-    "script was probably run again by a process that it started itself: put its main part under "
-    '`if __name__ == "__main__":`, ' + _WAYS_OUT
-)
-
-
-def _not_loaded(exc: BaseException) -> str:
-    lines = str(exc.__cause__).strip().strip("'\"").strip().splitlines()
-    reason = lines[-1].strip() if lines else "the reason is not known"
-    return (
-        f"the worker processes cannot load what they were sent ({reason}). A module that only this "
-        "process can import is the usual cause: install it, or add its folder to PYTHONPATH; "
-        + _WAYS_OUT
-    )
-
-
-def _portable(cause: BaseException) -> BaseException:
-    """An exception as it survives the way to another process, with its traceback as a note."""
-    trace = "".join(traceback.format_exception(cause))
-    cause.add_note(f"In a worker process:\n{trace}")
-    try:
-        pickle.loads(dumps(cause))
-    except Exception:
-        # Its constructor takes something else than args, or it holds a lock, a file, ...
-        stand_in = RuntimeError(f"{type(cause).__name__}: {cause}")
-        stand_in.add_note(f"In a worker process:\n{trace}")
-        return stand_in
-    return cause
-
-
-@contextlib.contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Processes that are started in here never see Ctrl-C; this one sees it a little later.
-
-    A terminal sends Ctrl-C to all its processes. What stops is for this one to decide; from the
-    workers only tracebacks would come. The signal mask is inherited, also by a new program.
+    joblib's processes wait for more work up to five minutes, and keep its files as long.
     """
-    if sys.platform == "win32":
-        yield
+    if origin in _watched or os.getpid() == origin or os.getppid() != origin:
         return
-    # It starts with the first process, and unblocks what is blocked here.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    _watched.add(origin)
+
+    def watch() -> None:
+        while os.getppid() == origin:
+            time.sleep(WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+# Where nobody shares memory with the workers and remembers for them what they have, they do so
+# themselves: they are asked by key, and sent what they say they lack.
+_own: dict[str, Any] = {}
+_received: OrderedDict[str, Any] = OrderedDict()
+_receiving = threading.Lock()
+
+
+@contextmanager
+def lent(item: Any) -> Iterator[str]:
+    """A key under which threads, and processes that are forked from now on, find an item."""
+    key = uuid4().hex
+    _own[key] = item
     try:
-        yield
+        yield key
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        del _own[key]
 
 
-@contextlib.contextmanager
-def _chosen(backend: Any) -> Iterator[None]:
-    if backend is None:
-        yield
-        return
-    with joblib.parallel_config(backend=backend):
-        yield
+def evaluate_by_key(
+    keys: tuple[str, str], contents: Mapping[str, bytes], plan: Plan, rows: slice
+) -> Answer | None:
+    """One chunk, in a worker of any kind; None if it has not got what a key stands for.
 
-
-class _Nowhere:
-    """A file that keeps nothing."""
-
-    def write(self, data: Any) -> int:
-        return len(data)
-
-
-class _DryRun(get_loky_pickler()):  # type: ignore[misc]  # joblib has no type hints
-    """Tries to pickle, but leaves out the numbers in arrays, which may be gigabytes."""
-
-    def persistent_id(self, item: Any) -> str | None:
-        numbers = isinstance(item, np.ndarray) and not item.dtype.hasobject
-        return "numbers" if numbers else None
-
-
-def _objection(item: Any) -> str | None:
-    """Why something cannot be pickled; None if it can."""
-    try:
-        _DryRun(_Nowhere()).dump(item)
-    except Exception as exc:
-        return f"{type(exc).__name__}: {exc}"
-    return None
-
-
-def refuse_unpicklable(objective: Objective) -> None:
-    """Refuse a cost, args or theta that cannot be sent to another process.
-
-    Raises
-    ------
-    GradcheckInputError
-        Naming the object that does not pickle.
+    Parameters
+    ----------
+    keys : tuple of two str
+        Of the `Shared` and of what all rows of the plan have in common.
+    contents : mapping of str to bytes
+        What is to be kept under these keys; empty at first.
+    plan : Plan
+    rows : slice
     """
-    sent: list[tuple[str, Any]] = [("cost", objective.cost), ("theta", objective.parameters)]
-    sent += [(f"args[{i}]", arg) for i, arg in enumerate(objective.args)]
-    for name, item in sent:
-        if reason := _objection(item):
-            part = _unpicklable(item)
-            because = f"{part} does not pickle" if part else f"it does not pickle ({reason})"
-            raise GradcheckInputError(
-                f"{name} cannot be sent to worker processes: {because}. "
-                f"Create such an object inside the cost, {_WAYS_OUT}"
-            )
-
-
-def _unpicklable(item: Callable[..., Any]) -> str:
-    """The variable in a function that does not pickle, in words; empty if none is found."""
-    try:
-        used = inspect.getclosurevars(item)
-    except TypeError:
-        return ""
-    for kind, names in (("closure", used.nonlocals), ("global", used.globals)):
-        for name, value in names.items():
-            if reason := _objection(value):
-                return f"its {kind} variable {name!r} ({reason})"
-    return ""
+    found = []
+    with _receiving:
+        for key in keys:
+            if key in contents and key not in _own and key not in _received:
+                _received[key] = pickle.loads(contents[key])
+            if key not in _own and key not in _received:
+                return None
+            found.append(_own[key] if key in _own else _received[key])
+        while len(_received) > RECEIVED:
+            _received.popitem(last=False)
+    shared, common = found
+    return evaluate(shared, common, plan, rows)
