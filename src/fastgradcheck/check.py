@@ -173,7 +173,7 @@ def gradcheck(
     args = arguments_of(cost, grad, args)
     batch = rows.batch_of(vectorized, parameters.size)
     if batch:
-        rows.refuse_unvectorized(cost, grad, engine, n_jobs)
+        rows.refuse_unvectorized(cost, grad, engine, n_jobs, executor)
     cost, grad = callables(cost, grad)
     with one_blas_thread(), showing(progress) as listen:
         objective = Objective(cost, args, parameters, flat, batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba
@@ -92,6 +93,8 @@ def test_a_cost_of_one_point_is_refused() -> None:
 
 def test_what_does_not_go_with_it_is_refused() -> None:
     refused("n_jobs=2 and vectorized= are two ways", n_jobs=2)
+    with ThreadPoolExecutor(1) as executor:
+        refused("executor= and vectorized= are two ways", executor=executor)
     refused("compiled costs are evaluated in parallel without it", engine="numba")
     refused("compiled costs are evaluated in parallel", numba.njit(lambda t: 0.0))
     refused("Pass the gradient as grad", grad=True)

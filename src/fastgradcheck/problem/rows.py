@@ -52,7 +52,9 @@ def batch_of(vectorized: Any, size: int) -> int:
     )
 
 
-def refuse_unvectorized(cost: Any, grad: Any, engine: str, n_jobs: int | None) -> None:
+def refuse_unvectorized(
+    cost: Any, grad: Any, engine: str, n_jobs: int | None, executor: Any = None
+) -> None:
     """Refuse what does not go with ``vectorized=``.
 
     Raises
@@ -69,9 +71,10 @@ def refuse_unvectorized(cost: Any, grad: Any, engine: str, n_jobs: int | None) -
             "vectorized= is for Python costs that gain by many points in one call; compiled costs "
             "are evaluated in parallel without it. Leave vectorized= out."
         )
-    if n_jobs not in (None, 1):
+    if executor is not None or n_jobs not in (None, 1):
+        other = "executor=" if executor is not None else f"n_jobs={n_jobs}"
         raise GradcheckInputError(
-            f"n_jobs={n_jobs} and vectorized= are two ways to evaluate many points at a time: "
+            f"{other} and vectorized= are two ways to evaluate many points at a time: "
             "leave one of them out."
         )
 
