@@ -25,7 +25,7 @@ from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.options import Options, checked_seed, options_of, refuse_vanishing
 from fastgradcheck.origin import origin_of
 from fastgradcheck.points import Points
-from fastgradcheck.problem import guards, rows
+from fastgradcheck.problem import guards, precision, rows
 from fastgradcheck.problem.calls import arguments_of
 from fastgradcheck.problem.gradient import callables, evaluate_gradient
 from fastgradcheck.problem.parameters import describe, vector
@@ -190,6 +190,7 @@ def gradcheck(
             if batch:
                 inspected = rows.inspect_rows(objective, inspected, options.bounds)
             claimed, eps, notes = evaluate_gradient(grad, theta, args, parameters)
+            claim = precision.sharpest(grad, theta, running.objective, claimed, eps)
             work = len(options.sample.index) * len(options.scheme.offsets)
             reach = int(min(work, max(limit.left(), 0.0) / max(inspected.seconds, 1e-9)))
             chosen = engine != "auto" or batch or executor is not None
@@ -198,10 +199,12 @@ def gradcheck(
                 # With a checkpoint it is not asked: a resumed run must take the same engine.
                 running, choice = faster(running, inspected.value, inspected.seconds, reach, n_jobs)
                 notes += choice
-            problem = Problem(running.objective, claimed, eps, inspected.value)
+            problem = Problem(
+                running.objective, claim.gradient, eps, inspected.value, claim.eps, claim.rounding
+            )
             tolerance = tolerances(problem, threshold, rtol)
             _refuse_scheme(options.scheme, running)
-            found += inspected.findings + notes + guards.uninformative(problem)
+            found += inspected.findings + notes + claim.findings + guards.uninformative(problem)
             found += guards.slow(inspected.seconds, work, max(1, running.n_jobs))
             if memory is not None:
                 value = memory.begin(_identity(problem, options, running), seed, problem.value)

@@ -38,6 +38,14 @@ def _reason(
     evidence: BlockEvidence,
     block: BlockResult,
 ) -> str:
+    if evidence.doubt and _within_doubt(evidence):
+        dtype = _dtype(task.problem.computed_eps)
+        return (
+            f"your gradient was computed in {dtype} and given as values, or by a function that "
+            "takes nothing else. What rounding leaves there of sums that cancel may be up to "
+            f"{evidence.doubt_of_entry:.1g} in an entry, and what it differs by is no larger. Pass "
+            "grad as a function that computes in float64 when given float64."
+        )
     codes = component_verdicts(evidence, task.tolerance)
     undecided = codes == Verdict.UNDECIDED.code
     if undecided.any():
@@ -72,6 +80,20 @@ def _without_room(task: Task, index: NDArray[np.int64]) -> str:
         f"[{low[where]:g}, {high[where]:g}]{more}: open a side, or leave it out of theta or of "
         "sample=."
     )
+
+
+def _within_doubt(evidence: BlockEvidence) -> bool:
+    """Whether what differs could be the rounding of the gradient."""
+    c = evidence.components
+    beyond = (c.discrepancy - c.error)[c.discrepancy > c.error]
+    return bool(len(beyond) and np.all(beyond <= evidence.doubt_of_entry))
+
+
+def _dtype(eps: float) -> str:
+    """The name of the dtype with this machine epsilon."""
+    known = (np.float16, np.float32)
+    names = [np.dtype(dtype).name for dtype in known if float(np.finfo(dtype).eps) == eps]
+    return names[0] if names else "less than float64"
 
 
 def _limits(problem: Problem, measured: Evidence, b: int) -> str:

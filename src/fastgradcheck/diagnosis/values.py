@@ -206,8 +206,8 @@ def single(field: Field, setting: Setting) -> Iterator[Candidate]:
         is_single = nonzero == nonzero.astype(np.float32)
     # Round numbers (1, 0.25) are float32 numbers too: count those that use more than 12 bits.
     used = np.rint(mantissa * 2.0**12) != mantissa * 2.0**12
-    if len(nonzero) and is_single.all() and used.sum() >= 3 and small.all():
-        wrong = int(field.wrong.sum())
+    wrong = int(field.wrong.sum())
+    if wrong and len(nonzero) and is_single.all() and used.sum() >= 3 and small.all():
         yield Candidate(
             "float32",
             "every entry of the gradient is a float32 number",

@@ -105,6 +105,8 @@ class Evidence:
     Attributes
     ----------
     noise : Noise
+    elsewhere : float64 array, shape (blocks,), or None
+        The size of every block's gradient away from theta; None where no verdict depends on it.
     steps : Steps or None
         Of the plain loop, once they are chosen.
     components : Components
@@ -128,6 +130,7 @@ class Evidence:
     """
 
     noise: Noise = field(default_factory=lambda: Noise(0.0, 0.0, "rounding"))
+    elsewhere: NDArray[np.float64] | None = None
     steps: Steps | None = None
     components: Components = EMPTY
     sweeps: Mapping[int, tuple[StepSweep, ...]] = field(default_factory=dict)

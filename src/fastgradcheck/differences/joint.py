@@ -32,6 +32,7 @@ from fastgradcheck.differences.screen import (
     DIRECTIONS,
     RETRIES,
     ROUNDING_UNITS,
+    SEEN_UNITS,
     Draws,
     Screened,
     central,
@@ -232,5 +233,7 @@ def limits(
     blocks = prober.context.parameters.blocks
     sizes = of_blocks * [norm(prober.gradient[block.slice]) for block in blocks]
     rounding = ROUNDING_UNITS * prober.problem.gradient_eps * norm(sizes)
+    if prober.problem.rounding is not None:
+        rounding = max(rounding, SEEN_UNITS * norm(of_blocks * prober.problem.rounding))
     screened = Screened(draws.keys, draws.steps, draws.y, draws.error, failure, rounding)
     return Joint(screened, of_blocks, sizes, repaired)

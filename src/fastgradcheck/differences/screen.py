@@ -89,6 +89,11 @@ BLOCK_WANTED = 5e-3
 """Half of what a block's limit may be at most (`fastgradcheck.verdict.rules`)."""
 
 
+SEEN_UNITS = 4.0
+"""The same, in units of how far an ulp of theta was seen to move the gradient: four standard
+deviations."""
+
+
 HIDDEN_BELOW = float(1.5 * np.sqrt(2 * np.log(2 / 1e-9)))
 """|y| exceeds this many ||r|| with probability 1e-9 only (Hoeffding, entries below 3/2)."""
 
@@ -225,6 +230,8 @@ def screen(
         draws = retried(prober, draws, regions, coarse, attempt)
     level = ROUNDING_UNITS * prober.problem.gradient_eps
     allowed = prober.rounding(regions, level)
+    if prober.problem.rounding is not None:
+        allowed = np.maximum(allowed, SEEN_UNITS * prober.problem.rounding[blocks])
     return {
         b: replace(screened, rounding=float(allowed[k]))
         for k, (b, screened) in enumerate(draws.screened(blocks, failure).items())

@@ -70,12 +70,19 @@ class Problem:
         Machine epsilon of the dtype in which the gradient came.
     value : float
         J(theta).
+    computed_eps : float
+        Machine epsilon of the dtype in which it was computed; as `gradient_eps`, unless it was
+        evaluated in float64 besides (`problem.precision`).
+    rounding : float64 array, shape (blocks,), or None
+        How far an ulp of theta was seen to move each block of the gradient, as a norm.
     """
 
     objective: Objective
     gradient: NDArray[np.float64]
     gradient_eps: float
     value: float
+    computed_eps: float = float(np.finfo(np.float64).eps)
+    rounding: NDArray[np.float64] | None = None
 
     @property
     def parameters(self) -> Parameters:

@@ -133,7 +133,11 @@ class BlockSearch:
         c = self.beside.components
         imprecision = norm(c.discrepancy) / max(norm(c.analytic), TINY)
         self.level = IMPRECISION * imprecision
-        rounded = replace(self.screened, rounding=self.level * size)
+        rounding = self.level * size
+        if self.beside.doubt:
+            known = max(self.beside.doubt, IMPRECISION * self.task.tolerance.rtol * size)
+            rounding = min(rounding, known)
+        rounded = replace(self.screened, rounding=rounding)
         self.evidence = self.evidence.with_screened({self.number: rounded})
         self.keep(replace(self.known, confirmed=True))
 
@@ -159,8 +163,9 @@ class BlockSearch:
             numeric = gradient[new] - y
             self.evidence = self.evidence.with_components(of_five_points(new, numeric, error))
             largest = float(np.max(np.abs(self.prober.gradient[self.block.slice])))
-            allowed = self.task.tolerance.allowed(gradient[new], numeric, largest)
-            wrong = np.abs(y) - error > allowed
+            known = self.beside
+            allowed = self.task.tolerance.allowed(gradient[new], numeric, largest, known.rounding)
+            wrong = np.abs(y) - error > np.maximum(allowed, known.doubt_of_entry)
             self.looked.update(zip(new.tolist(), zip(y, error, wrong, strict=True), strict=True))
         y, error, wrong = np.array([self.looked[int(i)] for i in index]).T
         return y, error, wrong.astype(bool)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fastgradcheck.differences import noise
+from fastgradcheck.differences import elsewhere, noise
 from fastgradcheck.differences.components import Components, of_five_points
 from fastgradcheck.differences.directions import Prober
 from fastgradcheck.differences.evidence import Evidence
@@ -15,6 +15,7 @@ from fastgradcheck.differences.stencils import Loop
 from fastgradcheck.differences.steps import calibrate, choose
 from fastgradcheck.differences.sweep import sweep
 from fastgradcheck.evaluation.stream import COMPONENTS, Stopped
+from fastgradcheck.problem.precision import LOW
 from fastgradcheck.search.block import FIVE_POINT_STEP
 from fastgradcheck.search.confirm import confirm
 from fastgradcheck.search.cover import cover
@@ -39,6 +40,8 @@ def search(task: Task) -> Evidence:
             measured = noise.measure(task.context)
             evidence = replace(evidence, noise=measured)
             task = replace(task, context=replace(task.context, noise=measured.level))
+            if task.problem.computed_eps > LOW:
+                evidence = replace(evidence, elsewhere=elsewhere.slopes(task.context))
             for stage in STAGES:
                 for latest in stage(evidence, task):
                     evidence = latest

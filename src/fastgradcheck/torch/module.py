@@ -156,10 +156,25 @@ class Backward:
     def __call__(self, theta: Any) -> Tensors:
         """The gradient at the module's own parameters, which theta holds; zero where unused."""
         leaves = self.leaves()
-        slopes = torch.autograd.grad(
-            self.value(leaves), list(leaves.values()), allow_unused=True, materialize_grads=True
-        )
-        return dict(zip(leaves, slopes, strict=True))
+        return _slopes(self.value(leaves), leaves)
+
+    def in_double(self, theta: Any) -> Tensors:
+        """The same by a backward pass in float64: what the module's own dtype rounds."""
+        double = torch.float64
+        leaves = {name: leaf.detach().to(double) for name, leaf in self.leaves().items()}
+        for leaf in leaves.values():
+            leaf.requires_grad_()
+        with torch.enable_grad():
+            args = converted(self.args, double)
+            return _slopes(scalar(self.network(self.loss, leaves, args, double)), leaves)
+
+
+def _slopes(value: torch.Tensor, leaves: Tensors) -> Tensors:
+    """The gradient of a scalar, zero in leaves that it does not depend on."""
+    slopes = torch.autograd.grad(
+        value, list(leaves.values()), allow_unused=True, materialize_grads=True
+    )
+    return dict(zip(leaves, slopes, strict=True))
 
 
 def _refuse_unusable(loss: Any, module: Any, args: Any, reference: Any, dtype: Any) -> None:

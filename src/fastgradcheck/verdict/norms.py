@@ -63,8 +63,8 @@ def norms(evidence: BlockEvidence, tolerance: Tolerances) -> Norms:
     if len(evidence.components) < evidence.block.size:
         if evidence.screened is not None:
             own, grad = evidence.screened, evidence.size
-            lower = own.lower if evidence.located.confirmed else 0.0
-            return Norms(grad, max(grad, own.estimate), own.estimate, own.upper, lower)
+            lower = own.lower - evidence.doubt if evidence.located.confirmed else 0.0
+            return Norms(grad, max(grad, own.estimate), own.estimate, own.upper, max(lower, 0.0))
         if evidence.joint is not None:
             return _shared([evidence], evidence.joint, tolerance)
     return _of_components(evidence, tolerance)
@@ -119,7 +119,8 @@ def _of_components(evidence: BlockEvidence, tolerance: Tolerances) -> Norms:
     sure = c.has_own_bar & np.isfinite(c.error) & (c.discrepancy > BEYOND_DOUBT * c.error)
     own = np.where(sure, c.discrepancy - c.error, 0.0)
     own = np.maximum(np.nan_to_num(own), 0.0)
-    own[own <= ROUNDING_UNITS * tolerance.eps * evidence.largest] = 0.0
-    return Norms(
-        norm(c.analytic), norm(c.numeric), difference, difference + norm(errors), norm(own)
-    )
+    rounding = max(tolerance.eps * evidence.largest, evidence.rounding)
+    own[own <= ROUNDING_UNITS * rounding] = 0.0
+    proven = max(norm(own) - evidence.doubt, 0.0)
+    upper = difference + norm(errors)
+    return Norms(norm(c.analytic), norm(c.numeric), difference, upper, proven)

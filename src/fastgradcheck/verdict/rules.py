@@ -5,7 +5,8 @@ With d the discrepancy and e its bar, a component is wrong if, by a step sweep o
     d - e > rtol * max(|grad|, |gradapprox|) + 8 * eps * max|grad of its block|,
 
 eps being that of the gradient's dtype: the last term is what rounding in the user's own sums
-leaves. For a block, and for all of theta, the relative difference
+leaves; more where an ulp of theta was seen to move the gradient by more. For a block, and for all
+of theta, the relative difference
 
     R = ||grad - gradapprox|| / (||grad|| + ||gradapprox||)
 
@@ -32,13 +33,15 @@ from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
 def wrong_components(evidence: BlockEvidence, tolerance: Tolerances) -> NDArray[np.bool_]:
     """Which components are confirmed wrong."""
     c = evidence.components
-    return c.has_own_bar & disagreeing(evidence, tolerance) & np.isfinite(c.error)
+    with np.errstate(invalid="ignore"):
+        doubtful = c.discrepancy - c.error <= evidence.doubt_of_entry
+    return c.has_own_bar & disagreeing(evidence, tolerance) & np.isfinite(c.error) & ~doubtful
 
 
 def disagreeing(evidence: BlockEvidence, tolerance: Tolerances) -> NDArray[np.bool_]:
     """Which components disagree beyond their bars, provisional or their own. NaN does."""
     c = evidence.components
-    allowed = tolerance.allowed(c.analytic, c.numeric, evidence.largest)
+    allowed = tolerance.allowed(c.analytic, c.numeric, evidence.largest, evidence.rounding)
     with np.errstate(invalid="ignore"):
         agrees = c.discrepancy - c.error <= allowed
     return ~(agrees & np.isfinite(c.error) & np.isfinite(c.analytic))
@@ -62,7 +65,7 @@ def resolution(evidence: BlockEvidence, tolerance: Tolerances) -> float:
     c = evidence.components
     seen = np.inf
     if len(c):
-        allowed = tolerance.allowed(c.analytic, c.numeric, evidence.largest)
+        allowed = tolerance.allowed(c.analytic, c.numeric, evidence.largest, evidence.rounding)
         seen = float(np.max(np.where(np.isfinite(c.error), 2 * c.error + allowed, np.inf)))
     isolated = evidence.isolated
     if isolated is not None and len(c) < evidence.block.size:

@@ -31,6 +31,7 @@ from fastgradcheck.differences.plateau import (
 from fastgradcheck.differences.screen import Screened
 from fastgradcheck.problem.blocks import Block
 from fastgradcheck.problem.problem import Problem
+from fastgradcheck.verdict.tolerances import ROUNDING_UNITS
 
 SUBTLE = 1e-3
 """A relative difference below this is lost in the truncation of ordinary steps."""
@@ -38,6 +39,8 @@ NEGLIGIBLE = 1e-7
 """Relative difference of two slopes that no verdict depends on."""
 FIVE_POINTS_PROVE = 100.0
 """A discrepancy of this many bars is beyond any doubt that two steps leave."""
+UNEVEN = 10.0
+"""How far above the root mean square of a block an entry of it may lie: rows have scales."""
 REMEMBERED = 4096
 """Readings that are kept, since every stage asks for them again."""
 
@@ -86,6 +89,12 @@ class BlockEvidence:
         Directions that it shares with others.
     located : Located
     step : float
+    rounding : float
+        How far rounding was seen to move an entry of the claim, as a root mean square.
+    doubt : float
+        What rounding in the gradient's own sums may leave of the block, as a norm, where it was
+        computed in less than float64 and nothing is known of how much they cancel. A difference
+        up to this accuses nobody.
     """
 
     number: int
@@ -97,6 +106,8 @@ class BlockEvidence:
     joint: Joint | None
     located: Located
     step: float
+    rounding: float = 0.0
+    doubt: float = 0.0
 
     @property
     def directions(self) -> int:
@@ -115,6 +126,11 @@ class BlockEvidence:
     def disagrees(self) -> bool:
         """Whether directions that it shares disagree, and nothing located explains it."""
         return self.joint is not None and self.joint.screened.fails
+
+    @property
+    def doubt_of_entry(self) -> float:
+        """The part of the doubt that one entry may have."""
+        return self.doubt * min(1.0, UNEVEN / float(np.sqrt(self.block.size)))
 
     @cached_property
     def largest(self) -> float:
@@ -168,9 +184,23 @@ def beside(evidence: Evidence, problem: Problem) -> list[BlockEvidence]:
             evidence.joint_of(b),
             evidence.location(b),
             float(step[b]),
+            _rounding(problem, b),
+            _doubt(evidence, problem, b),
         )
         for b, block in enumerate(blocks)
     ]
+
+
+def _rounding(problem: Problem, block: int) -> float:
+    if problem.rounding is None:
+        return 0.0
+    return float(problem.rounding[block] / np.sqrt(problem.parameters.blocks[block].size))
+
+
+def _doubt(evidence: Evidence, problem: Problem, block: int) -> float:
+    if evidence.elsewhere is None:
+        return 0.0
+    return ROUNDING_UNITS * problem.computed_eps * float(evidence.elsewhere[block])
 
 
 def _steps(evidence: Evidence, blocks: int) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.problem import Problem
 
 Array = NDArray[np.float64]
@@ -19,6 +20,11 @@ BLOCK_LIMIT = 1e-2
 
 
 ROUNDING_UNITS = 8.0
+
+
+SEEN_UNITS = 8.0
+"""The relative difference that a rounding of one standard deviation may look like. Directions limit
+it to max|y| / 2t; over eight of them |y| reaches 2.3 standard deviations, and t is 0.3."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +48,15 @@ class Tolerances:
     eps: float
     block_limit: float = BLOCK_LIMIT
 
-    def allowed(self, analytic: Array, numeric: Array, largest: float) -> Array:
-        """The discrepancy that components are allowed in a block with this largest entry."""
+    def allowed(
+        self, analytic: Array, numeric: Array, largest: float, rounding: float = 0.0
+    ) -> Array:
+        """The discrepancy that components are allowed in a block with this largest entry.
+
+        Its entries were seen to be rounded by `rounding`, if that is more than one eps of it.
+        """
         size = np.fmax(np.abs(analytic), np.abs(numeric))
-        allowed: Array = self.rtol * size + ROUNDING_UNITS * self.eps * largest
+        allowed: Array = self.rtol * size + ROUNDING_UNITS * max(self.eps * largest, rounding)
         return allowed
 
 
@@ -69,6 +80,10 @@ def tolerances(problem: Problem, threshold: float | None, rtol: float | None) ->
     for name, value in (("threshold", threshold), ("rtol", rtol)):
         if value is not None:
             _refuse_useless(name, value, eps, single)
+    seen = 0.0 if problem.rounding is None else norm(problem.rounding)
+    if seen:
+        reached = min(SEEN_UNITS * seen / max(norm(problem.gradient), seen), BLOCK_LIMIT)
+        default = max(default[0], rounded_up(reached)), default[1]
     return Tolerances(
         default[0] if threshold is None else float(threshold),
         default[1] if rtol is None else float(rtol),
