@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import inspect
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import fastgradcheck as fgc
 from studies import tables
 from tests.cases import documents
 
@@ -63,6 +68,46 @@ def test_every_page_is_in_the_navigation() -> None:
     listed = (documents.ROOT / "mkdocs.yml").read_text("utf-8")
     pages = [str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")]
     assert [page for page in pages if f": {page}" not in listed] == []
+
+
+def test_nothing_is_loaded_from_elsewhere() -> None:
+    """Neither the theme nor a page has a script, a font, a picture or a formula of another site."""
+    settings = (documents.ROOT / "mkdocs.yml").read_text("utf-8")
+    assert "http" not in settings
+    assert "\n  font: false" in settings
+    for page in (README, *DOCS.rglob("*.md"), *DOCS.rglob("*.css"), DOCS / "report.html"):
+        text = page.read_text("utf-8")
+        assert not re.search(r"!\[[^]]*\]\(\s*http|<script|<link|src=|url\(|@import", text), page
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    listed = re.findall(r"^::: ([\w.]+)$", (DOCS / "reference.md").read_text("utf-8"), re.MULTILINE)
+    public = {f"fastgradcheck.{name}" for name in fgc.__all__ if not name.startswith("__")}
+    assert public - set(listed) == set()
+    assert len(listed) == len(set(listed))
+    for name in listed:
+        module, _, attribute = name.rpartition(".")
+        if module != "fastgradcheck.torch":
+            assert getattr(importlib.import_module(module), attribute).__doc__
+
+
+@pytest.mark.parametrize("name", [name for name in fgc.__all__ if not name.startswith("__")])
+def test_every_parameter_is_described(name: str) -> None:
+    """A line of its own, or one for several, with a text below it."""
+    thing = getattr(fgc, name)
+    if not (inspect.isfunction(thing) or dataclasses.is_dataclass(thing)):
+        return
+    documented = {}
+    for parent in reversed(inspect.getmro(thing) if inspect.isclass(thing) else (thing,)):
+        for names, text in _ENTRY.findall(inspect.cleandoc(parent.__doc__ or "")):
+            documented |= dict.fromkeys(re.findall(r"\w+", names), text.strip())
+    told = set(inspect.signature(thing).parameters)
+    assert {p for p in told if p not in documented} == set()
+    if inspect.isfunction(thing):
+        assert [p for p in told if not documented[p]] == []
+
+
+_ENTRY = re.compile(r"^([*\w]+(?:, [*\w]+)*)(?: : [^\n]*)?((?:\n    [^\n]+)*)", re.MULTILINE)
 
 
 def test_measured_tables_are_in_their_place(tmp_path: Path) -> None:

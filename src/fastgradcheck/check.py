@@ -90,7 +90,9 @@ def gradcheck(
         directions and locates what is wrong; "auto" does the first for up to 2,000 components,
         else the second and a spot check of 16. With a budget, "auto" screens first and then
         measures components until the time is up.
-    scheme : {"central", "forward", "central4", "complex"}
+    scheme : {"central", "forward", "central4", "complex"}, or Scheme
+        The difference of the plain loop: two-sided, one-sided, five-point, or a complex step, for
+        which `cost` must take complex arrays. Directions and step sweeps choose for themselves.
     epsilon : "auto", float, or dict of float by block
         The step, in theta's units.
     threshold : float, optional
@@ -103,6 +105,9 @@ def gradcheck(
         of theta's structure; a list of such pairs, one for every entry, as in SciPy (two pairs are
         the bounds of two entries); a dict of pairs by block; or a `scipy.optimize.Bounds`.
     engine : {"auto", "numba", "python"}
+        What evaluates J: compiled code, for which a Python cost is compiled, or plain calls.
+        "auto" takes compiled code for a compiled cost, unless plain calls are measured to be
+        faster.
     vectorized : bool or int
         Whether `cost` takes many points in one call: every array of theta has a first axis more,
         of K points, as ``vmap`` has it, and J of shape (K,) is returned. A whole number is the

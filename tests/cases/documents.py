@@ -75,9 +75,8 @@ class Run:
 
 
 def paths() -> list[Path]:
-    """README.md and every page of docs/; the start page only includes the README."""
-    pages = sorted((ROOT / "docs").rglob("*.md"))
-    return [ROOT / "README.md", *(page for page in pages if page.name != "index.md")]
+    """README.md and every page of docs/."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(path: Path) -> Iterator[Block]:

@@ -148,3 +148,21 @@ def test_the_v_curve_marks_the_step_closest_to_the_value() -> None:
     assert steps[curve.chosen] == pytest.approx(1e-5)
     assert curve.analytic == pytest.approx(0.26 - 19 / 75, abs=1e-12)
     assert "diamond" in to_html(make_wrong(sweeps=(sweep,)))
+
+
+@pytest.mark.parametrize("slope", [2.0, -64.0, 1e-3])
+def test_the_line_of_a_factor_is_straight_where_it_is_drawn(slope: float) -> None:
+    right, left = pictures.straight(slope, reach=1e3, linear=1e-4)
+    np.testing.assert_array_equal(left, -right)
+    x = np.geomspace(*right, 9)
+    y = pictures.symlog(slope * x, 1e-4)
+    across = pictures.symlog(x, 1e-4)
+    # On both logarithmic parts: as many decades up as across.
+    np.testing.assert_allclose(np.abs(y - y[0]), across - across[0], atol=1e-9)
+    assert max(right[1], abs(slope) * right[1]) == pytest.approx(1e3)
+    assert pictures.straight(slope, reach=1.0, linear=1.0)[0][0] == 0.0
+
+
+def test_a_factor_too_large_for_the_axes_is_not_drawn() -> None:
+    assert pictures.straight(1e9, reach=1.0, linear=1e-6) == []
+    assert pictures.straight(0.0, reach=1.0, linear=1e-6)[0].tolist() == [0.0, 1.0]

@@ -108,6 +108,19 @@ def _constant_factor(components: NDArray[np.void]) -> float | None:
     return factor if fits.mean() >= 0.95 else None
 
 
+def straight(slope: float, reach: float, linear: float) -> list[Array]:
+    """The x of the ends of the lines that y = slope x is on symmetric-log axes, within `reach`.
+
+    Where one of both is on the linear part of its axis, the graph is no straight line; there,
+    around zero, nothing is drawn.
+    """
+    end = min(reach, reach / abs(slope)) if slope else reach
+    begin = linear * max(1.0, 1.0 / abs(slope)) if slope and linear < reach else 0.0
+    if begin >= end:
+        return []
+    return [np.array([begin, end]), np.array([-begin, -end])]
+
+
 @dataclass(frozen=True, eq=False)
 class Heat:
     """log10 of the relative error, in the shape of the block as a matrix.

@@ -155,19 +155,18 @@ def _scatter(shown: _Shown, axes: Axes) -> None:
             few = SymmetricalLogLocator(base=10.0, linthresh=linear)
             few.set_params(numticks=5)
             axis.set_major_locator(few)
-        side = np.geomspace(linear / 100.0, reach, 100)
-        x = np.concatenate([-side[::-1], [0.0], side])
     axes.plot(x, x, color=_GREY, lw=1.0, zorder=1, label="analytic = numeric")
     if points.factor is not None:
-        axes.plot(
-            x,
-            points.factor * x,
-            color=pictures.COLORS[Verdict.WRONG],
-            lw=1.0,
-            ls="--",
-            zorder=1,
-            label=f"slope {points.factor:.4g}: the factor",
-        )
+        for k, side in enumerate(pictures.straight(points.factor, reach, linear)):
+            axes.plot(
+                side,
+                points.factor * side,
+                color=pictures.COLORS[Verdict.WRONG],
+                lw=1.0,
+                ls="--",
+                zorder=1,
+                label=None if k else f"slope {points.factor:.4g}: the factor",
+            )
     for verdict, marker in ((Verdict.AGREES, "o"), (Verdict.UNDECIDED, "s"), (Verdict.WRONG, "x")):
         mine = points.verdict == verdict.code
         if mine.any():

@@ -149,17 +149,13 @@ def _both_signs(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def _proportional(frame: _Frame, slope: float, reach: float, linear: float) -> str:
-    """The graph of y = slope x on symmetric-log axes, within the frame."""
-    end = min(reach, reach / abs(slope)) if slope else reach
-    side = np.geomspace(min(linear, end) / 100.0, end, 60)
-    x = np.concatenate([-side[::-1], [0.0], side])
-    places = zip(
-        pictures.symlog(x, linear).tolist(),
-        pictures.symlog(slope * x, linear).tolist(),
-        strict=True,
-    )
-    path = "L".join("{} {}".format(*frame.at(*place)) for place in places)
-    return f'<path class="fit" d="M{path}"/>'
+    """The graph of y = slope x, within the frame."""
+    drawn = []
+    for x in pictures.straight(slope, reach, linear):
+        across, up = pictures.symlog(x, linear), pictures.symlog(slope * x, linear)
+        start, end = zip(across.tolist(), up.tolist(), strict=True)
+        drawn.append(frame.line(start, end, "fit"))
+    return "".join(drawn)
 
 
 def _mark(x: float, y: float, verdict: Verdict) -> str:
