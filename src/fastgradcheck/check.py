@@ -180,21 +180,25 @@ def gradcheck(
     if batch:
         rows.refuse_unvectorized(cost, grad, engine, n_jobs, executor)
     cost, grad = callables(cost, grad)
-    with one_blas_thread(), showing(progress) as listen:
-        objective = Objective(cost, args, parameters, flat, batch)
+    asked = Objective(cost, args, parameters, flat, batch)
+    with one_blas_thread(), showing(progress) as listen, guards.leaving_at_theta(asked):
         if batch:
-            rows.refuse_single(objective)
-        objective, found = guards.in_double(objective)
+            rows.refuse_single(asked)
+        objective, found = guards.in_double(asked)
         refuse_vanishing(objective.theta, options.epsilon, parameters)
         running = open_engine(objective, engine, n_jobs, executor=executor)
         try:
             inspected = guards.inspect(running.objective, options.bounds)
-            if inspected.serial:
+            if inspected.serial or inspected.objective is not running.objective:
                 running.close()
-                running = open_engine(objective, engine, n_jobs, serial=True)
+                running = open_engine(
+                    inspected.objective, engine, n_jobs, serial=inspected.serial, executor=executor
+                )
             if batch:
-                inspected = rows.inspect_rows(objective, inspected, options.bounds)
-            claimed, eps, notes = evaluate_gradient(grad, theta, args, parameters)
+                inspected = rows.inspect_rows(inspected, options.bounds)
+            claimed, eps, notes = evaluate_gradient(
+                grad, theta, args, parameters, inspected.seconds
+            )
             claim = precision.sharpest(grad, theta, running.objective, claimed, eps)
             work = len(options.sample.index) * len(options.scheme.offsets)
             reach = int(min(work, max(limit.left(), 0.0) / max(inspected.seconds, 1e-9)))
@@ -205,8 +209,9 @@ def gradcheck(
                 running, choice = faster(running, inspected.value, inspected.seconds, reach, n_jobs)
                 notes += choice
             problem = Problem(
-                running.objective, claim.gradient, eps, inspected.value, claim.eps, claim.rounding
-            )
+                running.objective, claim.gradient, eps, inspected.value, claim.eps, claim.rounding,
+                inspected.moves,
+            )  # fmt: skip
             tolerance = tolerances(problem, threshold, rtol)
             _refuse_scheme(options.scheme, running)
             found += inspected.findings + notes + claim.findings + guards.uninformative(problem)

@@ -137,10 +137,11 @@ def numerical_gradient(
     parameters = describe(theta, layout)
     flat = parameters.flatten(theta)
     limits = flat_bounds(bounds, flat, parameters)
-    with one_blas_thread():
-        objective, _ = guards.in_double(Objective(cost, args, parameters, flat))
+    asked = Objective(cost, args, parameters, flat)
+    with one_blas_thread(), guards.leaving_at_theta(asked):
+        objective, _ = guards.in_double(asked)
         inspected = guards.inspect(objective, limits)
-        running = open_engine(objective, engine, n_jobs, serial=inspected.serial)
+        running = open_engine(inspected.objective, engine, n_jobs, serial=inspected.serial)
         try:
             stream = Stream(running)
             stream.evaluations = inspected.evaluations

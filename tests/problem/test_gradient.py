@@ -113,6 +113,90 @@ def test_two_numbers_are_no_pair_of_j_and_gradient() -> None:
         assert fgc.gradcheck(lambda t: t[0] ** 2 + t[1] ** 2, grad, theta, seed=0)
 
 
+# The same when it is called again?
+
+
+def dropping(theta: np.ndarray) -> np.ndarray:
+    return 2 * theta * DRAWS.choice([0.0, 2.0], theta.shape)
+
+
+def jittering(theta: np.ndarray) -> np.ndarray:
+    return 2 * theta * (1 + 1e-9 * DRAWS.normal(size=theta.shape))
+
+
+DRAWS = np.random.default_rng(5)
+
+
+@pytest.mark.parametrize("n", [3, 2500])
+@pytest.mark.parametrize("grad", [dropping, jittering])
+def test_a_gradient_that_draws_is_refused(grad: Any, n: int) -> None:
+    theta = np.random.default_rng(n).normal(size=n)
+    refused(
+        r"grad is not repeatable: its entry theta\[\d+\] is .*, then .* at the same theta\. "
+        r"Dropout or another random draw inside grad, or something that it keeps",
+        square,
+        grad,
+        theta,
+    )
+
+
+def test_a_gradient_that_adds_up_is_refused_with_the_cause() -> None:
+    buffer = {"W1": np.zeros((2, 3)), "b1": np.zeros(3)}
+
+    def adding(p: Any) -> Any:
+        for name, part in nested_grad(p).items():
+            buffer[name] += part
+        return buffer
+
+    refused(
+        r"its entry W1\[0, 0\] is .* It is twice as large at the second call: a buffer that is "
+        r"added to and never set to zero is the usual cause \(zero_grad, in PyTorch\)",
+        nested_cost,
+        adding,
+        NEST,
+    )
+
+
+def test_a_cost_that_returns_a_gradient_that_draws_is_refused() -> None:
+    refused(
+        r"grad is not repeatable: its entry theta\[0\] is",
+        lambda t: (square(t), jittering(t)),
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    "grad",
+    [
+        lambda t: 2 * t * (1 + 2**-52 * DRAWS.integers(0, 2)),  # rounding in another order
+        lambda t: (2 * t * (1 + 2**-23 * DRAWS.integers(0, 2))).astype(np.float32),
+        lambda t: np.where(t > 0, 2 * t, np.nan),
+        lambda t: np.where(t > 0, 2 * t, np.inf),
+    ],
+    ids=["rounding", "rounding of float32", "nan", "inf"],
+)
+def test_a_gradient_that_is_the_same_is_not(grad: Any) -> None:
+    assert "once" not in kinds(fgc.gradcheck(square, grad, THETA, seed=0))
+
+
+def test_a_gradient_that_takes_long_is_called_once_and_that_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gradient, "CHEAP", 0.0)
+    monkeypatch.setattr(gradient, "CHEAP_BESIDE", 0.0)
+    calls = []
+
+    def counted(theta: np.ndarray) -> np.ndarray:
+        calls.append(theta)
+        return slope(theta)
+
+    result = fgc.gradcheck(square, counted, THETA, seed=0)
+    assert len(calls) == 1
+    assert "was called only once: whether it is the same at the next call" in message(
+        result, "once"
+    )
+
+
 def test_pair() -> None:
     assert gradient.pair((1.0, "g")) == (1.0, "g")
     for returned in (1.0, (1.0,), (1.0, 2.0, 3.0), None):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import signal
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple
@@ -253,11 +255,14 @@ def test_inspect_counts_and_measures() -> None:
 
     inspected = guards.inspect(objective(counted))
     assert inspected.value == square(THETA)
-    assert inspected.evaluations == len(calls) == 4
+    # The one that leaves the cost at theta is still to come.
+    assert inspected.evaluations == len(calls) + 1 == 6
     assert not inspected.serial
+    assert inspected.moves
     assert inspected.findings == ()
-    elsewhere = [k for k, theta in enumerate(calls) if not np.array_equal(theta, THETA)]
-    assert len(elsewhere) == 1
+    close = [k for k, theta in enumerate(calls) if not np.array_equal(theta, THETA)]
+    assert close == [1, 3]
+    np.testing.assert_array_equal(calls[1], calls[3])
 
 
 def test_inspect_stays_within_bounds() -> None:
@@ -277,7 +282,214 @@ def test_inspect_forgives_the_edge_of_the_domain() -> None:
             raise ValueError("outside")
         return square(theta)
 
-    assert guards.inspect(objective(edged)).value == square(THETA)
+    inspected = guards.inspect(objective(edged))
+    assert inspected.value == square(THETA)
+    assert inspected.moves
+
+
+# A cost that keeps what it was given?
+
+
+class Keeps:
+    """A cost that keeps J, and something by which it knows theta again."""
+
+    def __init__(self, known_by: str) -> None:
+        self.known_by = known_by
+        self.kept: Any = None
+        self.values: dict[int, float] = {}
+        self.J = 0.0
+
+    def __call__(self, theta: Any, *args: Any) -> float:
+        if self.known_by == "any id":
+            if id(theta) not in self.values:
+                self.values[id(theta)] = self.compute(theta)
+            return self.values[id(theta)]
+        if not self.knows(theta):
+            self.J = self.compute(theta)
+            self.kept = {"id": id(theta), "copy": copy.deepcopy(theta)}.get(self.known_by, theta)
+        return self.J
+
+    def knows(self, theta: Any) -> bool:
+        if self.known_by == "id":
+            return bool(id(theta) == self.kept)
+        if self.known_by == "identity":
+            return theta is self.kept
+        return self.kept is not None and np.array_equal(theta, self.kept)
+
+    def compute(self, theta: Any) -> float:
+        return float((theta**3).sum())
+
+
+BY = ("identity", "id", "any id", "reference")
+
+
+def cubes(theta: np.ndarray) -> np.ndarray:
+    return 3 * theta**2
+
+
+@pytest.mark.parametrize("n", [1, 7, 2500])
+@pytest.mark.parametrize("known_by", BY)
+def test_a_cost_that_takes_the_same_array_for_the_same_theta_gets_copies(
+    known_by: str, n: int
+) -> None:
+    theta = np.random.default_rng(n).normal(size=n) + 2
+    result = fgc.gradcheck(Keeps(known_by), cubes, theta, seed=0)
+    assert result
+    assert "returns an earlier J when the array that it is given was changed in place" in message(
+        result, "caches"
+    )
+    wrong = fgc.gradcheck(Keeps(known_by), lambda t: 1.01 * cubes(t), theta, seed=0)
+    assert wrong.verdict is fgc.Verdict.WRONG
+    numeric = fgc.numerical_gradient(Keeps(known_by), theta[:7])
+    assert (abs(numeric.value - cubes(theta[:7])) <= numeric.error).all()
+
+
+def test_a_cost_that_compares_with_a_copy_needs_none() -> None:
+    result = fgc.gradcheck(Keeps("copy"), cubes, THETA, seed=0)
+    assert result
+    assert "caches" not in kinds(result)
+
+
+@pytest.mark.parametrize("known_by", ["identity", "id"])
+def test_a_cost_that_knows_one_leaf_again_gets_copies(known_by: str) -> None:
+    class Leaf(Keeps):
+        def __call__(self, p: Any, *args: Any) -> float:
+            return super().__call__(p["W"]) + float((p["b"] ** 2).sum())
+
+    theta = {"W": np.arange(1.0, 7).reshape(2, 3), "b": np.array([1.0, -2.0])}
+    result = fgc.gradcheck(
+        Leaf(known_by), lambda p: {"W": 3 * p["W"] ** 2, "b": 2 * p["b"]}, theta, seed=0
+    )
+    assert result
+    assert "caches" in kinds(result)
+
+
+def test_copies_go_to_workers_too() -> None:
+    result = fgc.gradcheck(Keeps("identity"), cubes, THETA, n_jobs=2, seed=0)
+    assert result
+    assert result.n_jobs == 2
+
+
+# Where is it left?
+
+
+class Stateful:
+    """A cost that remembers where it was evaluated last."""
+
+    def __init__(self, fails: Any = None) -> None:
+        self.theta = np.zeros(0)
+        self.fails = fails
+        self.count = 0
+
+    def __call__(self, theta: np.ndarray) -> float:
+        self.theta = theta.copy()
+        self.count += 1
+        if self.fails is not None:
+            self.fails(self)
+        return float((theta**3).sum())
+
+
+@pytest.mark.parametrize("n", [5, 2500])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"strategy": "screen"}, {"sample": 3}, {"budget": 1e-3}, {"scheme": "forward"}],
+    ids=str,
+)
+def test_the_last_evaluation_is_at_theta(n: int, options: dict[str, Any]) -> None:
+    theta = np.random.default_rng(n).normal(size=n)
+    for grad in (cubes, lambda t: 2 * cubes(t)):
+        cost = Stateful()
+        result = fgc.gradcheck(cost, grad, theta, seed=0, **options)
+        np.testing.assert_array_equal(cost.theta, theta)
+        assert cost.count == result.evaluations
+
+
+def raising(cost: Stateful) -> None:
+    if cost.count > 20:
+        raise ValueError("no more")
+
+
+def interrupting(cost: Stateful) -> None:
+    if cost.count == 20:
+        signal.raise_signal(signal.SIGINT)
+
+
+def drawing(cost: Stateful) -> None:
+    if cost.count % 2:
+        raise ArithmeticError("every other time")
+
+
+@pytest.mark.parametrize("fails", [raising, interrupting, drawing])
+def test_so_it_is_when_the_check_stops_or_fails(fails: Any) -> None:
+    cost = Stateful(fails)
+    with contextlib.suppress(fgc.CostEvaluationError, ArithmeticError):
+        fgc.gradcheck(cost, cubes, THETA, seed=0)
+    np.testing.assert_array_equal(cost.theta, THETA)
+
+
+def test_so_it_is_when_the_gradient_raises() -> None:
+    def broken(theta: np.ndarray) -> np.ndarray:
+        cost(theta + 1)
+        raise RuntimeError("not yet written")
+
+    cost = Stateful()
+    with pytest.raises(RuntimeError, match="not yet written"):
+        fgc.gradcheck(cost, broken, THETA, seed=0)
+    np.testing.assert_array_equal(cost.theta, THETA)
+
+
+def test_a_float32_theta_is_left_in_float32() -> None:
+    cost, theta = Stateful(), THETA.astype(np.float32)
+    fgc.gradcheck(cost, cubes, theta, seed=0)
+    assert cost.theta.dtype == np.float32
+
+
+def test_the_gradient_finds_the_cost_at_theta() -> None:
+    cost = Stateful()
+    result = fgc.gradcheck(cost, lambda _: cubes(cost.theta), THETA, seed=0)
+    assert result
+
+
+# Does J depend on theta?
+
+
+@pytest.mark.parametrize("n", [1, 6, 2500])
+@pytest.mark.parametrize("strategy", ["components", "screen"])
+def test_a_cost_that_never_uses_theta_is_told(n: int, strategy: str) -> None:
+    weights = np.random.default_rng(n).normal(size=n)
+    options = {"strategy": strategy, "seed": 0}
+    result = fgc.gradcheck(lambda t: float((weights**2).sum()), np.zeros_like, weights, **options)
+    assert result.verdict is fgc.Verdict.UNDECIDED
+    assert "cost does not depend on theta. It may read its parameters from somewhere else" in (
+        message(result, "constant")
+    )
+    with pytest.raises(fgc.GradcheckError):
+        fgc.assert_gradcheck(lambda t: 3.0, np.zeros_like, weights, **options)
+    wrong = fgc.gradcheck(lambda t: 3.0, np.ones_like, weights, **options)
+    assert wrong.verdict is fgc.Verdict.WRONG
+    assert "constant" in kinds(wrong)
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        lambda t: float(np.maximum(t - 3, 0).sum()),  # dead here
+        lambda t: float(np.floor(t).sum()),
+        lambda t: float(np.round((t**2).sum(), 2)),
+        lambda t: float((t - t.mean()).std()),  # no common shift changes it
+    ],
+)
+def test_a_cost_that_moves_somewhere_is_not(cost: Any) -> None:
+    assert guards.inspect(objective(cost)).moves
+
+
+def test_a_cost_that_ends_nearby_is_not() -> None:
+    def edged(theta: np.ndarray) -> float:
+        if not np.array_equal(theta, THETA):
+            raise ValueError("only here")
+        return 1.0
+
+    assert guards.inspect(objective(edged)).moves
 
 
 # float32

@@ -1,8 +1,9 @@
-"""The claimed gradient, evaluated once."""
+"""The claimed gradient, evaluated once, and where that is cheap once more."""
 
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,16 @@ from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.problem.finding import Finding
-from fastgradcheck.problem.guards import _changed
+from fastgradcheck.problem.guards import IRREPRODUCIBLE, changed_array
 from fastgradcheck.problem.nests import arrays_in, fingerprints
 from fastgradcheck.problem.parameters import Parameters
+from fastgradcheck.problem.region import CHUNK
 from fastgradcheck.problem.value import is_jitted
+
+CHEAP = 0.1
+"""Seconds that a second call of the gradient may take, whatever the cost takes ..."""
+CHEAP_BESIDE = 10.0
+"""... or so many evaluations of J: a check needs dozens of these."""
 
 
 def callables(cost: Any, grad: Any) -> tuple[Callable[..., Any], Any]:
@@ -72,35 +79,46 @@ def _refuse_pair(returned: Any, parameters: Parameters) -> None:
 
 
 def evaluate_gradient(
-    grad: Any, theta: Any, args: tuple[Any, ...], parameters: Parameters
+    grad: Any, theta: Any, args: tuple[Any, ...], parameters: Parameters, seconds: float
 ) -> tuple[NDArray[np.float64], float, tuple[Finding, ...]]:
     """The analytic gradient, flat, the eps of its dtype, and findings.
 
-    `grad` is called once, with a copy of theta.
+    `grad` is called with a copy of theta, and again where that is cheap: it must be repeatable.
+
+    Parameters
+    ----------
+    grad, theta, args
+        The user's.
+    parameters : Parameters
+    seconds : float
+        One evaluation of J.
 
     Raises
     ------
     GradcheckInputError
-        If it modifies theta or args, or its structure is not theta's.
+        If it modifies theta or args, is another one when it is called again, or its structure is
+        not theta's.
     """
     if not callable(grad):
         return parameters.match(grad), parameters.gradient_eps(grad), ()
     mine = copy.deepcopy(theta)
     before, args_before = fingerprints(mine), fingerprints(args)
+    began = time.perf_counter()
     returned = grad(mine, *args)
+    took = time.perf_counter() - began
     if fingerprints(mine) != before:
         raise GradcheckInputError(
             "grad modifies theta: its values differ after the call. A gradient must leave theta "
             "as it found it; look for an in-place update such as `theta -= ...`."
         )
-    changed = _changed(args_before, fingerprints(args))
+    changed = changed_array(args_before, fingerprints(args))
     if changed:
         raise GradcheckInputError(
             f"grad modifies {changed}: its values differ after the call, so that cost and grad "
             "no longer see the same data. Work on a copy inside grad."
         )
     _refuse_pair(returned, parameters)
-    gradient = parameters.match(returned)
+    gradient, eps = parameters.match(returned), parameters.gradient_eps(returned)
     findings = []
     if any(
         np.shares_memory(part, own) for _, part in arrays_in(returned) for _, own in arrays_in(mine)
@@ -112,4 +130,53 @@ def evaluate_gradient(
                 "of theta changes the gradient too. Return a copy.",
             )
         )
-    return gradient, parameters.gradient_eps(returned), tuple(findings)
+    if took <= max(CHEAP, CHEAP_BESIDE * seconds):
+        _refuse_unrepeatable(gradient, grad(mine, *args), eps, parameters)
+    else:
+        findings.append(
+            Finding(
+                "once",
+                f"grad takes {took:.2g} s and was called only once: whether it is the same at the "
+                "next call (dropout, buffers that are added to) was not checked.",
+            )
+        )
+    return gradient, eps, tuple(findings)
+
+
+def _refuse_unrepeatable(
+    gradient: NDArray[np.float64], again: Any, eps: float, parameters: Parameters
+) -> None:
+    """Refuse a gradient that is another one when it is called again at the same theta."""
+    for block, array in parameters.slopes(again):
+        flat = array.ravel()
+        largest = _largest(gradient[block.slice])
+        for first in range(0, block.size, CHUNK):
+            part = slice(block.start + first, min(block.start + first + CHUNK, block.stop))
+            one, other = gradient[part], flat[first : first + CHUNK]
+            with np.errstate(invalid="ignore"):
+                same = np.abs(other - one) <= IRREPRODUCIBLE * eps * largest
+            differ = np.flatnonzero(~(same | (one == other) | (np.isnan(one) & np.isnan(other))))
+            if len(differ):
+                i = int(differ[0])
+                where = parameters.address(part.start + i)
+                _refuse(where, float(one[i]), float(other[i]))
+
+
+def _largest(values: NDArray[np.float64]) -> float:
+    """The largest size of the finite ones."""
+    return float(np.max(np.abs(values), where=np.isfinite(values), initial=0.0))
+
+
+def _refuse(where: str, one: float, other: float) -> None:
+    added_up = one != 0 and abs(other - 2 * one) <= 1e-3 * abs(one)
+    cause = (
+        "It is twice as large at the second call: a buffer that is added to and never set to zero "
+        "is the usual cause (zero_grad, in PyTorch)."
+        if added_up
+        else "Dropout or another random draw inside grad, or something that it keeps from call to "
+        "call, is the usual cause: switch it off, seed it inside grad, or reset it."
+    )
+    raise GradcheckInputError(
+        f"grad is not repeatable: its entry {where} is {one!r}, then {other!r} at the same theta. "
+        f"{cause}"
+    )

@@ -5,52 +5,68 @@ Each guard either refuses, saying what to change, or leaves a finding.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.problem.bounds import Bounds
 from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.nests import fingerprints, promoted
-from fastgradcheck.problem.problem import Objective, Problem
-from fastgradcheck.problem.value import real_value
+from fastgradcheck.problem.problem import Copies, Objective, Problem
+from fastgradcheck.problem.region import CHUNK
+from fastgradcheck.problem.value import complaint, is_jitted, real_value
 
 IRREPRODUCIBLE = 1e3
 """In units of eps * |J|: differences up to this are rounding in another order, which is noise;
 a random draw inside the cost changes J by far more."""
 
 
-ELSEWHERE = 1e-6
-"""Relative displacement for the test of hidden state."""
+CLOSE = 1e-6
+"""Relative displacement for the tests of hidden state and of caches ..."""
 
 
 MINUTES = 120.0
 """Seconds of predicted work from which a finding warns."""
 
 
-@dataclass(frozen=True)
+FAR = 10.0
+"""... and of whether J depends on theta at all."""
+GOLDEN = 0.6180339887498949
+
+
+@dataclass(frozen=True, eq=False)
 class Inspected:
     """What the guards learnt.
 
     Attributes
     ----------
+    objective : Objective
+        With copies of theta for a cost that needs them.
     value : float
         J(theta).
     seconds : float
         One evaluation, the faster of two.
     serial : bool
         True if evaluations must not overlap: the cost writes to arrays in args.
+    moves : bool
+        False if J was the same wherever theta was moved.
     findings : tuple of Finding
     evaluations : int
+        With the one that leaves the cost at theta.
     """
 
+    objective: Objective
     value: float
     seconds: float
     serial: bool
+    moves: bool
     findings: tuple[Finding, ...]
     evaluations: int
 
@@ -102,16 +118,16 @@ def _value(objective: Objective, returned: Any) -> float:
     return real_value(returned, args=objective.args)
 
 
-def inspect(
-    objective: Objective, bounds: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
-) -> Inspected:
-    """Evaluate J a few times at theta and once elsewhere, and see what that changes.
+def inspect(objective: Objective, bounds: Bounds | None = None) -> Inspected:
+    """Evaluate J a few times at theta and close to it, and see what that changes.
+
+    The last evaluation is at theta: the gradient may read what the cost keeps of it.
 
     Parameters
     ----------
     objective : Objective
     bounds : pair of float64 arrays, shape (n,), optional
-        "Elsewhere" lies between them.
+        "Close" lies between them.
 
     Raises
     ------
@@ -119,90 +135,196 @@ def inspect(
         If J is not a finite real number, not repeatable, depends on hidden state, or modifies
         theta or args.
     """
-    theta = objective.theta
+    theta, calls = objective.theta, _Calls(objective)
     before = fingerprints(objective.args)
-    first, _ = _evaluate(objective, theta)
-    value = _value(objective, first)
-    changed = _changed(before, fingerprints(objective.args))
-    second, seconds = _evaluate(objective, theta)
-    again = _value(objective, second)
-    _refuse_random(value, again, changed)
-    _evaluate_elsewhere(objective, theta, bounds)
-    third, more = _evaluate(objective, theta)
-    _refuse_state(value, real_value(third, "at theta, after an evaluation elsewhere"), changed)
-    changed = changed or _changed(before, fingerprints(objective.args))
-    findings = []
-    if changed:
-        findings.append(
-            Finding(
-                "scratch",
-                f"cost writes to {changed}, but J does not depend on what was there: a scratch "
-                "array. Evaluations therefore run one after the other; allocate it inside the "
-                "cost to use all cores.",
+    value = _value(objective, calls(theta))
+    changed = changed_array(before, fingerprints(objective.args))
+    close, there = _evaluate_close(calls, bounds)
+    work = _Work(calls)
+    _refuse_unrepeatable(calls, value, work(theta), changed)
+    caches = False
+    if close is not None and not is_jitted(objective.cost):
+        here = real_value(work(close), "close to theta")
+        caches = _differ(here, there, value) or here == value != there
+        _refuse_unrepeatable(calls, value, calls(theta), changed)
+    moves = close is None or there != value or _moves_far(calls, value, bounds)
+    changed = changed or changed_array(before, fingerprints(objective.args))
+    findings = [_scratch(changed)] if changed else []
+    if caches:
+        objective = replace(objective, copies=Copies(theta.nbytes))
+        findings.append(CACHES)
+    if not moves:
+        findings.append(_constant(value))
+    return Inspected(
+        objective, value, calls.seconds, bool(changed), moves, tuple(findings), calls.count + 1
+    )
+
+
+class _Calls:
+    """Evaluates J in copies of points, counts, and refuses a cost that modifies them.
+
+    Attributes
+    ----------
+    count : int
+    seconds : float
+        Of the fastest evaluation but the first.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+        self.count = 0
+        self.seconds = np.inf
+        # An array that follows a freed one may get its identity, which a cost may know it by.
+        self._copies = Copies(objective.theta.nbytes)
+
+    def __call__(self, point: NDArray[Any]) -> Any:
+        mine = self._copies.keep(point.copy())
+        return self.timed(partial(self.objective, mine), mine, point)
+
+    def timed(self, call: Callable[[], Any], mine: NDArray[Any], point: NDArray[Any]) -> Any:
+        """What a call returns that finds the point in `mine`."""
+        began = time.perf_counter()
+        value = call()
+        if self.count:
+            self.seconds = min(self.seconds, time.perf_counter() - began)
+        self.count += 1
+        if not np.array_equal(mine, point):
+            place = int(np.argmax(mine != point))
+            raise GradcheckInputError(
+                f"cost modifies theta: entry {place} was {point[place]} before the call and is "
+                f"{mine[place]} after it. J must leave theta as it found it; look for an in-place "
+                "operation such as `theta -= ...` or `W *= mask`, and work on a copy."
             )
-        )
-    return Inspected(value, min(seconds, more), bool(changed), tuple(findings), 4)
+        return value
 
 
-def _evaluate(objective: Objective, theta: NDArray[Any]) -> tuple[Any, float]:
-    mine = theta.copy()
-    began = time.perf_counter()
-    value = objective(mine)
-    seconds = time.perf_counter() - began
-    if not np.array_equal(mine, theta):
-        place = int(np.argmax(mine != theta))
+class _Work:
+    """Evaluates J in one array that is changed in place, as the loop over components does."""
+
+    def __init__(self, calls: _Calls) -> None:
+        self._calls = calls
+        self._mine = calls.objective.theta.copy()
+        self._call = calls.objective.bound(self._mine)
+
+    def __call__(self, point: NDArray[Any]) -> Any:
+        self._mine[...] = point
+        return self._calls.timed(self._call, self._mine, point)
+
+
+def _evaluate_close(calls: _Calls, bounds: Bounds | None) -> tuple[NDArray[Any] | None, float]:
+    """A point close to theta at which J is a number, and J there; None if none was found.
+
+    At the edge of the domain it may lie on one side only.
+    """
+    for side in (CLOSE, -CLOSE):
+        point = _moved(calls.objective.theta, side, bounds)
+        if np.array_equal(point, calls.objective.theta):
+            continue
+        try:
+            value = calls(point)
+        except GradcheckInputError:
+            raise
+        except Exception:  # outside of the domain: the loop meets it again, and says where
+            continue
+        if not complaint(value) and np.isfinite(number := float(value)):
+            return point, number
+    return None, np.nan
+
+
+def _moved(theta: NDArray[Any], relative: float, bounds: Bounds | None) -> NDArray[Any]:
+    """Theta with every entry moved to the same side, each by another distance."""
+    size = max(float(np.max(theta)), -float(np.min(theta))) or 1.0
+    moved = theta.copy()
+    for first in range(0, len(theta), CHUNK):
+        part = slice(first, min(first + CHUNK, len(theta)))
+        # A J that no common shift changes must move, too. The golden ratio leaves no pattern.
+        uneven = 0.5 + (GOLDEN * np.arange(part.start, part.stop)) % 1.0
+        moved[part] += (relative * size * uneven).astype(theta.dtype)
+    return moved if bounds is None else np.clip(moved, *bounds).astype(theta.dtype)
+
+
+def _moves_far(calls: _Calls, value: float, bounds: Bounds | None) -> bool:
+    """Whether a J that does not move close to theta does so far away, or ends there."""
+    for side in (FAR, -FAR):
+        try:
+            if calls(_moved(calls.objective.theta, side, bounds)) != value:
+                return True
+        except Exception:  # it depends on theta, if only by raising
+            return True
+    return False
+
+
+def _differ(one: float, other: float, value: float) -> bool:
+    """Whether two values of J differ by more than rounding in another order."""
+    return not abs(one - other) <= IRREPRODUCIBLE * np.finfo(np.float64).eps * abs(value)
+
+
+def _refuse_unrepeatable(calls: _Calls, value: float, later: Any, changed: str) -> None:
+    """Refuse a J that is another one at theta, after an evaluation elsewhere."""
+    later = real_value(later, "at theta, after an evaluation elsewhere")
+    if not _differ(later, value, value):
+        return
+    theta = calls.objective.theta
+    twice = real_value(calls(theta)), real_value(calls(theta))
+    if not _differ(*twice, value):
+        where = f" It writes to {changed}." if changed else ""
         raise GradcheckInputError(
-            f"cost modifies theta: entry {place} was {theta[place]} before the call and is "
-            f"{mine[place]} after it. J must leave theta as it found it; look for an in-place "
-            "operation such as `theta -= ...` or `W *= mask`, and work on a copy."
+            f"cost keeps hidden state: J is {value!r} at theta, but {later!r} after one evaluation "
+            f"at another theta.{where} Running statistics (batch normalisation), a warm start or a "
+            "cache is the usual cause: freeze it, or reset it inside the cost."
         )
-    return value, seconds
-
-
-def _evaluate_elsewhere(
-    objective: Objective,
-    theta: NDArray[Any],
-    bounds: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
-) -> None:
-    scale = np.maximum(np.abs(theta), float(np.abs(theta).max()) or 1.0)
-    elsewhere = theta + ELSEWHERE * scale
-    if bounds is not None:
-        elsewhere = np.clip(elsewhere, *bounds)
-    try:
-        _evaluate(objective, elsewhere.astype(theta.dtype))
-    except GradcheckInputError:
-        raise
-    except Exception:  # the edge of the domain: the loop meets it again, and says where
-        return
-
-
-def _refuse_random(value: float, again: float, changed: str) -> None:
-    if abs(again - value) <= IRREPRODUCIBLE * np.finfo(np.float64).eps * abs(value):
-        return
     if changed:
         raise GradcheckInputError(
             f"cost modifies {changed}, and J depends on what is there: it is {value!r} at first "
-            f"and {again!r} when evaluated again at the same theta. Work on a copy inside cost."
+            f"and {later!r} when evaluated again at the same theta. Work on a copy inside cost."
         )
     raise GradcheckInputError(
-        f"cost is not repeatable: J is {value!r}, then {again!r} at the same theta. Dropout or "
+        f"cost is not repeatable: J is {value!r}, then {later!r} at the same theta. Dropout or "
         "another random draw inside the cost is the usual cause: switch it off, or seed it inside "
         "the cost (in njit code, np.random.seed must be called inside the compiled function)."
     )
 
 
-def _refuse_state(value: float, later: float, changed: str) -> None:
-    if abs(later - value) <= IRREPRODUCIBLE * np.finfo(np.float64).eps * abs(value):
-        return
-    where = f" It writes to {changed}." if changed else ""
-    raise GradcheckInputError(
-        f"cost keeps hidden state: J is {value!r} at theta, but {later!r} after one evaluation "
-        f"at another theta.{where} Running statistics (batch normalisation), a warm start or a "
-        "cache is the usual cause: freeze it, or reset it inside the cost."
+@contextlib.contextmanager
+def leaving_at_theta(objective: Objective) -> Iterator[None]:
+    """However the check ends, its last evaluation is at theta: whatever the cost keeps is of it."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(Exception):  # told before, or by the user's own next call
+            objective(objective.theta.copy())
+
+
+def _scratch(path: str) -> Finding:
+    return Finding(
+        "scratch",
+        f"cost writes to {path}, but J does not depend on what was there: a scratch array. "
+        "Evaluations therefore run one after the other; allocate it inside the cost to use all "
+        "cores.",
     )
 
 
-def _changed(before: Mapping[str, int], after: Mapping[str, int]) -> str:
+CACHES = Finding(
+    "caches",
+    "cost returns an earlier J when the array that it is given was changed in place: it keeps "
+    "theta itself, or its id, and takes the same array for the same theta. Every evaluation of "
+    "this check got a copy. An optimiser that updates theta in place is answered with stale "
+    "values: compare with a copy of theta, or do not cache.",
+)
+
+
+def _constant(value: float) -> Finding:
+    return Finding(
+        "constant",
+        f"J is {value!r} wherever theta is moved, close to it or far away: cost does not depend "
+        "on theta. It may read its parameters from somewhere else, a global, a closure or an "
+        "object of its own: use the argument. Nothing was checked.",
+        Rank.LIMIT,
+    )
+
+
+def changed_array(before: Mapping[str, int], after: Mapping[str, int]) -> str:
+    """The path of the first array whose fingerprint changed; empty if none did."""
     return next((path for path in before if before[path] != after.get(path)), "")
 
 

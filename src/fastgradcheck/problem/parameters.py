@@ -184,9 +184,13 @@ class Parameters:
                 "It must return the gradient in theta's structure."
             )
         flat = np.empty(self.size)
-        for block, array in self._arrays(gradient, _GRADIENT, slope):
+        for block, array in self.slopes(gradient):
             flat[block.slice] = array.ravel()
         return flat
+
+    def slopes(self, gradient: Any) -> Iterator[tuple[Block, NDArray[Any]]]:
+        """Yield the leaves of a gradient as arrays of their blocks' shapes; see `match`."""
+        return self._arrays(gradient, _GRADIENT, slope)
 
     def gradient_eps(self, gradient: Any) -> float:
         """Return the machine epsilon of the coarsest dtype in a gradient that matches."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,30 @@ from numpy.typing import NDArray
 
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.parameters import Parameters
+from fastgradcheck.problem.structure import Leaf, Node, Structure
 from fastgradcheck.problem.value import row_values
+
+KEPT = 1 << 26
+"""Bytes of copies of theta that are kept alive for a cost that knows them by their identity."""
+
+
+class Copies:
+    """Copies of theta for a cost that keeps what it was given: at every call another one.
+
+    They are kept alive, as many as `KEPT` allows, so that none has the identity of an earlier one.
+    """
+
+    def __init__(self, nbytes: int) -> None:
+        self._nbytes = nbytes
+        self._alive: deque[Any] = deque(maxlen=max(1, KEPT // nbytes))
+
+    def keep(self, theta: Any) -> Any:
+        """The same theta, kept alive."""
+        self._alive.append(theta)
+        return theta
+
+    def __reduce__(self) -> tuple[type, tuple[int]]:
+        return Copies, (self._nbytes,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +57,8 @@ class Objective:
     batch : int
         How many points the cost takes in one call at most, along a leading axis of every array
         of theta; 0 for a cost of one point, without such an axis.
+    copies : Copies or None
+        Where the cost must not be given the same array twice.
     """
 
     cost: Callable[..., Any]
@@ -39,12 +66,13 @@ class Objective:
     parameters: Parameters
     theta: NDArray[Any]
     batch: int = 0
+    copies: Copies | None = None
 
     def __call__(self, theta: NDArray[Any]) -> Any:
         """J at a flat theta, as the user's own call from Python gives it."""
         if self.batch:
             return self.many(theta[np.newaxis])[0]
-        return self.cost(self.parameters.unflatten(theta), *self.args)
+        return self.cost(self._given(theta), *self.args)
 
     def many(self, points: NDArray[Any]) -> NDArray[Any]:
         """J at the flat thetas ``points[k]``, in one call of a cost that takes many.
@@ -54,7 +82,37 @@ class Objective:
         GradcheckTypeError
             If the cost returns anything but one real number for each.
         """
-        return row_values(self.cost(self.parameters.unflatten(points), *self.args), len(points))
+        return row_values(self.cost(self._given(points), *self.args), len(points))
+
+    def bound(self, work: NDArray[Any]) -> Callable[[], Any]:
+        """A call of the cost at whatever `work` holds at that moment.
+
+        A cost may put new arrays into a dict or list that it is given (``p["W"] = p["W"].T``), and
+        a nest that is used again would from then on not follow `work`. So every call gets
+        containers of its own, around the same views.
+        """
+        parameters, structure = self.parameters, self.parameters.structure
+        anew = self.batch or self.copies is not None or not parameters.has_views
+        if anew or not _simple(structure):
+            return partial(self, work)
+        cost, args, theta = self.cost, self.args, parameters.unflatten(work)
+        if isinstance(theta, dict | list):
+            return lambda: cost(copy.copy(theta), *args)
+        return partial(cost, theta, *args)
+
+    def _given(self, flat: NDArray[Any]) -> Any:
+        """What the cost is given for a flat theta, or for many of them."""
+        if self.copies is None:
+            return self.parameters.unflatten(flat)
+        return self.copies.keep(self.parameters.unflatten(flat.copy()))
+
+
+def _simple(structure: Structure) -> bool:
+    """True if a shallow copy renews every container that can be written to."""
+    return not isinstance(structure, Node) or all(
+        isinstance(child, Leaf) for child in structure.children
+    )
+
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +133,8 @@ class Problem:
         evaluated in float64 besides (`problem.precision`).
     rounding : float64 array, shape (blocks,), or None
         How far an ulp of theta was seen to move each block of the gradient, as a norm.
+    moves : bool
+        False if J was the same wherever theta was moved.
     """
 
     objective: Objective
@@ -83,6 +143,7 @@ class Problem:
     value: float
     computed_eps: float = float(np.finfo(np.float64).eps)
     rounding: NDArray[np.float64] | None = None
+    moves: bool = True
 
     @property
     def parameters(self) -> Parameters:

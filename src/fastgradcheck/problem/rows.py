@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError
-from fastgradcheck.problem.guards import ELSEWHERE, IRREPRODUCIBLE, Inspected
+from fastgradcheck.problem.bounds import Bounds
+from fastgradcheck.problem.guards import CLOSE, IRREPRODUCIBLE, Inspected
 from fastgradcheck.problem.problem import Objective
 from fastgradcheck.problem.value import is_jitted
 
@@ -97,19 +98,13 @@ def refuse_single(objective: Objective) -> None:
         ) from error
 
 
-def inspect_rows(
-    objective: Objective,
-    inspected: Inspected,
-    bounds: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
-) -> Inspected:
-    """Compare a first batch with single calls.
+def inspect_rows(inspected: Inspected, bounds: Bounds | None = None) -> Inspected:
+    """Compare a first batch with single calls; the last one is at theta.
 
     Parameters
     ----------
-    objective : Objective
-        Of many points.
     inspected : Inspected
-        What single calls showed.
+        What single calls showed, of an objective of many points.
     bounds : pair of float64 arrays, shape (n,), optional
 
     Raises
@@ -117,10 +112,10 @@ def inspect_rows(
     GradcheckInputError
         If a batch fails where single points do not, or the value at a point depends on the others.
     """
-    theta = objective.theta
+    objective, theta = inspected.objective, inspected.objective.theta
     scale = np.maximum(np.abs(theta), float(np.abs(theta).max()) or 1.0)
     count = min(objective.batch, FIRST)
-    points = np.random.default_rng(0).uniform(-ELSEWHERE, ELSEWHERE, (count, len(theta)))
+    points = np.random.default_rng(0).uniform(-CLOSE, CLOSE, (count, len(theta)))
     points = theta + scale * points
     points[0] = theta
     if bounds is not None:
@@ -138,7 +133,7 @@ def inspect_rows(
         ) from error
     seconds = (time.perf_counter() - began) / count
     eps = np.finfo(values.dtype if values.dtype.kind == "f" else np.float64).eps
-    alone = sorted({0, count // 2, count - 1})
+    alone = sorted({0, count // 2, count - 1}, reverse=True)
     for k in alone:
         single = float(objective(points[k]))
         if abs(single - float(values[k])) > IRREPRODUCIBLE * eps * abs(single):

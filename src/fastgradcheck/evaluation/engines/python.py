@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,6 @@ from fastgradcheck.evaluation.engines.failure import evaluation_failure, value_f
 from fastgradcheck.evaluation.plans import Plan
 from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.problem import Objective
-from fastgradcheck.problem.structure import Leaf, Node, Structure
 from fastgradcheck.problem.value import complaint
 
 
@@ -147,7 +144,7 @@ class Loop:
         self.objective = objective
         self.is_complex = is_complex
         self.work = np.array(objective.theta, np.complex128 if is_complex else None)
-        self._cost = _bind(objective, self.work)
+        self._cost = objective.bound(self.work)
         self._usual = _COMPLEX if is_complex else _REAL
 
     def values(self, plan: Plan) -> NDArray[Any]:
@@ -181,29 +178,6 @@ class Loop:
 
 class _NotScalar(Exception):
     """The cost returned something else than a scalar; the text is the complaint."""
-
-
-def _bind(objective: Objective, work: NDArray[Any]) -> Callable[[], Any]:
-    """A call of the cost at whatever `work` holds at that moment.
-
-    A cost may put new arrays into a dict or list that it is given (``p["W"] = p["W"].T``), and a
-    nest that is used again would from then on not follow `work`. So every call gets containers
-    of its own, around the same views.
-    """
-    parameters = objective.parameters
-    if not parameters.has_views or not _simple(parameters.structure):
-        return partial(objective, work)
-    cost, args, theta = objective.cost, objective.args, parameters.unflatten(work)
-    if isinstance(theta, dict | list):
-        return lambda: cost(copy.copy(theta), *args)
-    return partial(cost, theta, *args)
-
-
-def _simple(structure: Structure) -> bool:
-    """True if a shallow copy renews every container that can be written to."""
-    return not isinstance(structure, Node) or all(
-        isinstance(child, Leaf) for child in structure.children
-    )
 
 
 def _place(values: list[Any], plan: Plan) -> tuple[int, int]:
