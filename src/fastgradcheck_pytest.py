@@ -138,6 +138,7 @@ class Gradcheck:
     def _record(self, result: GradcheckResult) -> None:
         properties = self._node.user_properties
         summary = {"verdict": result.verdict.name, "evaluations": int(result.evaluations)}
+        summary["partial"] = result.partial
         properties.append((_PROPERTY, {**summary, "seed": int(result.seed)}))
         folder = self._config.getoption("--gradcheck-html")
         if folder is not None:
@@ -153,7 +154,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if not checks:
         return
     verdicts = Counter(check["verdict"] for check in checks)
+    parts = sum(check["partial"] for check in checks if check["verdict"] == "AGREES")
     told = [f"{verdicts[v]} {word}" for v, word in _VERDICTS.items() if verdicts[v]]
+    if parts:
+        told[0] += f" ({parts} on a part of the components)"
     evaluations = sum(check["evaluations"] for check in checks)
     seed = terminalreporter.config.stash[_SEED]
     failed = verdicts["WRONG"] + verdicts["UNDECIDED"]

@@ -20,6 +20,7 @@ from fastgradcheck.differences.plateau import StepSweep
 from fastgradcheck.differences.screen import CONFIDENCE
 from fastgradcheck.differences.section import around, differences_by_step
 from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.problem.finding import Finding, by_rank
 from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.problem.problem import Problem
@@ -38,7 +39,7 @@ from fastgradcheck.search.task import Task
 from fastgradcheck.verdict import rules
 from fastgradcheck.verdict.support import BlockEvidence, readings
 from fastgradcheck.verdict.tolerances import Tolerances
-from fastgradcheck.verdict.verdict import Resolution, Verdict
+from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, eq=False)
 class GradcheckResult(Outcome):
     """The result of `gradcheck`: an `Outcome` that tells itself. True only if it AGREES.
+
+    It may agree on the part that a `sample` asked for: `covered`, and the first line of the report,
+    tell. A check that was stopped never agrees.
 
     Attributes
     ----------
@@ -196,6 +200,8 @@ def assemble(
     coverage, probability = covered(task, evidence, blocks, resolution)
     read = readings(evidence, problem.gradient)
     found += undecided(verdict, overall.limit, blocks, tolerance)
+    stopped = _stopped(stream, verdict, blocks)
+    verdict, reason = _of_a_part(problem, verdict, blocks, stopped)
     found += lost(beside) + zero(blocks, tolerance)
     if verdict is Verdict.WRONG:
         found += diagnose(problem, components, blocks)
@@ -224,13 +230,46 @@ def assemble(
         steps={block.name: block.step for block in blocks},
         noise=evidence.noise.level,
         size=parameters.size,
-        interrupted=stream.stopped is not None or stream.cut,
+        interrupted=stopped,
         sweeps=_sweeps(parameters, components, read),
         remembered=stream.remembered,
+        reason=reason,
         origin=origin,
         problem=problem,
         measurements=(beside, tolerance),
     )
+
+
+def _stopped(stream: Stream, verdict: Verdict, blocks: tuple[BlockResult, ...]) -> bool:
+    """Whether Ctrl-C or the budget ended the check before it was through.
+
+    Components that follow directions are as many as the budget allows: once all is covered, and
+    agrees, nothing is missing.
+    """
+    through = verdict is Verdict.AGREES and all(b.covered == b.size for b in blocks)
+    if stream.stopped == "interrupted":
+        return True
+    return (stream.stopped is not None or stream.cut) and not through
+
+
+def _of_a_part(
+    problem: Problem, verdict: Verdict, blocks: tuple[BlockResult, ...], stopped: bool
+) -> tuple[Verdict, str]:
+    """The verdict of a check that was stopped, or of a J that never moves, and why.
+
+    What a part of a check agrees on decides nothing; what it proves wrong is wrong.
+    """
+    if verdict is Verdict.AGREES and not problem.moves:
+        return Verdict.UNDECIDED, "J does not depend on theta: nothing was checked."
+    if not stopped or verdict is Verdict.WRONG:
+        return verdict, ""
+    covered, size = sum(b.covered for b in blocks), problem.parameters.size
+    if not covered:
+        return Verdict.UNDECIDED, "The check was stopped before anything was measured."
+    if verdict is not Verdict.AGREES:
+        return verdict, "The check was stopped before it could decide."
+    what = f"the {covered:,} of {size:,} components that were looked at agree"
+    return Verdict.UNDECIDED, f"The check was stopped before it was through; {what}."
 
 
 def _records(evidence: list[BlockEvidence], tolerance: Tolerances) -> NDArray[Any]:

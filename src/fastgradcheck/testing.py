@@ -20,7 +20,8 @@ def assert_gradcheck(
     cost, grad, theta
         As for `gradcheck`.
     allow_undecided : bool
-        Whether a check that could not decide passes; its result still says ``UNDECIDED``.
+        Whether a check that could not decide passes, also one that its budget ended; its result
+        still says ``UNDECIDED``.
     **options
         Every other argument of `gradcheck`: ``args``, ``sample``, ``seed``, ...
 
@@ -32,8 +33,8 @@ def assert_gradcheck(
     Raises
     ------
     GradcheckError
-        The gradient is wrong or undecided. An `AssertionError` whose message is the report, with
-        the result as its attribute ``result``.
+        The gradient is wrong or undecided, or the budget ended the check. An `AssertionError`
+        whose message is the report, with the result as its attribute ``result``.
     GradcheckInputError
         The check cannot start.
     KeyboardInterrupt

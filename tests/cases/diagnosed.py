@@ -59,7 +59,7 @@ def diagnosis(
         verdict = Verdict.WRONG if wrong.any() else Verdict.AGREES
         blocks.append(
             BlockResult(
-                block.name, block.shape, block.size, verdict, len(chosen), 0, 1.0, 1.0,
+                block.name, block.shape, block.size, verdict, len(chosen), 0, len(chosen), 1.0, 1.0,
                 float(difference), float(difference), 0.0, 1e-9, int(wrong.sum()), "", 1e-5, "",
             )
         )  # fmt: skip
@@ -84,8 +84,8 @@ def block_diagnosis(
     record["index"], record["error"] = chosen, bar
     record["analytic"], record["numeric"] = a[chosen], n[chosen]
     block = BlockResult(
-        "W", np.shape(truth), len(a), Verdict.WRONG, len(chosen), 0, 1.0, 1.0, 0.3, 0.3, 0.0, 1e-9,
-        len(chosen), "", 1e-5, "",
+        "W", np.shape(truth), len(a), Verdict.WRONG, len(chosen), 0, len(chosen), 1.0, 1.0, 0.3,
+        0.3, 0.0, 1e-9, len(chosen), "", 1e-5, "",
     )  # fmt: skip
     return diagnose(Problem(objective, a, 2.0**-52, 0.0), record, (block,))
 

@@ -49,6 +49,6 @@ def refused(
     with pytest.raises(GradcheckInputError, match=message) as caught:
         fgc.gradcheck(counted, grad, theta, seed=0, **options)
     if cost is None:
-        # J once or twice at theta, and what finding out about a dtype takes: no loop.
-        assert counted.calls <= 6
+        # J a few times at theta and close to it, and what finding out about a dtype takes: no loop.
+        assert counted.calls <= 8
     return caught.value

@@ -24,6 +24,7 @@ def make_block(name: str, shape: tuple[int, ...], **changes: Any) -> BlockResult
         "verdict": AGREES,
         "checked": size,
         "directions": 0,
+        "covered": size if changes.get("directions") else changes.get("checked", size),
         "norm_grad": 1.0,
         "norm_gradapprox": 1.0,
         "relative_difference": 1.234567e-10,

@@ -141,7 +141,7 @@ def test_a_gradient_that_draws_is_refused(grad: Any, n: int) -> None:
 
 
 def test_a_gradient_that_adds_up_is_refused_with_the_cause() -> None:
-    buffer = {"W1": np.zeros((2, 3)), "b1": np.zeros(3)}
+    buffer = {"W1": np.zeros((2, 3)), "b1": np.zeros(2)}
 
     def adding(p: Any) -> Any:
         for name, part in nested_grad(p).items():

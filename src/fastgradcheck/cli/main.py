@@ -38,7 +38,8 @@ _READER_LEFT = 141  # 128 + SIGPIPE, as shells report it
 
 _EXIT_CODES = """\
 exit codes: 0 the gradient agrees (or FASTGRADCHECK=off: nothing was checked), 1 it is wrong,
-2 bad input, 3 undecided, 130 interrupted. The report goes to stdout, progress and errors to stderr.
+2 bad input, 3 undecided (also by a budget that ended too early), 130 interrupted. The report goes
+to stdout, progress and errors to stderr.
 """
 
 

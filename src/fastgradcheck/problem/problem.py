@@ -114,7 +114,6 @@ def _simple(structure: Structure) -> bool:
     )
 
 
-
 @dataclass(frozen=True, eq=False)
 class Problem:
     """An objective and the gradient that is claimed for it.

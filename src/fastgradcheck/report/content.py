@@ -155,7 +155,38 @@ def _furthest(positions: NDArray[np.intp], components: NDArray[Any], limit: int)
 
 def headline(result: Outcome) -> str:
     """The verdict's sentence and its `details`."""
-    return f"{result.verdict.sentence} {details(result)}".strip()
+    return f"{sentence(result)} {details(result)}".strip()
+
+
+def title(result: Outcome) -> str:
+    """The verdict and its `scope`: what may stand alone."""
+    return f"{result.verdict.value} {scope(result)}".strip()
+
+
+def scope(result: Outcome) -> str:
+    """What the verdict is about, where that is a part of theta, and how many blocks it leaves out.
+
+    Empty if everything was looked at.
+    """
+    parts = []
+    if result.verdict is Verdict.AGREES and result.partial:
+        parts.append(f"on {percent(result.covered / result.size)} of the components")
+    left_out = sum(not measured(block) for block in result.blocks)
+    if left_out:
+        parts.append(f"({count(left_out)} of {plural(len(result.blocks), 'block')} SKIPPED)")
+    return " ".join(parts)
+
+
+def sentence(result: Outcome) -> str:
+    """What the verdict means."""
+    if result.reason:
+        return result.reason
+    if result.verdict is Verdict.AGREES and result.partial:
+        return (
+            f"In the {count(result.covered)} of {plural(result.size, 'component')} that were "
+            "looked at, the gradient is the gradient of the cost, to the resolution stated."
+        )
+    return result.verdict.sentence
 
 
 def details(result: Outcome) -> str:

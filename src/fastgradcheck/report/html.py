@@ -125,6 +125,8 @@ def _values(result: Outcome) -> dict[str, Any]:
     return {
         "result": result,
         "checked": content.checked_line(result),
+        "scope": content.scope(result),
+        "sentence": content.sentence(result),
         "details": content.details(result),
         "blocks": blocks[:open_blocks],
         "folded": blocks[open_blocks:_BLOCKS],

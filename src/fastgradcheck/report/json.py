@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError
 from fastgradcheck.problem.finding import Finding, Rank
+from fastgradcheck.report import content
 from fastgradcheck.report.outcome import COMPONENT, Origin, Outcome, Seconds, Sweep
 from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
 
@@ -37,8 +38,9 @@ def to_dict(result: Outcome, *, components: bool | None = None) -> dict[str, Any
     Returns
     -------
     dict
-        Every field of an `Outcome`, and ``"format"``. Non-finite floats are the
-        strings ``"nan"``, ``"inf"`` and ``"-inf"``: strict JSON has no word for them.
+        Every field of an `Outcome`, ``"title"`` (the verdict, and of how much of theta it is),
+        ``"covered"`` (components looked at) and ``"format"``. Non-finite floats are the strings
+        ``"nan"``, ``"inf"`` and ``"-inf"``: strict JSON has no word for them.
     """
     if components is None:
         components = len(result.components) <= _COMPONENTS_BY_DEFAULT
@@ -48,6 +50,7 @@ def to_dict(result: Outcome, *, components: bool | None = None) -> dict[str, Any
         if field.name != "components"
     }
     columns = {name: _encode(result.components[name]) for name in COMPONENT.names or ()}
+    plain |= {"title": content.title(result), "covered": result.covered}
     return {"format": FORMAT, **plain, "components": columns if components else None}
 
 
@@ -125,7 +128,7 @@ def _outcome(plain: dict[str, Any]) -> Outcome:
         threshold=float(plain["threshold"]),
         rtol=float(plain["rtol"]),
         resolution=_from_plain(Resolution, plain["resolution"]),
-        blocks=tuple(_from_plain(BlockResult, block) for block in plain["blocks"]),
+        blocks=tuple(_block(block) for block in plain["blocks"]),
         components=_components(plain["components"]),
         wrong=tuple(plain["wrong"]),
         findings=tuple(_finding(finding) for finding in plain["findings"]),
@@ -142,10 +145,18 @@ def _outcome(plain: dict[str, Any]) -> Outcome:
         size=plain["size"],
         interrupted=plain["interrupted"],
         sweeps=tuple(_from_plain(Sweep, sweep) for sweep in plain["sweeps"]),
+        # Results that were written before they told these are read all the same.
         remembered=plain.get("remembered", 0),
-        # Results that were written before they told their origin are read all the same.
+        reason=plain.get("reason", ""),
         origin=Origin(**plain.get("origin", {})),
     )
+
+
+def _block(plain: dict[str, Any]) -> BlockResult:
+    # Results that were written before blocks told what was covered are read all the same.
+    covered = plain["size"] if plain["directions"] else plain["checked"]
+    block: BlockResult = _from_plain(BlockResult, {"covered": covered, **plain})
+    return block
 
 
 def _finding(plain: dict[str, Any]) -> Finding:

@@ -176,9 +176,13 @@ class Outcome:
     size : int
         Number of components of theta.
     interrupted : bool
-        True when the check was stopped by Ctrl-C or by its budget before it was through.
+        True when the check was stopped by Ctrl-C, or by its budget before all was covered: it
+        never agrees then.
     sweeps : tuple of Sweep
         The step sweeps behind the confirmed components.
+    reason : str
+        Why nothing was decided, where that is no matter of tolerances: the check was stopped, or
+        J does not depend on theta. Empty otherwise.
     origin : Origin
         What was checked, when, and where.
     """
@@ -207,4 +211,15 @@ class Outcome:
     interrupted: bool
     sweeps: tuple[Sweep, ...] = ()
     remembered: int = 0
+    reason: str = ""
     origin: Origin = Origin()
+
+    @property
+    def covered(self) -> int:
+        """Components looked at, by directions or one by one."""
+        return sum(block.covered for block in self.blocks)
+
+    @property
+    def partial(self) -> bool:
+        """Whether some of the components were not looked at."""
+        return self.covered < self.size

@@ -95,7 +95,7 @@ def document(result: Outcome, width: int, *, verbose: bool = False) -> Group:
 
     rows = content.worst_rows(result, len(result.components) if verbose else _COMPONENTS)
     verdict = Text.assemble(
-        (result.verdict.value, _STYLES[result.verdict]), "  ", content.headline(result)
+        (content.title(result), _STYLES[result.verdict]), "  ", content.headline(result)
     )
     parts: list[RenderableType] = [verdict]
     if result.blocks:
@@ -152,7 +152,7 @@ def _block_table(result: Outcome, width: int, limit: int) -> Table:
             Text(short(block.relative_difference) if known else "-"),
             Text(short(block.limit) if known else "-"),
             Text(count(block.wrong)),
-            Text(block.verdict.value if known else "not checked", _STYLES[block.verdict]),
+            Text(block.verdict.value, _STYLES[block.verdict]),
         )
     return table
 

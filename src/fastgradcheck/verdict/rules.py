@@ -125,6 +125,7 @@ def judge_block(
         verdict=verdict,
         checked=len(c),
         directions=directions,
+        covered=evidence.covered,
         norm_grad=measured.grad,
         norm_gradapprox=measured.gradapprox,
         relative_difference=measured.relative,

@@ -95,6 +95,8 @@ class BlockEvidence:
         What rounding in the gradient's own sums may leave of the block, as a norm, where it was
         computed in less than float64 and nothing is known of how much they cancel. A difference
         up to this accuses nobody.
+    still : int
+        Entries that take no part in directions, and were not measured by themselves either.
     """
 
     number: int
@@ -108,12 +110,18 @@ class BlockEvidence:
     step: float
     rounding: float = 0.0
     doubt: float = 0.0
+    still: int = 0
 
     @property
     def directions(self) -> int:
         """How many directions covered the block."""
         shared = 0 if self.joint is None else len(self.joint.screened)
         return shared if self.screened is None else len(self.screened)
+
+    @property
+    def covered(self) -> int:
+        """How many entries were looked at, by directions or one by one."""
+        return self.block.size - self.still if self.directions else len(self.components)
 
     @property
     def isolated(self) -> float | None:
@@ -171,7 +179,10 @@ def beside(evidence: Evidence, problem: Problem) -> list[BlockEvidence]:
         if i in latest or (s.kind == TWO_SCALES and i in evidence.larger)
     ]
     components = compared(evidence.components.joined(of_sweeps(read)), gradient)
-    edges = np.searchsorted(components.index, [*problem.parameters.blocks_start, len(gradient)])
+    starts = [*problem.parameters.blocks_start, len(gradient)]
+    edges = np.searchsorted(components.index, starts)
+    still = np.setdiff1d(evidence.fixed, components.index)
+    unseen = np.diff(np.searchsorted(still, starts))
     step = _steps(evidence, len(blocks))
     return [
         BlockEvidence(
@@ -186,6 +197,7 @@ def beside(evidence: Evidence, problem: Problem) -> list[BlockEvidence]:
             float(step[b]),
             _rounding(problem, b),
             _doubt(evidence, problem, b),
+            int(unseen[b]),
         )
         for b, block in enumerate(blocks)
     ]

@@ -71,6 +71,8 @@ class BlockResult:
         Components measured one by one.
     directions : int
         Random directions that covered the block, by itself or with others.
+    covered : int
+        Components looked at: by directions, or one by one.
     norm_grad, norm_gradapprox : float
         Euclidean norms over the components measured, or, when directions covered the block,
         over all of it (the numeric one estimated).
@@ -98,6 +100,7 @@ class BlockResult:
     verdict: Verdict
     checked: int
     directions: int
+    covered: int
     norm_grad: float
     norm_gradapprox: float
     relative_difference: float
