@@ -59,6 +59,7 @@ def test_a_sample_agrees_on_what_was_looked_at(sample: Any, scope: str) -> None:
     assert json.loads(result.to_json())["title"] == f"AGREES {scope}"
     assert json.loads(result.to_json())["covered"] == result.covered
     assert scope in html.to_html(result)
+    assert repr(result).startswith(f"<GradcheckResult AGREES {scope}: relative difference")
     assert content.title(fgc.GradcheckResult.from_json(result.to_json())) == f"AGREES {scope}"
     require(result)
 

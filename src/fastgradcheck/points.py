@@ -12,7 +12,7 @@ class Points(dict[str, GradcheckResult]):
     """A dict of name to `GradcheckResult`; ``print`` shows it as a table."""
 
     def __repr__(self) -> str:
-        said = ", ".join(f"{name}: {result.verdict.value}" for name, result in self.items())
+        said = ", ".join(f"{name}: {content.title(result)}" for name, result in self.items())
         return f"<Points {said}>"
 
     def __str__(self) -> str:
@@ -26,7 +26,7 @@ class Points(dict[str, GradcheckResult]):
         rows = (
             (
                 name,
-                result.verdict.value,
+                content.title(result),
                 content.named_wrong(result) or "-",
                 short(result.relative_difference),
                 short(result.limit),

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError
 from fastgradcheck.problem.bounds import Bounds

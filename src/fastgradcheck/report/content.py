@@ -274,12 +274,13 @@ def summary(result: Outcome) -> str:
     difference = (
         f"relative difference {short(result.relative_difference)}, at most {short(result.limit)}"
     )
-    cause = difference if result.verdict is Verdict.AGREES else next(causes, difference)
+    agrees = result.verdict is Verdict.AGREES
+    cause = difference if agrees else result.reason or next(causes, difference)
     # Where one block alone is wrong, it is named already.
     wrong = [block.name for block in result.blocks if block.verdict is Verdict.WRONG]
     cause = cause.removeprefix(f"{wrong[0]}: ") if len(wrong) == 1 else cause
     told = cause.partition(". ")[0].rstrip(".")
-    return f"{result.verdict.value}{f' in {where}' if where else ''}: {told}"
+    return f"{title(result)}{f' in {where}' if where else ''}: {told}"
 
 
 def cost_line(result: Outcome) -> str:
