@@ -42,7 +42,7 @@ _HOMES = {
     "verdict.verdict": ("BlockResult", "Resolution", "Verdict"),
 }
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
-_ADAPTERS = ("torch",)
+_ADAPTERS = ("jax", "torch")
 """Modules for the libraries of the same names, which `import fastgradcheck` never loads."""
 
 __all__ = [
