@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         WorkersLostError,
     )
     from fastgradcheck.evaluation.stream import Progress
+    from fastgradcheck.jacobian import jaccheck
     from fastgradcheck.numeric import BlockBars, NumericalGradient, numerical_gradient
     from fastgradcheck.points import Points
     from fastgradcheck.problem.finding import Finding
@@ -34,6 +35,7 @@ _HOMES = {
         "WorkersLostError",
     ),
     "evaluation.stream": ("Progress",),
+    "jacobian": ("jaccheck",),
     "numeric": ("BlockBars", "NumericalGradient", "numerical_gradient"),
     "points": ("Points",),
     "problem.finding": ("Finding",),
@@ -65,6 +67,7 @@ __all__ = [
     "assert_gradcheck",
     "check_points",
     "gradcheck",
+    "jaccheck",
     "numerical_gradient",
 ]
 

@@ -167,7 +167,7 @@ def gradcheck(
     origin = origin_of(cost, grad)
     limit = budget_of(budget)
     memory = None if checkpoint is None else Checkpoint(checkpoint)
-    seed = _seed(seed, memory)
+    seed = seed_of(seed, memory)
     theta = vector(theta)
     parameters = describe(theta, layout)
     flat = parameters.flatten(theta)
@@ -291,7 +291,7 @@ def check_points(
     return results
 
 
-def _seed(seed: Any, memory: Checkpoint | None) -> int:
+def seed_of(seed: Any, memory: Checkpoint | None) -> int:
     """The user's seed, or that of the checkpoint, or a new one."""
     if seed is None and memory is not None:
         seed = memory.seed

@@ -195,7 +195,7 @@ def assemble(
     beside = task.beside(evidence)
     verdict, overall, blocks = rules.judge(beside, tolerance)
     blocks = reasons(task, evidence, beside, blocks)
-    components = _records(beside, tolerance)
+    components = records(beside, tolerance)
     resolution = rules.overall_resolution(blocks, problem.gradient, CONFIDENCE)
     coverage, probability = covered(task, evidence, blocks, resolution)
     read = readings(evidence, problem.gradient)
@@ -217,7 +217,7 @@ def assemble(
         resolution=replace(resolution, probability=probability),
         blocks=blocks,
         components=components,
-        wrong=_wrong(beside, tolerance),
+        wrong=named_wrong(beside, tolerance),
         findings=by_rank(found + engine.findings),
         coverage=coverage,
         evaluations=stream.evaluations,
@@ -231,7 +231,7 @@ def assemble(
         noise=evidence.noise.level,
         size=parameters.size,
         interrupted=stopped,
-        sweeps=_sweeps(parameters, components, read),
+        sweeps=sweeps_of(parameters, components, read),
         remembered=stream.remembered,
         reason=reason,
         origin=origin,
@@ -272,7 +272,8 @@ def _of_a_part(
     return Verdict.UNDECIDED, f"The check was stopped before it was through; {what}."
 
 
-def _records(evidence: list[BlockEvidence], tolerance: Tolerances) -> NDArray[Any]:
+def records(evidence: list[BlockEvidence], tolerance: Tolerances) -> NDArray[Any]:
+    """What was measured of components, by index."""
     records = np.zeros(sum(len(e.components) for e in evidence), COMPONENT)
     start = 0
     for e in evidence:
@@ -286,7 +287,7 @@ def _records(evidence: list[BlockEvidence], tolerance: Tolerances) -> NDArray[An
     return records
 
 
-def _wrong(evidence: list[BlockEvidence], tolerance: Tolerances) -> tuple[str, ...]:
+def named_wrong(evidence: list[BlockEvidence], tolerance: Tolerances) -> tuple[str, ...]:
     """What is confirmed wrong, furthest outside its bar first: components, lines, blocks.
 
     Components of a line or block that is wrong as a whole are not named one by one.
@@ -311,7 +312,7 @@ def _wrong(evidence: list[BlockEvidence], tolerance: Tolerances) -> tuple[str, .
     return tuple(address for _, address in sorted(found, key=lambda pair: pair[0]))
 
 
-def _sweeps(
+def sweeps_of(
     parameters: Parameters,
     components: NDArray[Any],
     read: Mapping[int, StepSweep],

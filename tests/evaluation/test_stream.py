@@ -77,7 +77,7 @@ class Dictionary:
         self.records: dict[bytes, Record] = {}
         self.kept = self.closed = 0
 
-    def recall(self, plan: Stencils) -> Record:
+    def recall(self, plan: Stencils, shape: tuple[int, ...] = ()) -> Record:
         return self.records.setdefault(plan.points.tobytes(), Record.blank(plan))
 
     def keep(self) -> None:

@@ -165,11 +165,11 @@ class Checkpoint:
             archive.remove_partial(self.path)
         return value
 
-    def recall(self, plan: Plan) -> Record:
+    def recall(self, plan: Plan, shape: tuple[int, ...]) -> Record:
         """The record of a plan, with what the file knows of it; to be filled in place."""
         digest = self._digest(plan)
         if digest not in self._records:
-            record = Record.blank(plan)
+            record = Record.blank(plan, shape)
             if digest in self._stored:
                 _fill(record, *self._stored.pop(digest))
             self._records[digest] = record
@@ -235,7 +235,7 @@ class Checkpoint:
         """What the file holds."""
         stored = dict(self._stored)
         for digest, record in self._records.items():
-            stored[digest] = np.packbits(record.done), record.values[record.done]
+            stored[digest] = np.packbits(record.done), record.values[record.done].ravel()
         arrays: dict[str, NDArray[Any]] = {}
         for digest, (done, values) in stored.items():
             arrays[f"done_{digest}"], arrays[f"values_{digest}"] = done, values
@@ -381,11 +381,11 @@ def _refuse_odd(header: Mapping[str, Any]) -> None:
 
 def _fit(packed: NDArray[Any], values: NDArray[Any]) -> bool:
     """Whether these are bits and the values that go with them."""
-    return (
-        packed.dtype == np.uint8
-        and values.dtype in (np.float64, np.complex128)
-        and values.shape == (int(np.unpackbits(packed).sum()),)
-    )
+    if packed.dtype != np.uint8 or values.dtype not in (np.float64, np.complex128):
+        return False
+    known = int(np.unpackbits(packed).sum())
+    # A value for every known point, or, of several outputs, a vector.
+    return values.ndim == 1 and len(values) >= known and len(values) % max(known, 1) == 0
 
 
 def _fill(record: Record, packed: NDArray[np.uint8], values: NDArray[Any]) -> None:
@@ -394,8 +394,10 @@ def _fill(record: Record, packed: NDArray[np.uint8], values: NDArray[Any]) -> No
     if len(packed) != -(-size // 8) or values.dtype != record.values.dtype:
         return
     done = np.unpackbits(packed)[:size].astype(bool).reshape(record.done.shape)
-    if done.sum() != len(values):
+    known = record.values[done]
+    if known.size != len(values):
         return
-    record.values[done] = values
+    record.values[done] = values.reshape(known.shape)
     # J may be infinite or nan at a point. That is rare enough to ask J again and believe no file.
-    record.done[...] = done & np.isfinite(record.values)
+    finite = np.isfinite(record.values)
+    record.done[...] = done & (finite if finite.ndim == 2 else finite.all(axis=2))

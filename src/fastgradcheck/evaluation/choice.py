@@ -87,7 +87,13 @@ def open_engine(
 
     if objective.batch:
         return BatchedEngine(objective)
-    if engine == "numba" or (engine == "auto" and is_jitted(objective.cost)):
+    compiled = engine == "numba" or (engine == "auto" and is_jitted(objective.cost))
+    if compiled and objective.outputs is not None:
+        # All outputs come from one call: what the loop around it costs does not count.
+        from fastgradcheck.evaluation.engines.adapt import jitted
+
+        objective = replace(objective, cost=jitted(objective.cost))
+    elif compiled:
         from fastgradcheck.evaluation.engines.numba import NumbaEngine, serial_engine
 
         if not serial and (executor is not None or on_cluster()):

@@ -249,7 +249,8 @@ class ParallelEngine:
         answers = self._pool.answers(self._shared, plan, chunks, self._workers)
         with contextlib.closing(answers):
             for answer in answers:
-                self.t_cost = max(answer.seconds, 1e-9) / answer.values.size
+                evaluated = answer.values.shape[0] * answer.values.shape[1]
+                self.t_cost = max(answer.seconds, 1e-9) / evaluated
                 yield answer.rows, answer.values
 
     def _chunks(self, runs: list[slice], width: int) -> Iterator[slice]:

@@ -70,7 +70,7 @@ class Record:
 
     Attributes
     ----------
-    values : float64 or complex128 array, shape (k, p)
+    values : float64 or complex128 array, shape (k, p), or (k, p, m) of m outputs
         nan where `done` is false.
     done : bool array, shape (k, p)
     """
@@ -79,11 +79,11 @@ class Record:
     done: NDArray[np.bool_]
 
     @classmethod
-    def blank(cls, plan: Plan) -> Record:
-        """Nothing known yet."""
-        shape = len(plan), plan.width
+    def blank(cls, plan: Plan, shape: tuple[int, ...] = ()) -> Record:
+        """Nothing known yet; `shape` is that of one value."""
+        points = len(plan), plan.width
         dtype = np.complex128 if plan.is_complex else np.float64
-        return cls(np.full(shape, np.nan, dtype), np.zeros(shape, bool))
+        return cls(np.full((*points, *shape), np.nan, dtype), np.zeros(points, bool))
 
     @property
     def rows(self) -> NDArray[np.bool_]:
@@ -94,8 +94,8 @@ class Record:
 class Memory(Protocol):
     """What a checkpoint offers: the records of plans, also those of an earlier run."""
 
-    def recall(self, plan: Plan) -> Record:
-        """The record of a plan, to be filled in place."""
+    def recall(self, plan: Plan, shape: tuple[int, ...]) -> Record:
+        """The record of a plan, to be filled in place; `shape` is that of one value."""
 
     def keep(self) -> None:
         """Told after every chunk that records have grown."""
@@ -186,6 +186,8 @@ class Stream:
     def values(self, plan: Plan, stage: str) -> NDArray[Any]:
         """J at every point of the plan, shape ``(len(plan), plan.width)``, read-only.
 
+        Of a function of m outputs, shape ``(len(plan), plan.width, m)``.
+
         Raises
         ------
         Stopped
@@ -215,11 +217,12 @@ class Stream:
         before : int
             Rows that an earlier stage has measured: they count as done.
         """
-        record = Record.blank(plan) if self.memory is None else self.memory.recall(plan)
+        of_value, memory = self.engine.objective.value_shape, self.memory
+        record = Record.blank(plan, of_value) if memory is None else memory.recall(plan, of_value)
         slow = not self.engine.t_cost * plan.width < SLOW_ROW
         pieces = plan.by_point() if slow else plan
         shape = len(pieces), pieces.width
-        values, done = record.values.reshape(shape), record.done.reshape(shape)
+        values, done = record.values.reshape(*shape, *of_value), record.done.reshape(shape)
         missing = np.flatnonzero(~done.all(axis=1))
         known = int(record.done.sum())
         self.evaluations += known
@@ -237,8 +240,9 @@ class Stream:
             where = missing[rows]
             values[where] = chunk
             done[where] = True
-            known += chunk.size
-            self.evaluations += chunk.size
+            evaluated = chunk.shape[0] * chunk.shape[1]
+            known += evaluated
+            self.evaluations += evaluated
             if self.memory is not None:
                 self.memory.keep()
             look(np.unique(where // plan.width) if slow else where)

@@ -81,7 +81,8 @@ class Shared:
         )
         if self not in engines:
             engines[self] = self.rebuild(self.objective)
-        values = np.empty((len(plan), plan.width), complex if plan.is_complex else float)
+        shape = len(plan), plan.width, *self.objective.value_shape
+        values = np.empty(shape, complex if plan.is_complex else float)
         for rows, chunk in engines[self].evaluate(plan):
             values[rows] = chunk
         return values

@@ -7,17 +7,37 @@ from dataclasses import dataclass
 
 import numpy as np
 
+OF = " / "
+"""Stands between an output and the parameter by which it is differentiated."""
 
-def entry_name(name: str, shape: tuple[int, ...], local: int) -> str:
+
+def entry_name(name: str, shape: tuple[int, ...], local: int, split: int | None = None) -> str:
     """Name the entry `local`, counted in C order, of an array of this name and shape.
+
+    Parameters
+    ----------
+    name : str
+    shape : tuple of int
+    local : int
+    split : int, optional
+        Of a block of a Jacobian: how many of the axes are the output's.
 
     Examples
     --------
     >>> entry_name("W1", (4, 6), 23), entry_name("c", (), 0)
     ('W1[3, 5]', 'c')
+    >>> entry_name("defect / W1", (5, 2, 4, 6), 191, 2)
+    'defect[3, 1] / W1[3, 5]'
     """
-    index = ", ".join(str(i) for i in np.unravel_index(local, shape))
-    return f"{name}[{index}]" if index else name
+    index = [str(i) for i in np.unravel_index(local, shape)]
+    if split is None:
+        return name + _subscript(index)
+    output, _, parameter = name.partition(OF)
+    return f"{output}{_subscript(index[:split])}{OF}{parameter}{_subscript(index[split:])}"
+
+
+def _subscript(index: list[str]) -> str:
+    return f"[{', '.join(index)}]" if index else ""
 
 
 @dataclass(frozen=True)
@@ -30,6 +50,9 @@ class Block:
     start : int
         Flat index of the first entry.
     shape : tuple of int
+    split : int, optional
+        Of a block of a Jacobian: how many of the axes are the output's; the rest are the
+        parameter's.
 
     Examples
     --------
@@ -41,6 +64,7 @@ class Block:
     name: str
     start: int
     shape: tuple[int, ...]
+    split: int | None = None
 
     @property
     def size(self) -> int:
@@ -59,14 +83,19 @@ class Block:
 
     @property
     def rows(self) -> int:
-        """Rows of the block seen as a matrix: its first axis, 1 below two dimensions."""
+        """Rows of the block seen as a matrix.
+
+        Its first axis, 1 below two dimensions; of a block of a Jacobian, the output's axes.
+        """
+        if self.split is not None:
+            return math.prod(self.shape[: self.split])
         return self.shape[0] if len(self.shape) > 1 else 1
 
     @property
     def columns(self) -> int:
-        """Columns of the block seen as a matrix: all axes but the first, one after the other."""
+        """Columns of the block seen as a matrix: all other axes, one after the other."""
         return self.size // self.rows
 
     def address(self, local: int) -> str:
         """Name the entry `local` of the block, e.g. ``W1[3, 5]``, ``b1[2]``; ``c`` if 0-d."""
-        return entry_name(self.name, self.shape, local)
+        return entry_name(self.name, self.shape, local, self.split)

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from fastgradcheck.errors import GradcheckTypeError
 from fastgradcheck.problem.value import is_jitted
 
 
-def arguments_of(cost: Any, grad: Any, args: Any) -> tuple[Any, ...]:
+@dataclass(frozen=True)
+class Names:
+    """What the user calls the function and its derivative, a value of the one, and the other."""
+
+    function: str = "cost"
+    derivative: str = "grad"
+    value: str = "J"
+    claim: str = "gradient"
+
+
+GRADIENT = Names()
+JACOBIAN = Names("fun", "jac", "F", "jacobian")
+
+
+def arguments_of(cost: Any, grad: Any, args: Any, names: Names = GRADIENT) -> tuple[Any, ...]:
     """The argument ``args`` as a tuple with which cost and grad can be called.
 
     Raises
@@ -20,15 +35,17 @@ def arguments_of(cost: Any, grad: Any, args: Any) -> tuple[Any, ...]:
     """
     if not callable(cost):
         raise GradcheckTypeError(
-            f"cost is a {type(cost).__name__}, which cannot be called; pass the function J."
+            f"{names.function} is a {type(cost).__name__}, which cannot be called; pass the "
+            f"function {names.value}."
         )
     if grad is None:
         raise GradcheckTypeError(
-            "grad is None: pass the function that computes the gradient, or the gradient itself. "
-            "numerical_gradient(cost, theta) is the way to a gradient without one."
+            f"{names.derivative} is None: pass the function that computes the {names.claim}, or "
+            f"the {names.claim} itself. numerical_{names.claim}({names.function}, theta) is the "
+            "way to one without it."
         )
     taken = as_tuple(args, cost)
-    for function, name in ((cost, "cost"), (grad, "grad")):
+    for function, name in ((cost, names.function), (grad, names.derivative)):
         complaint = misfit(function, taken, name) if callable(function) else ""
         if complaint:
             raise GradcheckTypeError(complaint)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.problem.calls import GRADIENT, Names
 from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.guards import IRREPRODUCIBLE, changed_array
 from fastgradcheck.problem.nests import arrays_in, fingerprints
@@ -25,7 +26,7 @@ CHEAP_BESIDE = 10.0
 """... or so many evaluations of J: a check needs dozens of these."""
 
 
-def callables(cost: Any, grad: Any) -> tuple[Callable[..., Any], Any]:
+def callables(cost: Any, grad: Any, names: Names = GRADIENT) -> tuple[Callable[..., Any], Any]:
     """The cost and the gradient; apart from each other where ``grad=True``."""
     if grad is not True:
         return cost, grad
@@ -34,8 +35,8 @@ def callables(cost: Any, grad: Any) -> tuple[Callable[..., Any], Any]:
 
         value = njit(lambda theta, *args: cost(theta, *args)[0])
     else:
-        value = _First(cost)
-    return value, lambda theta, *args: pair(cost(theta, *args))[1]
+        value = _First(cost, names)
+    return value, lambda theta, *args: pair(cost(theta, *args), names)[1]
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,13 @@ class _First:
     """The J of a cost that returns ``(J, grad)``; picklable if the cost is."""
 
     cost: Callable[..., Any]
+    names: Names
 
     def __call__(self, theta: Any, *args: Any) -> Any:
-        return pair(self.cost(theta, *args))[0]
+        return pair(self.cost(theta, *args), self.names)[0]
 
 
-def pair(returned: Any) -> tuple[Any, Any]:
+def pair(returned: Any, names: Names = GRADIENT) -> tuple[Any, Any]:
     """J and the gradient, as a cost returns them under ``grad=True``.
 
     Raises
@@ -58,8 +60,9 @@ def pair(returned: Any) -> tuple[Any, Any]:
     """
     if not isinstance(returned, tuple | list) or len(returned) != 2:
         raise GradcheckTypeError(
-            f"grad=True means that cost returns (J, gradient), but it returned a "
-            f"{type(returned).__name__}: return both, or pass the gradient itself as grad."
+            f"{names.derivative}=True means that {names.function} returns ({names.value}, "
+            f"{names.claim}), but it returned a {type(returned).__name__}: return both, or pass the "
+            f"{names.claim} itself as {names.derivative}."
         )
     return returned[0], returned[1]
 

@@ -135,7 +135,7 @@ def inspect(objective: Objective, bounds: Bounds | None = None) -> Inspected:
         If J is not a finite real number, not repeatable, depends on hidden state, or modifies
         theta or args.
     """
-    theta, calls = objective.theta, _Calls(objective)
+    theta, calls = objective.theta, Calls(objective)
     before = fingerprints(objective.args)
     value = _value(objective, calls(theta))
     changed = changed_array(before, fingerprints(objective.args))
@@ -160,7 +160,7 @@ def inspect(objective: Objective, bounds: Bounds | None = None) -> Inspected:
     )
 
 
-class _Calls:
+class Calls:
     """Evaluates J in copies of points, counts, and refuses a cost that modifies them.
 
     Attributes
@@ -191,9 +191,9 @@ class _Calls:
         if not np.array_equal(mine, point):
             place = int(np.argmax(mine != point))
             raise GradcheckInputError(
-                f"cost modifies theta: entry {place} was {point[place]} before the call and is "
-                f"{mine[place]} after it. J must leave theta as it found it; look for an in-place "
-                "operation such as `theta -= ...` or `W *= mask`, and work on a copy."
+                f"{self.objective.name} modifies theta: entry {place} was {point[place]} before "
+                f"the call and is {mine[place]} after it. It must leave theta as it found it; look "
+                "for an in-place operation such as `theta -= ...` or `W *= mask`, and work on a copy."
             )
         return value
 
@@ -201,7 +201,7 @@ class _Calls:
 class _Work:
     """Evaluates J in one array that is changed in place, as the loop over components does."""
 
-    def __init__(self, calls: _Calls) -> None:
+    def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._mine = calls.objective.theta.copy()
         self._call = calls.objective.bound(self._mine)
@@ -211,13 +211,13 @@ class _Work:
         return self._calls.timed(self._call, self._mine, point)
 
 
-def _evaluate_close(calls: _Calls, bounds: Bounds | None) -> tuple[NDArray[Any] | None, float]:
+def _evaluate_close(calls: Calls, bounds: Bounds | None) -> tuple[NDArray[Any] | None, float]:
     """A point close to theta at which J is a number, and J there; None if none was found.
 
     At the edge of the domain it may lie on one side only.
     """
     for side in (CLOSE, -CLOSE):
-        point = _moved(calls.objective.theta, side, bounds)
+        point = moved_by(calls.objective.theta, side, bounds)
         if np.array_equal(point, calls.objective.theta):
             continue
         try:
@@ -231,7 +231,7 @@ def _evaluate_close(calls: _Calls, bounds: Bounds | None) -> tuple[NDArray[Any] 
     return None, np.nan
 
 
-def _moved(theta: NDArray[Any], relative: float, bounds: Bounds | None) -> NDArray[Any]:
+def moved_by(theta: NDArray[Any], relative: float, bounds: Bounds | None) -> NDArray[Any]:
     """Theta with every entry moved to the same side, each by another distance."""
     size = max(float(np.max(theta)), -float(np.min(theta))) or 1.0
     moved = theta.copy()
@@ -243,11 +243,11 @@ def _moved(theta: NDArray[Any], relative: float, bounds: Bounds | None) -> NDArr
     return moved if bounds is None else np.clip(moved, *bounds).astype(theta.dtype)
 
 
-def _moves_far(calls: _Calls, value: float, bounds: Bounds | None) -> bool:
+def _moves_far(calls: Calls, value: float, bounds: Bounds | None) -> bool:
     """Whether a J that does not move close to theta does so far away, or ends there."""
     for side in (FAR, -FAR):
         try:
-            if calls(_moved(calls.objective.theta, side, bounds)) != value:
+            if calls(moved_by(calls.objective.theta, side, bounds)) != value:
                 return True
         except Exception:  # it depends on theta, if only by raising
             return True
@@ -259,7 +259,7 @@ def _differ(one: float, other: float, value: float) -> bool:
     return not abs(one - other) <= IRREPRODUCIBLE * np.finfo(np.float64).eps * abs(value)
 
 
-def _refuse_unrepeatable(calls: _Calls, value: float, later: Any, changed: str) -> None:
+def _refuse_unrepeatable(calls: Calls, value: float, later: Any, changed: str) -> None:
     """Refuse a J that is another one at theta, after an evaluation elsewhere."""
     later = real_value(later, "at theta, after an evaluation elsewhere")
     if not _differ(later, value, value):

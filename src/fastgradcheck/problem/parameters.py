@@ -272,7 +272,7 @@ def describe(theta: Any, layout: Mapping[str, Any] | None = None) -> Parameters:
     else:
         found: list[tuple[str, Any]] = []
         structure: Structure = structure_of(theta, "", found)
-        blocks = _blocks((name, np.shape(leaf)) for name, leaf in found)
+        blocks = blocks_of((name, np.shape(leaf)) for name, leaf in found)
         _refuse_unusable(found)
         if isinstance(structure, Leaf) and len(blocks[0].shape) == 1:
             structure = Flat()
@@ -306,7 +306,7 @@ def _laid_out(theta: Any, layout: Mapping[str, Any]) -> Parameters:
             f"layout={layout!r} names no block: "
             'use a dict of names and shapes, such as {"W1": (64, 128), "b1": 128}.'
         )
-    blocks = _blocks((name, _shape(name, shape)) for name, shape in layout.items())
+    blocks = blocks_of((name, shape_of(name, shape)) for name, shape in layout.items())
     size = blocks[-1].stop
     if size != array.size:
         sizes = " + ".join(f"{block.name}: {block.size:,}" for block in blocks)
@@ -318,19 +318,19 @@ def _laid_out(theta: Any, layout: Mapping[str, Any]) -> Parameters:
     return Parameters(blocks, Flat(), np.dtype(array.dtype.type))
 
 
-def _shape(name: Any, shape: Any) -> tuple[int, ...]:
-    """Validate the shape that a layout gives to one block."""
+def shape_of(name: Any, shape: Any, argument: str = "layout") -> tuple[int, ...]:
+    """Validate the shape that an argument such as ``layout`` gives to one block."""
     axes = shape if isinstance(shape, tuple | list) else (shape,)
     whole = all(hasattr(axis, "__index__") and not isinstance(axis, bool) for axis in axes)
     if not (isinstance(name, str) and name and whole and all(axis > 0 for axis in axes)):
         raise GradcheckInputError(
-            f"layout[{name!r}] is {shape!r}: a block needs a name and a shape of positive "
+            f"{argument}[{name!r}] is {shape!r}: a block needs a name and a shape of positive "
             'whole numbers, such as "W1": (64, 128).'
         )
     return tuple(operator.index(axis) for axis in axes)
 
 
-def _blocks(named_shapes: Iterable[tuple[str, tuple[int, ...]]]) -> tuple[Block, ...]:
+def blocks_of(named_shapes: Iterable[tuple[str, tuple[int, ...]]]) -> tuple[Block, ...]:
     """Place blocks of these names and shapes one after the other."""
     blocks: list[Block] = []
     for name, shape in named_shapes:

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.problem.norm import norm
+from fastgradcheck.problem.outputs import Outputs
 from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.problem.structure import Leaf, Node, Structure
-from fastgradcheck.problem.value import row_values
+from fastgradcheck.problem.value import complaint, row_values
 
 KEPT = 1 << 26
 """Bytes of copies of theta that are kept alive for a cost that knows them by their identity."""
@@ -59,6 +60,8 @@ class Objective:
         of theta; 0 for a cost of one point, without such an axis.
     copies : Copies or None
         Where the cost must not be given the same array twice.
+    outputs : Outputs or None
+        Of a function of several outputs: what it returns.
     """
 
     cost: Callable[..., Any]
@@ -67,6 +70,23 @@ class Objective:
     theta: NDArray[Any]
     batch: int = 0
     copies: Copies | None = None
+    outputs: Outputs | None = None
+
+    @property
+    def name(self) -> str:
+        """What the user calls the function."""
+        return "cost" if self.outputs is None else "fun"
+
+    @property
+    def value_shape(self) -> tuple[int, ...]:
+        """The shape of one value: none of a scalar J, (m,) of a function of m outputs."""
+        return () if self.outputs is None else (self.outputs.size,)
+
+    def complaint(self, value: Any, is_complex: bool = False) -> str:
+        """What is wrong with a value of the function; empty if nothing is."""
+        if self.outputs is None:
+            return complaint(value, is_complex)
+        return self.outputs.complaint(value, is_complex)
 
     def __call__(self, theta: NDArray[Any]) -> Any:
         """J at a flat theta, as the user's own call from Python gives it."""

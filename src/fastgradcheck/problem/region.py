@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.problem.blocks import Block
+from fastgradcheck.problem.blocks import OF, Block, entry_name
 
 CHUNK = 1 << 16
 """Entries decoded at a time."""
@@ -52,6 +53,11 @@ def named(block: Block, region: Region) -> str:
     """A region in the words of an address: ``W1[3, :]``, ``W1[:, 5]``, ``b1[4:8]``."""
     if np.array_equal(region, region_of(block)):
         return block.name
+    if block.split is not None:
+        output, _, parameter = block.name.partition(OF)
+        of_output, of_parameter = block.shape[: block.split], block.shape[block.split :]
+        rows = _stretch(output, of_output, int(region[2]), int(region[3]))
+        return f"{rows}{OF}{_stretch(parameter, of_parameter, int(region[4]), int(region[5]))}"
     rows = _span(int(region[2]), int(region[3]), block.rows)
     columns = _span(int(region[4]), int(region[5]), block.columns)
     if len(block.shape) < 2:
@@ -66,6 +72,14 @@ def named(block: Block, region: Region) -> str:
         else:
             columns = "..."
     return f"{block.name}[{rows}, {columns}]"
+
+
+def _stretch(name: str, shape: tuple[int, ...], low: int, high: int) -> str:
+    """Entries in a row of an array: all of them, one, or from one to another."""
+    if high - low == math.prod(shape):
+        return name
+    ends = [entry_name(name, shape, i) for i in (low, high - 1)]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _span(low: int, high: int, size: int) -> str:

@@ -112,7 +112,7 @@ def kind_of(tree: Any) -> Kind | None:
     return None
 
 
-def _items(tree: Any) -> tuple[dict[Hashable, Any], dict[str, Any]]:
+def items_of(tree: Any) -> tuple[dict[Hashable, Any], dict[str, Any]]:
     """Read a nest by key: its parameters, and the static fields of a dataclass."""
     match kind_of(tree):
         case "dict":
@@ -133,17 +133,17 @@ def _items(tree: Any) -> tuple[dict[Hashable, Any], dict[str, Any]]:
 def _is_static(value: Any) -> bool:
     """Tell settings (None, text, whole numbers, functions, nests of them) from parameters."""
     if kind_of(value) is not None:
-        return all(_is_static(child) for child in _items(value)[0].values())
+        return all(_is_static(child) for child in items_of(value)[0].values())
     if isinstance(value, np.generic | type):
         return not isinstance(value, np.inexact)
     return not (isinstance(value, float | complex) or hasattr(value, "__array__"))
 
 
-def child_name(parent: str, key: Hashable) -> str:
+def child_name(parent: str, key: Hashable, nest: str = "theta") -> str:
     """The name of what stands at a key of a nest."""
     if isinstance(key, str) and _PLAIN.fullmatch(key):
         return f"{parent}.{key}" if parent else key
-    return f"{parent or 'theta'}[{key!r}]"
+    return f"{parent or nest}[{key!r}]"
 
 
 def structure_of(tree: Any, name: str, found: list[tuple[str, Any]]) -> Leaf | Node:
@@ -153,7 +153,7 @@ def structure_of(tree: Any, name: str, found: list[tuple[str, Any]]) -> Leaf | N
         parameter(tree, name or "theta")
         found.append((name or "theta", tree))
         return Leaf(len(found) - 1, scalar=not isinstance(tree, np.ndarray))
-    items, static = _items(tree)
+    items, static = items_of(tree)
     children = tuple(structure_of(child, child_name(name, k), found) for k, child in items.items())
     return Node(kind, type(tree), tuple(items), children, tuple(static.items()))
 
@@ -169,7 +169,7 @@ def leaves_of(
     if isinstance(tree, np.ndarray) and tree.ndim == 1 and structure.is_vector:
         tree, kinds = list(tree), {"list"}  # as SciPy has it for a list of numbers
     # `return dW, db` for a list is welcome: positions cannot be mistaken.
-    items = _items(tree)[0] if len(kinds) == 1 or kinds == {"list", "tuple"} else None
+    items = items_of(tree)[0] if len(kinds) == 1 or kinds == {"list", "tuple"} else None
     if items is None or items.keys() != set(structure.keys):
         positional = structure.kind in ("list", "tuple")
         wanted = f"{len(structure.keys)} entries" if positional else _listing(structure.keys)

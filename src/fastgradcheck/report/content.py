@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.problem.blocks import entry_name
+from fastgradcheck.problem.blocks import OF, entry_name
 from fastgradcheck.problem.finding import Rank
 from fastgradcheck.report.numbers import count, percent, plural, seconds, short
 from fastgradcheck.report.outcome import Outcome, distances, furthest_first
-from fastgradcheck.verdict.verdict import BlockResult, Verdict
+from fastgradcheck.verdict.verdict import SUBJECTS, BlockResult, Verdict
 
 WORST_FIRST = (Verdict.WRONG, Verdict.UNDECIDED, Verdict.AGREES, Verdict.SKIPPED)
 
@@ -92,16 +92,25 @@ def address(blocks: Sequence[BlockResult], index: int) -> str:
     if index >= at[-1]:
         return f"theta[{index}]"
     place = bisect.bisect_right(at, index) - 1
-    return entry_name(blocks[place].name, blocks[place].shape, index - at[place])
+    block = blocks[place]
+    return entry_name(block.name, block.shape, index - at[place], block.split)
 
 
 def index(blocks: Sequence[BlockResult], address: str) -> int | None:
     """The flat index of a component's address; None for a region, a block or an unknown name."""
     for start, block in zip(starts(blocks), blocks, strict=False):
-        if address.startswith(block.name):
-            place = _PLACE.fullmatch(address[len(block.name) :])
-            axes = tuple(int(i) for i in (place[1] or "").split(",") if i) if place else None
-            if axes is not None and len(axes) == len(block.shape):
+        # Of a block of a Jacobian, the output's place and the parameter's.
+        names = block.name.split(OF, 0 if block.split is None else 1)
+        parts = address.split(OF, len(names) - 1)
+        if len(parts) == len(names) and all(map(str.startswith, parts, names)):
+            rests = [part[len(name) :] for part, name in zip(parts, names, strict=True)]
+            places = [_PLACE.fullmatch(rest) for rest in rests]
+            if not all(places):
+                continue
+            axes = tuple(
+                int(i) for place in places if place for i in (place[1] or "").split(",") if i
+            )
+            if len(axes) == len(block.shape):
                 return start + int(np.ravel_multi_index(axes, block.shape)) if axes else start
     return None
 
@@ -184,9 +193,10 @@ def sentence(result: Outcome) -> str:
     if result.verdict is Verdict.AGREES and result.partial:
         return (
             f"In the {count(result.covered)} of {plural(result.size, 'component')} that were "
-            "looked at, the gradient is the gradient of the cost, to the resolution stated."
+            f"looked at, the {result.subject} is {SUBJECTS[result.subject].truth}, to the "
+            "resolution stated."
         )
-    return result.verdict.sentence
+    return result.verdict.about(result.subject)
 
 
 def details(result: Outcome) -> str:
@@ -227,9 +237,10 @@ def _seen(result: Outcome) -> str:
         if math.isfinite(resolution.relative)
         else ""
     )
+    entry = SUBJECTS[result.subject].entry
     return (
-        f"A single component wrong by more than {short(resolution.size)}{relative} would have "
-        f"been seen with probability {percent(resolution.probability)}."
+        f"A single {entry} wrong by more than {short(resolution.size)}{relative} would have been "
+        f"seen with probability {percent(resolution.probability)}."
     )
 
 
@@ -267,7 +278,7 @@ def summary(result: Outcome) -> str:
     Without a cause that has a name, by how much the gradient is off.
     """
     if result.verdict is Verdict.SKIPPED:
-        return f"{result.verdict.value}: {result.verdict.sentence}"
+        return f"{result.verdict.value}: {result.verdict.about(result.subject)}"
     undecided = [b.name for b in result.blocks if b.verdict is Verdict.UNDECIDED]
     where = named_wrong(result) if result.verdict is Verdict.WRONG else ", ".join(undecided[:3])
     causes = (f.message for f in result.findings if f.rank is not Rank.NOTE)
@@ -291,8 +302,9 @@ def cost_line(result: Outcome) -> str:
     resumed = ""
     if result.remembered:
         resumed = f" (resumed: {count(result.remembered)} of them are the checkpoint's)"
+    function = SUBJECTS[result.subject].function
     return (
-        f"{plural(result.evaluations, 'evaluation')} of J{resumed} in {time}; "
+        f"{plural(result.evaluations, 'evaluation')} of {function}{resumed} in {time}; "
         f"engine {result.engine}, n_jobs={result.n_jobs}, scheme {result.scheme}, "
         f"strategy {result.strategy}, seed={result.seed}"
     )
@@ -306,17 +318,18 @@ def next_steps(result: Outcome, limit: int) -> tuple[str, ...]:
 def _after_wrong(result: Outcome, limit: int) -> tuple[str, ...]:
     wrong = [block for block in result.blocks if block.verdict is Verdict.WRONG]
     where = result.wrong[0] if result.wrong else ""
-    if len(wrong) > 1:
+    if len(wrong) > 1 and result.subject == "gradient":
         first = (
             f"Look at {wrong[-1].name} first: it is the last wrong block, and back-propagation "
             "may carry its error to the blocks before it. Mend it and check again."
         )
     elif wrong:
-        name = wrong[0].name
-        first = f"Look at the lines that compute the gradient of {name}"
+        name = blocks_worst_first(result)[0].name
+        first = f"Look at the lines that compute the {result.subject} of {name}"
         first += f", beginning with {where}." if where not in ("", name) else "."
     else:
-        first = f"Look at the lines that compute the gradient at {where or 'the worst component'}."
+        where = where or "the worst component"
+        first = f"Look at the lines that compute the {result.subject} at {where}."
     return (first, *_go_on(result))
 
 

@@ -148,6 +148,7 @@ def _outcome(plain: dict[str, Any]) -> Outcome:
         # Results that were written before they told these are read all the same.
         remembered=plain.get("remembered", 0),
         reason=plain.get("reason", ""),
+        subject=plain.get("subject", "gradient"),
         origin=Origin(**plain.get("origin", {})),
     )
 

@@ -185,6 +185,8 @@ class Outcome:
         J does not depend on theta. Empty otherwise.
     origin : Origin
         What was checked, when, and where.
+    subject : str
+        A key of `fastgradcheck.verdict.verdict.SUBJECTS`: ``"gradient"``, ``"Jacobian"``, ...
     """
 
     verdict: Verdict
@@ -213,6 +215,7 @@ class Outcome:
     remembered: int = 0
     reason: str = ""
     origin: Origin = Origin()
+    subject: str = "gradient"
 
     @property
     def covered(self) -> int:

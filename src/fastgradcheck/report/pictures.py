@@ -149,7 +149,8 @@ class Heat:
         if self.cells[row, column] <= -DECADES:
             error = f"at most {error}"
         if (bottom - top) * (right - left) == 1:
-            return f"{entry_name(name, self.block.shape, top * self.columns + left)}: {error}"
+            at = top * self.columns + left
+            return f"{entry_name(name, self.block.shape, at, self.block.split)}: {error}"
         rows = f"rows {top} to {bottom - 1}, " if self.rows > 1 else ""
         return f"{name}, {rows}columns {left} to {right - 1}: the worst is {error}"
 
@@ -174,7 +175,7 @@ def heat_maps(result: Outcome, limit: int, side: int) -> tuple[Heat, ...]:
 
 
 def _heat(result: Outcome, block: BlockResult, start: int, side: int) -> Heat:
-    rows = block.shape[0] if len(block.shape) > 1 else 1
+    rows = block.rows
     columns = block.size // rows
     first, last = np.searchsorted(result.components["index"], (start, start + block.size))
     mine = result.components[first:last]

@@ -118,7 +118,9 @@ def _drawn(result: Outcome, kind: str | None, names: tuple[str, ...], shown: _Sh
         return figure
     figure = pyplot.figure(figsize=(13.0, 9.5), layout="constrained")
     figure.get_layout_engine().set(wspace=0.05, hspace=0.06)  # type: ignore[union-attr, call-arg]
-    figure.suptitle(f"{result.verdict.value}: {result.verdict.sentence}", fontsize="large")
+    figure.suptitle(
+        f"{result.verdict.value}: {result.verdict.about(result.subject)}", fontsize="large"
+    )
     for axes, name in zip(figure.subplots(2, 2).flat, names, strict=True):
         try:
             _PANELS[name](shown, axes)

@@ -69,7 +69,7 @@ def resolution(evidence: BlockEvidence, tolerance: Tolerances) -> float:
         seen = float(np.max(np.where(np.isfinite(c.error), 2 * c.error + allowed, np.inf)))
     isolated = evidence.isolated
     if isolated is not None and len(c) < evidence.block.size:
-        directions = max(isolated, tolerance.rtol * evidence.largest)
+        directions = max(isolated, tolerance.rtol * float(np.max(evidence.largest, initial=0.0)))
         return directions if np.isinf(seen) else max(seen, directions)
     return seen
 
@@ -135,6 +135,7 @@ def judge_block(
         wrong=count,
         worst=_worst(evidence, wrong),
         step=evidence.step,
+        split=block.split,
     )
 
 
@@ -156,18 +157,18 @@ def judge(
     together = overall(evidence, tolerance)
     negligible = tolerance.threshold * together.grad
     blocks = tuple(judge_block(e, tolerance, negligible) for e in evidence)
+    return verdict_on(together, blocks, tolerance), together, blocks
+
+
+def verdict_on(together: Norms, blocks: Sequence[BlockResult], tolerance: Tolerances) -> Verdict:
+    """The verdict on all blocks, from those on each and the limit of the whole."""
     looked = [b for b in blocks if b.verdict is not Verdict.SKIPPED]
     if any(b.verdict is Verdict.WRONG for b in looked):
-        verdict = Verdict.WRONG
-    elif (
-        looked
-        and together.limit <= tolerance.threshold
-        and all(b.verdict is Verdict.AGREES for b in looked)
-    ):
-        verdict = Verdict.AGREES
-    else:
-        verdict = Verdict.UNDECIDED
-    return verdict, together, blocks
+        return Verdict.WRONG
+    agrees = bool(looked) and all(b.verdict is Verdict.AGREES for b in looked)
+    if agrees and together.limit <= tolerance.threshold:
+        return Verdict.AGREES
+    return Verdict.UNDECIDED
 
 
 def overall_resolution(

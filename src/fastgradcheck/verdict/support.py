@@ -141,7 +141,7 @@ class BlockEvidence:
         return self.doubt * min(1.0, UNEVEN / float(np.sqrt(self.block.size)))
 
     @cached_property
-    def largest(self) -> float:
+    def largest(self) -> float | NDArray[np.float64]:
         """The largest claimed entry that is a number."""
         ends = float(np.max(self.gradient)), float(np.min(self.gradient))
         if np.isfinite(ends).all():
@@ -152,7 +152,11 @@ class BlockEvidence:
 
 def compared(components: Components, gradient: NDArray[np.float64]) -> Compared:
     """These components beside the claimed gradient of shape (n,), as measured."""
-    analytic = gradient[components.index]
+    return against(components, gradient[components.index])
+
+
+def against(components: Components, analytic: NDArray[np.float64]) -> Compared:
+    """These components beside what is claimed for each of them."""
     beside = Compared(**vars(components), analytic=analytic)
     far = beside.discrepancy > FIVE_POINTS_PROVE * beside.error
     own = beside.has_own_bar | ((beside.kind == FIVE_POINT) & far)

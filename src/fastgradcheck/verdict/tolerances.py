@@ -49,14 +49,15 @@ class Tolerances:
     block_limit: float = BLOCK_LIMIT
 
     def allowed(
-        self, analytic: Array, numeric: Array, largest: float, rounding: float = 0.0
+        self, analytic: Array, numeric: Array, largest: float | Array, rounding: float = 0.0
     ) -> Array:
         """The discrepancy that components are allowed in a block with this largest entry.
 
         Its entries were seen to be rounded by `rounding`, if that is more than one eps of it.
         """
         size = np.fmax(np.abs(analytic), np.abs(numeric))
-        allowed: Array = self.rtol * size + ROUNDING_UNITS * max(self.eps * largest, rounding)
+        rounded = np.maximum(self.eps * largest, rounding)
+        allowed: Array = self.rtol * size + ROUNDING_UNITS * rounded
         return allowed
 
 
@@ -74,15 +75,26 @@ def tolerances(problem: Problem, threshold: float | None, rtol: float | None) ->
     GradcheckInputError
         If one cannot be met by the dtypes, or is so large that nothing could fail.
     """
-    eps = problem.gradient_eps
-    single = problem.theta.dtype == np.float32
+    seen, reached = 0.0 if problem.rounding is None else norm(problem.rounding), 0.0
+    if seen:
+        reached = min(SEEN_UNITS * seen / max(norm(problem.gradient), seen), BLOCK_LIMIT)
+    return tolerances_at(problem.gradient_eps, problem.theta.dtype, threshold, rtol, reached)
+
+
+def tolerances_at(
+    eps: float,
+    dtype: np.dtype[Any],
+    threshold: float | None,
+    rtol: float | None,
+    reached: float = 0.0,
+) -> Tolerances:
+    """The same, of a claim with this eps and rounding, and a theta of this dtype."""
+    single = dtype == np.float32
     default = SINGLE if single else SINGLE_GRADIENT if eps > 1e-10 else DOUBLE
     for name, value in (("threshold", threshold), ("rtol", rtol)):
         if value is not None:
             _refuse_useless(name, value, eps, single)
-    seen = 0.0 if problem.rounding is None else norm(problem.rounding)
-    if seen:
-        reached = min(SEEN_UNITS * seen / max(norm(problem.gradient), seen), BLOCK_LIMIT)
+    if reached:
         default = max(default[0], rounded_up(reached)), default[1]
     return Tolerances(
         default[0] if threshold is None else float(threshold),

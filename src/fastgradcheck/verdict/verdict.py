@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from fastgradcheck.problem.blocks import Block
+
 
 class Verdict(enum.Enum):
     """The answer of a check, a block or a component."""
@@ -16,8 +18,12 @@ class Verdict(enum.Enum):
 
     @property
     def sentence(self) -> str:
-        """What the verdict means, in one sentence."""
-        return _SENTENCES[self]
+        """What the verdict means of a gradient, in one sentence."""
+        return self.about("gradient")
+
+    def about(self, subject: str) -> str:
+        """What the verdict means of a ``"gradient"``, a ``"Jacobian"``, or another subject."""
+        return _SENTENCES[self].format(claim=f"The {subject}", truth=SUBJECTS[subject].truth)
 
     @property
     def code(self) -> int:
@@ -25,9 +31,36 @@ class Verdict(enum.Enum):
         return _CODES[self]
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What a check is about, in words.
+
+    Attributes
+    ----------
+    truth : str
+        What the claim should be.
+    function : str
+        What is evaluated.
+    entry : str
+        One number of the claim.
+    """
+
+    truth: str
+    function: str
+    entry: str
+
+
+SUBJECTS = {
+    "gradient": Subject("the gradient of the cost", "J", "component"),
+    "Jacobian": Subject("the Jacobian of the function", "F", "entry"),
+    "Hessian": Subject("the derivative of the gradient", "the gradient", "entry"),
+    "pair of products": Subject("a product and its transpose", "the products", "block"),
+}
+
+
 _SENTENCES = {
-    Verdict.AGREES: "The gradient is the gradient of the cost, to the resolution stated.",
-    Verdict.WRONG: "The gradient is not the gradient of the cost.",
+    Verdict.AGREES: "{claim} is {truth}, to the resolution stated.",
+    Verdict.WRONG: "{claim} is not {truth}.",
     Verdict.UNDECIDED: "The numeric side cannot decide at this tolerance.",
     Verdict.SKIPPED: "Nothing was checked: FASTGRADCHECK=off is set.",
 }
@@ -92,6 +125,8 @@ class BlockResult:
         The step used, in theta's units; nan if the block was not measured.
     reason : str
         Why the block is undecided, and what to change; empty otherwise.
+    split : int, optional
+        Of a block of a Jacobian: how many of the axes of `shape` are the output's.
     """
 
     name: str
@@ -111,3 +146,9 @@ class BlockResult:
     worst: str
     step: float
     reason: str = ""
+    split: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows of the block seen as a matrix (`fastgradcheck.problem.blocks.Block.rows`)."""
+        return Block(self.name, 0, self.shape, self.split).rows

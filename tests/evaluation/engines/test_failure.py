@@ -27,7 +27,7 @@ class TestFailures:
             collect(engine, stencils(engine.objective, 0.25, -0.125))
         assert str(caught.value) == (
             "cost raised ValueError at W1[3, 5] - 0.125: ('log of a negative number', 17). "
-            "The cost must be defined in a small neighbourhood of theta; move theta away from the "
+            "It must be defined in a small neighbourhood of theta; move theta away from the "
             "edge of its domain, or pass bounds=."
         )
         assert caught.value.address == "W1[3, 5]"
@@ -46,7 +46,7 @@ class TestFailures:
         with pytest.raises(CostEvaluationError) as caught:
             collect(PythonEngine(subject), plan)
         assert str(caught.value).startswith(
-            "cost raised FloatingPointError at W + 0.001 * (a random direction). The cost must"
+            "cost raised FloatingPointError at W + 0.001 * (a random direction). It must be"
         )
         assert (caught.value.address, caught.value.step) == ("W", 1e-3)
 

@@ -7,7 +7,7 @@ from fastgradcheck.evaluation.plans import Plan
 from fastgradcheck.problem.problem import Objective
 
 _ADVICE = (
-    "The cost must be defined in a small neighbourhood of theta; move theta away from the edge "
+    "It must be defined in a small neighbourhood of theta; move theta away from the edge "
     "of its domain, or pass bounds=."
 )
 
@@ -33,7 +33,7 @@ def evaluation_failure(
     """
     address, step, where = _location(objective, plan, row, point)
     text = f": {exc}".rstrip(" :.")
-    message = f"cost raised {type(exc).__name__} at {where}{text}. {_ADVICE}"
+    message = f"{objective.name} raised {type(exc).__name__} at {where}{text}. {_ADVICE}"
     error = CostEvaluationError(message, address, step)
     error.__cause__ = exc
     return error

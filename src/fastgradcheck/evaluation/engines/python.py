@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import CostEvaluationError
+from fastgradcheck.errors import CostEvaluationError, GradcheckInputError
 from fastgradcheck.evaluation.engines.base import CHUNK_SECONDS
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.engines.failure import evaluation_failure, value_failure
@@ -96,7 +96,7 @@ class PythonEngine:
             rows = slice(start, min(start + max(1, int(size)), len(plan)))
             began = time.perf_counter()
             values = loop.values(plan.rows(rows))
-            self._measured(time.perf_counter() - began, values.size)
+            self._measured(time.perf_counter() - began, values.shape[0] * values.shape[1])
             start = rows.stop
             yield rows, values
 
@@ -112,8 +112,8 @@ class PythonEngine:
                 warnings.simplefilter("error", np.exceptions.ComplexWarning)
                 value = self.objective(theta)
         except Exception as exc:
-            return f"cost raised {type(exc).__name__} for a complex theta: {exc}"
-        return complaint(value, is_complex=True) or None
+            return f"{self.objective.name} raised {type(exc).__name__} for a complex theta: {exc}"
+        return self.objective.complaint(value, is_complex=True) or None
 
     def close(self) -> None:
         """Nothing is held."""
@@ -145,15 +145,18 @@ class Loop:
         self.is_complex = is_complex
         self.work = np.array(objective.theta, np.complex128 if is_complex else None)
         self._cost = objective.bound(self.work)
-        self._usual = _COMPLEX if is_complex else _REAL
+        usual = _COMPLEX if is_complex else _REAL
+        self._usual = usual if objective.outputs is None else frozenset()
 
     def values(self, plan: Plan) -> NDArray[Any]:
         """J at every point of the plan, shape ``(len(plan), plan.width)``.
 
+        Of a function of m outputs, shape ``(len(plan), plan.width, m)``.
+
         Raises
         ------
         CostEvaluationError
-            Where the cost raises or returns anything but a scalar.
+            Where the cost raises or returns anything but what it must.
         """
         values: list[Any] = []
         cost, usual = self._cost, self._usual
@@ -161,23 +164,30 @@ class Loop:
             with one_blas_thread():
                 for _ in plan.visit(self.work, self.objective.theta):
                     value = cost()
-                    values.append(value if type(value) in usual else self._scalar(value))
-        except _NotScalar as exc:
+                    values.append(value if type(value) in usual else self._read(value))
+        except _Unusable as exc:
             raise value_failure(self.objective, plan, *_place(values, plan), str(exc)) from None
         except Exception as exc:
             raise evaluation_failure(self.objective, plan, *_place(values, plan), exc) from exc
         dtype = np.complex128 if self.is_complex else np.float64
-        return np.array(values, dtype).reshape(len(plan), plan.width)
+        shape = len(plan), plan.width, *self.objective.value_shape
+        return np.array(values, dtype).reshape(shape)
 
-    def _scalar(self, value: Any) -> Any:
-        """A less usual value as a scalar, if it is one."""
+    def _read(self, value: Any) -> Any:
+        """Several outputs as a vector, or a less usual value as a scalar, if it is one."""
+        outputs = self.objective.outputs
+        if outputs is not None:
+            try:
+                return outputs.flatten(value, self.is_complex)
+            except GradcheckInputError as error:
+                raise _Unusable(str(error)) from None
         if reason := complaint(value, self.is_complex):
-            raise _NotScalar(reason)
+            raise _Unusable(reason)
         return np.asarray(value)[()]
 
 
-class _NotScalar(Exception):
-    """The cost returned something else than a scalar; the text is the complaint."""
+class _Unusable(Exception):
+    """The cost returned something else than it must; the text is the complaint."""
 
 
 def _place(values: list[Any], plan: Plan) -> tuple[int, int]:

@@ -1,0 +1,152 @@
+"""What the user should know of the check of a Jacobian: coverage, reasons, and the likely bug."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.diagnosis.coverage import coverage
+from fastgradcheck.diagnosis.diagnose import diagnose
+from fastgradcheck.differences.evidence import Evidence
+from fastgradcheck.differences.limits import ScreenedRows
+from fastgradcheck.differences.screen import CONFIDENCE
+from fastgradcheck.problem.finding import Finding, Rank
+from fastgradcheck.problem.jacobian import Dense
+from fastgradcheck.problem.problem import Objective, Problem
+from fastgradcheck.search.columns import JacobianTask
+from fastgradcheck.search.rows import ONE_BY_ONE
+from fastgradcheck.verdict.rules import component_verdicts
+from fastgradcheck.verdict.support import BlockEvidence
+from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
+
+DIAGNOSED = 1_000_000
+"""Entries of the largest claim that is compared with patterns: it is copied for that."""
+FACTORS = 3
+"""Entries of a row that must show the same factor for it to have one."""
+
+
+def covered(
+    task: JacobianTask,
+    evidence: Evidence,
+    blocks: tuple[BlockResult, ...],
+    resolution: Resolution,
+    products: str = "",
+) -> tuple[str, float]:
+    """What was covered, in words, and with what probability an isolated error was seen."""
+    m, n = task.claim.shape
+    if not evidence.joint:
+        text, probability = coverage([(b.size, b.checked, b.wrong) for b in blocks], True)
+        text = text.replace("components", "entries").replace("component", "entry")
+        return text + products, probability
+    directions = max(len(joint.screened) for joint in evidence.joint)
+    screened = [j.screened for j in evidence.joint if isinstance(j.screened, ScreenedRows)]
+    rows = m - sum(int(s.lost.sum()) for s in screened)
+    every = f"All {m:,}" if rows == m else f"{rows:,} of {m:,}"
+    text = (
+        f"{every} rows of the {m:,} x {n:,} entries were covered by {directions} directions over "
+        f"all columns at once: an isolated error above {resolution.size:.1g} would have been seen"
+    )
+    if rows < m:
+        text += "; of the others no more than what is named was looked at"
+    if len(evidence.fixed):
+        text += (
+            f"; {len(evidence.fixed):,} columns are at their bounds, or so large that the step "
+            f"does not move them, and {min(len(evidence.fixed), ONE_BY_ONE):,} of them were "
+            "measured one by one"
+        )
+    looked = len(task.sample.index)
+    if looked and np.isin(task.entries.flat(0, task.sample.index), evidence.components.index).all():
+        text += f". {looked:,} column{'s' if looked > 1 else ''} were measured as well"
+    return f"{text}.{products}", CONFIDENCE
+
+
+def reasons(
+    task: JacobianTask, found: Sequence[BlockEvidence], blocks: Sequence[BlockResult]
+) -> tuple[BlockResult, ...]:
+    """The blocks' results, the undecided ones with why they are and what to change."""
+    return tuple(
+        replace(block, reason=_reason(task, e, block))
+        if block.verdict is Verdict.UNDECIDED
+        else block
+        for e, block in zip(found, blocks, strict=True)
+    )
+
+
+def _reason(task: JacobianTask, evidence: BlockEvidence, block: BlockResult) -> str:
+    codes = component_verdicts(evidence, task.tolerance)
+    undecided = int((codes == Verdict.UNDECIDED.code).sum())
+    if undecided:
+        return (
+            f"{undecided:,} of {len(codes):,} entries gave no usable difference (a non-finite F, "
+            "or steps that do not agree with each other). Check at a theta away from the edge of "
+            "the domain and from kinks, or pass bounds=."
+        )
+    if evidence.located.unexplained:
+        return (
+            "some of its rows disagree by more than their error bars, but no entry was found that "
+            'does. Measure every column with strategy="components".'
+        )
+    return (
+        f"the error bars allow a relative difference of up to {block.limit:.1g}. Its rows are "
+        "small against the noise of F, or F has kinks close by: check at another theta, such as a "
+        "random one."
+    )
+
+
+def diagnosed(
+    task: JacobianTask, components: NDArray[np.void], blocks: tuple[BlockResult, ...]
+) -> tuple[Finding, ...]:
+    """The likely bugs behind a wrong Jacobian."""
+    m, n = task.claim.shape
+    if not isinstance(task.claim, Dense) or m * n > DIAGNOSED:
+        return factors(task, components)
+    flat = np.empty(m * n)
+    for number, output, parameter in task.entries.pairs():
+        part = task.claim.matrix[output.slice, parameter.slice]
+        flat[task.entries.names.blocks[number].slice] = part.ravel()
+    args = task.rows.context.stream.engine.objective.args
+    objective = Objective(_no_cost, args, task.entries.names, np.zeros(m * n))
+    problem = Problem(objective, flat, task.claim.eps, 0.0)
+    return diagnose(problem, components, blocks) or factors(task, components)
+
+
+def _no_cost(*args: object) -> float:
+    raise AssertionError("the diagnosis evaluates nothing")
+
+
+def factors(task: JacobianTask, components: NDArray[np.void]) -> tuple[Finding, ...]:
+    """Rows whose entries are all off by a factor of the row's own: a missing chain factor."""
+    c = components[np.isfinite(components["analytic"])]
+    telling = np.minimum(np.abs(c["numeric"]), np.abs(c["analytic"])) > 1e3 * c["error"]
+    c = c[telling]
+    if not len(c):
+        return ()
+    rows, _ = task.entries.places(c["index"])
+    ratio, doubt = c["analytic"] / c["numeric"], c["error"] / np.abs(c["numeric"])
+    found: dict[int, float] = {}
+    for row in np.unique(rows).tolist():
+        mine = rows == row
+        middle = float(np.median(ratio[mine]))
+        same = np.abs(ratio[mine] - middle) <= 8 * (doubt[mine] + 1e-9) * abs(middle)
+        if mine.sum() >= FACTORS and same.all() and abs(middle - 1) > 1e-6:
+            found[row] = middle
+    if not found:
+        return ()
+    outputs = task.entries.outputs
+    shown = [f"{outputs.address(row)} by {factor:.6g}" for row, factor in list(found.items())[:4]]
+    more = f" and {len(found) - 4:,} more" if len(found) > 4 else ""
+    signs = set(np.sign(list(found.values())))
+    cause = (
+        "The derivative of what is around the output, by the chain rule, or a weight of the "
+        "residual is the usual cause."
+    )
+    if {round(f, 9) for f in found.values()} == {-1.0} and signs == {-1.0}:
+        cause = "The sign of a residual (data - model against model - data) is the usual cause."
+    message = (
+        f"Whole rows are off by a factor of their own: {', '.join(shown)}{more}, in every entry "
+        f"that was measured. {cause}"
+    )
+    return (Finding("row-factor", message, Rank.BUG),)

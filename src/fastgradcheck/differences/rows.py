@@ -1,0 +1,385 @@
+"""Differences of a function of several outputs: what one evaluation says of all rows at once.
+
+F(theta +- h v) tells the derivative of every output F_i along v: row i of the Jacobian, times v.
+So the directions of `differences.joint` serve all rows together, and a column costs as much as a
+component of a gradient. Every row has a noise and bars of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import factorial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.differences import noise
+from fastgradcheck.differences.context import Context
+from fastgradcheck.differences.directions import LARGEST, NOISE_GAIN, OFFSETS, UNEVEN_GAIN
+from fastgradcheck.differences.joint import EXTENSION, EXTENSIONS, FIRST, WIDEST, everything
+from fastgradcheck.differences.joint import STEPS as TRIED
+from fastgradcheck.differences.plateau import NOISE_SIGMAS, StepSweep, SweepValues, read_off
+from fastgradcheck.differences.screen import expected
+from fastgradcheck.differences.sweep import LARGEST_STEP
+from fastgradcheck.evaluation import hashing
+from fastgradcheck.evaluation.plans import Directions, Stencils
+from fastgradcheck.problem.norm import norm
+from fastgradcheck.problem.region import Region
+
+Array = NDArray[np.float64]
+
+EPS = float(np.finfo(np.float64).eps)
+SPACINGS = noise.SPACINGS[1:7:2]
+"""Spacings at which the noise is measured, in ulps of theta: rows that do not move at one are
+measured at the next. Each costs eight evaluations, so that there are few."""
+STILL = 0.05
+"""So large a part of the rows must not have moved for another spacing to be tried."""
+ROUNDING = 4 * EPS
+"""Of a slope, relative to it."""
+SMALLEST_STEP, LARGEST_COLUMN_STEP = 2.0**-16, 2.0**-9
+"""Of a column's five-point values, relative to the parameter's scale."""
+SWEEP_STEPS = 13
+"""From 2^-5 to 2^-29 of the parameter's scale."""
+FEW_BYTES = 1 << 25
+"""Of the values that are held at a time while columns are measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Where and how F is differentiated.
+
+    Attributes
+    ----------
+    context : Context
+        Its value and noise are those of no output.
+    values : float64 array, shape (m,)
+        F(theta).
+    noise : float64 array, shape (m,)
+        Standard deviation of the noise of every output.
+    """
+
+    context: Context
+    values: Array
+    noise: Array
+
+    @property
+    def count(self) -> int:
+        """Number of outputs m."""
+        return len(self.values)
+
+    @cached_property
+    def column_step(self) -> float:
+        """The relative step of columns: twice the cube root of the relative noise.
+
+        The bar of five points is three times the truncation of the nearer two: it balances there.
+        """
+        size = np.abs(self.values)
+        told = size > 0
+        noise = float(np.median(self.noise[told] / size[told])) if told.any() else EPS
+        return float(np.clip(2 * np.cbrt(noise), SMALLEST_STEP, LARGEST_COLUMN_STEP))
+
+
+def measure_noise(context: Context, values: Array) -> Array:
+    """The noise of every output, from eight points along one direction; see `differences.noise`."""
+    theta, room = context.theta, context.room
+    eps = float(np.finfo(theta.dtype).eps)
+    scale = np.abs(theta).astype(np.float64)
+    scale = np.maximum(scale, 1e-3 * (norm(scale) / np.sqrt(len(scale)) or 1.0))
+    level = np.full(len(values), np.nan)
+    spread = np.zeros(len(values))
+    region = everything(len(theta))[np.newaxis]
+    places = np.arange(noise.POINTS) - (noise.POINTS - 1) / 2
+    for attempt, spacing in enumerate(eps * s for s in SPACINGS):
+        farthest = 1.5 * spacing * (noise.POINTS - 1) / 2
+        moving = scale if room is None else np.where(farthest * scale < room, scale, 0.0)
+        keys = np.array([hashing.key(context.seed, -1, attempt)])
+        plan = Directions(region, keys, spacing * places[np.newaxis], moving)
+        at = context.stream.values(plan, "noise")[0]
+        finite = np.isfinite(at).all(axis=0)
+        at = np.where(finite, at, 0.0)
+        spread = np.fmax(spread, np.ptp(at, axis=0) / np.sqrt(12))
+        different = 1 + np.sum(np.diff(np.sort(at, axis=0), axis=0) > 0, axis=0)
+        moved = finite & (different > noise.POINTS // 2) & np.isnan(level)
+        level[moved] = _noise_levels(at[:, moved], values[moved])
+        if np.isnan(level).mean() <= STILL:
+            break
+    # What never moved by more than a few steps lies on a grid, or is constant.
+    level = np.where(np.isnan(level), spread, level)
+    floor: Array = np.maximum(level, 0.5 * EPS * np.abs(values))
+    return floor
+
+
+def _noise_levels(at: Array, values: Array) -> Array:
+    """`noise.ecnoise` of many outputs at once; `at` has shape (8, k)."""
+    differences, levels, signs = at, [], []
+    for k in noise.ORDERS:
+        differences = np.diff(differences, axis=0)
+        largest = np.abs(differences).max(axis=0)
+        unit = np.where(largest > 0, largest, 1.0)
+        gamma = factorial(k) ** 2 / factorial(2 * k)
+        levels.append(np.sqrt(gamma * np.mean((differences / unit) ** 2, axis=0)) * largest)
+        signs.append((differences.min(axis=0) < 0) & (differences.max(axis=0) > 0))
+    table = np.array(levels)
+    found = table[-1].copy()
+    for k in range(len(table) - 3, -1, -1):
+        three = table[k : k + 3]
+        settled = signs[k] & (three.min(axis=0) > 0) & (three.max(axis=0) <= 4 * three.min(axis=0))
+        found = np.where(settled, three[0], found)
+    with np.errstate(over="ignore"):
+        single = (at == at.astype(np.float32)).all(axis=0)
+    coarse = np.maximum(found, noise.SINGLE * np.abs(values) / np.sqrt(12))
+    settled_levels: Array = np.where(single, coarse, found)
+    return settled_levels
+
+
+@dataclass(frozen=True, eq=False)
+class Slopes:
+    """The derivatives of all outputs along some directions.
+
+    Attributes
+    ----------
+    keys : uint64 array, shape (d,)
+    steps : float64 array, shape (d,)
+    slopes, error : float64 arrays, shape (d, m)
+        The derivatives, and their bars.
+    taken : float64 array, shape (d, n)
+        The directions as they were really taken, whose products with the Jacobian they are.
+    """
+
+    keys: NDArray[np.uint64]
+    steps: Array
+    slopes: Array
+    error: Array
+    taken: Array
+
+    def joined(self, more: Slopes) -> Slopes:
+        """Both."""
+        pairs = ((getattr(self, name), getattr(more, name)) for name in vars(self))
+        return Slopes(*(np.concatenate(pair) for pair in pairs))
+
+
+def along(
+    rows: Rows,
+    region: Region,
+    keys: NDArray[np.uint64],
+    steps: Array,
+    moving: Array,
+    stage: str = "directions",
+) -> Slopes:
+    """Differentiate all outputs along directions on a region, from five points each."""
+    offsets = steps[:, np.newaxis] * OFFSETS
+    plan = Directions(np.repeat(region[np.newaxis], len(keys), axis=0), keys, offsets, moving)
+    signal = rows.context.stream.values(plan, stage) - rows.values
+    slopes, error = five_point(signal, steps[:, np.newaxis], rows.noise)
+    size = np.maximum(np.abs(rows.values), np.abs(signal + rows.values).max(axis=1))
+    error = error + ROUNDING * np.abs(slopes) + EPS * size / steps[:, np.newaxis]
+    return Slopes(keys, steps, slopes, error, np.stack([
+        displacement(rows, region, key, step, moving, OFFSETS)
+        for key, step in zip(keys, steps, strict=True)
+    ]))  # fmt: skip
+
+
+def along_two_points(
+    rows: Rows, region: Region, keys: NDArray[np.uint64], steps: Array, moving: Array
+) -> Slopes:
+    """The same from two points, without bars: enough for a search whose outcome is confirmed."""
+    offsets = steps[:, np.newaxis] * OFFSETS[:2]
+    plan = Directions(np.repeat(region[np.newaxis], len(keys), axis=0), keys, offsets, moving)
+    values = rows.context.stream.values(plan, "locating")
+    slopes = (values[:, 0] - values[:, 1]) / (2 * steps[:, np.newaxis])
+    taken = [
+        displacement(rows, region, key, step, moving, OFFSETS[:2])
+        for key, step in zip(keys, steps, strict=True)
+    ]
+    return Slopes(keys, steps, slopes, np.zeros(slopes.shape), np.stack(taken))
+
+
+def five_point(signal: Array, steps: Array, level: Array) -> tuple[Array, Array]:
+    """`directions.five_point` of many outputs: a signal of shape (d, 4, m)."""
+    near = (signal[:, 0] - signal[:, 1]) / (2 * steps)
+    far = (signal[:, 2] - signal[:, 3]) / (4 * steps)
+    uneven = np.abs(signal[:, 2] + signal[:, 3] - 4 * (signal[:, 0] + signal[:, 1]))
+    kinks = np.maximum(uneven - UNEVEN_GAIN * NOISE_SIGMAS * level, 0.0)
+    bar = np.abs(near - far) + (kinks + NOISE_GAIN * NOISE_SIGMAS * level) / steps
+    bar = np.where((signal == 0).all(axis=1), 0.0, bar)
+    return (4 * near - far) / 3, np.where(np.isfinite(bar), bar, np.inf)
+
+
+def displacement(
+    rows: Rows, region: Region, key: np.uint64, step: float, moving: Array, offsets: Array
+) -> Array:
+    """The direction of which the slope is measured, from the points that are really taken."""
+    theta = rows.context.theta
+    index = np.arange(region[0] + region[4], region[0] + region[5])
+    v = hashing.direction(key, index) * moving[index]
+    here = theta[index]
+    moved = [
+        (here + offset * step * v).astype(theta.dtype).astype(np.float64) - here
+        for offset in offsets
+    ]
+    near = (moved[0] - moved[1]) / (2 * step)
+    taken = np.zeros(len(theta))
+    if len(offsets) == 2:
+        taken[index] = near
+    else:
+        taken[index] = (4 * near - (moved[2] - moved[3]) / (4 * step)) / 3
+    return taken
+
+
+def weights(rows: Rows, sizes: Sequence[Array]) -> Array:
+    """The weight of every block of theta, so that each moves the outputs about equally.
+
+    Parameters
+    ----------
+    rows : Rows
+    sizes : sequence of float64 array, shape (m,)
+        Of every block of theta, the norm of each row of the claim within it.
+
+    Returns
+    -------
+    float64 array, shape (blocks,)
+        In units of the block's typical entry, none larger than it.
+    """
+    context = rows.context
+    typical = np.array([np.median(context.scale[b.slice]) for b in context.parameters.blocks])
+    moves = np.array(sizes) * typical[:, np.newaxis]
+    whole = np.sqrt((moves**2).sum(axis=0))
+    share = moves / np.where(whole > 0, whole, 1.0)
+    share = np.sqrt(np.mean(share[:, whole > 0] ** 2, axis=1)) if whole.any() else share[:, 0]
+    # A block that matters little need not be known as sharply: what moves far decides the step.
+    least = np.maximum(share, 2.0**-6 * np.max(share, initial=0.0))
+    wanted = 1.0 / np.where(least > 0, least, 1.0)
+    scaled: Array = typical * wanted / wanted.max()
+    return scaled
+
+
+def spread(rows: Rows, of_blocks: Array, movable: Array | None) -> Array:
+    """The weight of every entry: its block's, or zero where it must not move."""
+    blocks = rows.context.parameters.blocks
+    moving = np.repeat(of_blocks, [block.size for block in blocks])
+    return moving if movable is None else moving * movable
+
+
+def choose_step(rows: Rows, moving: Array) -> float:
+    """The step of all directions, from one: where the bars to expect are smallest in most rows."""
+    context = rows.context
+    region, keys = everything(len(moving)), np.array([hashing.key(context.seed, 0, -1)])
+    first = min(FIRST * WIDEST, farthest(rows, moving))
+
+    def measured(tried: Array) -> Array:
+        offsets = np.stack([tried, -tried], axis=1).reshape(1, -1)
+        plan = Directions(region[np.newaxis], keys, offsets, moving)
+        values = context.stream.values(plan, "calibrating")[0]
+        slopes: Array = (values[0::2] - values[1::2]) / (2 * tried[:, np.newaxis])
+        return slopes
+
+    steps: Array = first / 4.0 ** np.arange(TRIED, dtype=np.float64)
+    slopes = measured(steps)
+    best = _best(rows, slopes, steps)
+    for _ in range(EXTENSIONS):
+        if best < len(steps) - 1:
+            break
+        smaller: Array = steps[-1] / 4.0 ** np.arange(1, EXTENSION + 1, dtype=np.float64)
+        slopes, steps = np.vstack([slopes, measured(smaller)]), np.append(steps, smaller)
+        best = _best(rows, slopes, steps)
+    return float(steps[best])
+
+
+def _best(rows: Rows, slopes: Array, steps: Array) -> int:
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        level = rows.noise[:, np.newaxis]
+        bars = expected(slopes.T, steps[np.newaxis], level)  # type: ignore[arg-type]
+        size = np.nan_to_num(np.abs(slopes[1:]).T, posinf=0.0) + np.finfo(float).tiny
+        relative = np.log(np.maximum(bars, ROUNDING * size.max(axis=1, keepdims=True)))
+    known = np.isfinite(relative).all(axis=1)
+    if not known.any():
+        return len(steps) - 1
+    return int(np.argmin(relative[known].mean(axis=0))) + 1
+
+
+def farthest(rows: Rows, moving: Array) -> float:
+    """The longest step of directions that keeps within the bounds."""
+    room = rows.context.room
+    if room is None:
+        return np.inf
+    free = moving > 0
+    reach = float(np.min(room[free] / moving[free], initial=np.inf))
+    return 0.99 * reach / (LARGEST * float(OFFSETS.max()))
+
+
+def measure_columns(
+    rows: Rows, index: NDArray[np.int64], stage: str = "locating"
+) -> tuple[Array, Array]:
+    """Columns of the Jacobian and their bars, shape (m, k), from five points each.
+
+    A column without room between the bounds has infinite bars.
+    """
+    context = rows.context
+    values, bars = np.zeros((rows.count, len(index))), np.zeros((rows.count, len(index)))
+    several = max(1, FEW_BYTES // (8 * 4 * rows.count))
+    for first in range(0, len(index), several):
+        part = slice(first, first + several)
+        at = index[part]
+        steps = rows.column_step * context.scale[at]
+        if context.room is not None:
+            steps = np.minimum(steps, 0.99 * context.room[at] / OFFSETS.max())
+        here = context.theta[at][:, np.newaxis]
+        points = (here + steps[:, np.newaxis] * OFFSETS).astype(context.theta.dtype)
+        signal = context.stream.values(Stencils(at, points), stage) - rows.values
+        taken = points.astype(np.float64) - here.astype(np.float64)
+        # What was taken differs from the step by an ulp of theta: each slope by its own.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            even = signal * (steps[:, np.newaxis] * OFFSETS / taken)[:, :, np.newaxis]
+            unit = np.where(steps > 0, steps, 1.0)[:, np.newaxis]
+            slopes, error = five_point(even, unit, rows.noise)
+            error += EPS * np.maximum(np.abs(rows.values), np.abs(signal).max(axis=1)) / unit
+        error = np.where((signal == 0).all(axis=1), 0.0, error)
+        still = (steps <= 0)[:, np.newaxis] | ~np.isfinite(slopes)
+        values[:, part] = np.where(still, 0.0, slopes).T
+        bars[:, part] = np.where(still, np.inf, error + ROUNDING * np.abs(slopes)).T
+    return values, bars
+
+
+def sweep_column(
+    rows: Rows, column: int, wanted: NDArray[np.int64], flat: NDArray[np.int64]
+) -> list[StepSweep]:
+    """Step sweeps of some rows in one column: the same points serve all of them.
+
+    Parameters
+    ----------
+    rows : Rows
+    column : int
+    wanted : int64 array
+        The rows.
+    flat : int64 array
+        What their entries are called in the sweeps.
+    """
+    context = rows.context
+    theta, bounds = context.theta, context.bounds
+    here = float(theta[column])
+    largest = LARGEST_STEP * float(context.scale[column])
+    if bounds is not None:
+        room = max(float(bounds[1][column]) - here, here - float(bounds[0][column]))
+        largest = room if 0 < room < largest else largest
+    steps: Array = largest / 4.0 ** np.arange(SWEEP_STEPS, dtype=np.float64)
+    points = np.append(here + steps, here - steps)
+    if bounds is not None:
+        outside = (points < bounds[0][column]) | (points > bounds[1][column])
+        points = np.where(outside, here, points)
+    points = points.astype(theta.dtype)
+    plan = Stencils(np.array([column]), points[np.newaxis])
+    values = np.array(context.stream.values(plan, "confirming")[0][:, wanted])
+    moved = points.astype(np.float64) - here
+    values[moved == 0] = np.nan
+    moved[moved == 0] = np.nan
+    right, left = moved[np.newaxis, :SWEEP_STEPS], -moved[np.newaxis, SWEEP_STEPS:]
+    ordinary = int(np.sum(steps >= 2.0**-21 * abs(here))) if here else SWEEP_STEPS
+    found = []
+    for k, row in enumerate(wanted):
+        plus, minus = values[np.newaxis, :SWEEP_STEPS, k], values[np.newaxis, SWEEP_STEPS:, k]
+        own = SweepValues(flat[k : k + 1], steps[np.newaxis], right, left, plus, minus)
+        read = read_off(own, float(rows.values[row]), float(rows.noise[row]))
+        found.append(replace(read, ordinary=ordinary))
+    return found

@@ -1,0 +1,284 @@
+"""`jaccheck`: the flow from a function of several outputs and its Jacobian to a result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fastgradcheck.check import seed_of, switched_off
+from fastgradcheck.diagnosis import rows as diagnosis
+from fastgradcheck.diagnosis.findings import kinks, lost, undecided, unlocated, zero
+from fastgradcheck.differences.context import Context
+from fastgradcheck.differences.evidence import Evidence
+from fastgradcheck.differences.rows import Rows
+from fastgradcheck.differences.screen import CONFIDENCE
+from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.evaluation.budget import UNLIMITED, budget_of
+from fastgradcheck.evaluation.checkpoint import Checkpoint
+from fastgradcheck.evaluation.choice import open_engine, refuse_unknown
+from fastgradcheck.evaluation.engines.blas import one_blas_thread
+from fastgradcheck.evaluation.progress import showing
+from fastgradcheck.evaluation.stream import Stream
+from fastgradcheck.options import STRATEGIES
+from fastgradcheck.origin import origin_of
+from fastgradcheck.problem import sampling
+from fastgradcheck.problem.bounds import flat_bounds
+from fastgradcheck.problem.calls import JACOBIAN, arguments_of
+from fastgradcheck.problem.finding import Finding, by_rank
+from fastgradcheck.problem.gradient import callables
+from fastgradcheck.problem.inspection import inspect_outputs
+from fastgradcheck.problem.jacobian import Entries, Jacobian, evaluate_jacobian
+from fastgradcheck.problem.nests import bytes_of, hexdigest
+from fastgradcheck.problem.parameters import Parameters, describe, vector
+from fastgradcheck.problem.problem import Objective
+from fastgradcheck.problem.sampling import Sample
+from fastgradcheck.report.outcome import Origin, Seconds
+from fastgradcheck.result import GradcheckResult, named_wrong, records, skipped, sweeps_of
+from fastgradcheck.search.columns import JacobianTask
+from fastgradcheck.search.rows import search
+from fastgradcheck.verdict import rules
+from fastgradcheck.verdict.rows import unsettled
+from fastgradcheck.verdict.support import reading
+from fastgradcheck.verdict.tolerances import tolerances_at
+from fastgradcheck.verdict.verdict import Resolution, Verdict
+from fastgradcheck.version import __version__
+
+FORMS = ("matrix",)
+EVERY_COLUMN = 64
+"""Up to this many parameters, strategy "auto" measures every column, four evaluations each ..."""
+SPOT_CHECK = 3
+"""... and beyond it, directions cover all of them, and so many columns are measured besides."""
+
+
+def jaccheck(
+    fun: Callable[..., Any],
+    jac: Any,
+    theta: Any,
+    *,
+    form: str = "matrix",
+    args: tuple[Any, ...] = (),
+    layout: Mapping[str, Any] | None = None,
+    outputs: Mapping[str, Any] | None = None,
+    sample: Any = None,
+    strategy: str = "auto",
+    threshold: float | None = None,
+    rtol: float | None = None,
+    bounds: Any = None,
+    engine: str = "auto",
+    n_jobs: int | None = None,
+    budget: float | None = None,
+    checkpoint: Any = None,
+    progress: Any = None,
+    seed: int | None = None,
+) -> GradcheckResult:
+    """Check whether `jac` is the Jacobian of `fun` at `theta`.
+
+    Parameters
+    ----------
+    fun : callable
+        ``fun(theta, *args) -> array of shape (m,)``, an array of any shape, or a nest of arrays.
+    jac : callable, array, sparse matrix, nest of them, or True
+        ``jac(theta, *args)``, or its value: of shape (m, n), dense or ``scipy.sparse``; or a nest
+        of blocks of shape ``output.shape + parameter.shape``, outputs outside and parameters
+        inside; None in the place of a block is zero. ``True`` if `fun` returns ``(F, jac)``.
+    theta : float array or nest of them
+        The point of the check.
+    form : {"matrix"}
+        What `jac` returns.
+    args : tuple
+        Passed on to `fun` and `jac`.
+    layout, outputs : mapping of str to shape, optional
+        Name the blocks of a flat theta, and those of a flat F, in order.
+    sample : optional
+        The columns to be measured one by one: as in `gradcheck`.
+    strategy : {"auto", "components", "screen"}
+        "components" measures column by column, by four evaluations of F each; "screen" covers all
+        columns at once by random directions, names the rows that disagree and decodes what is
+        wrong in them; "auto" does the first for up to 64 parameters, else the second, and measures
+        three columns besides.
+    threshold, rtol, bounds, engine, n_jobs, budget, checkpoint, progress, seed
+        As in `gradcheck`.
+
+    Returns
+    -------
+    GradcheckResult
+        With addresses such as ``defect[3, 1] / W1[3, 5]``.
+
+    Raises
+    ------
+    GradcheckInputError
+        If an argument is unusable, before any long work starts.
+    CostEvaluationError
+        If `fun` raises at a perturbed point.
+
+    Notes
+    -----
+    ``F(theta +- h v)`` tells the derivative of every output along v, so that four directions, 16
+    evaluations of F, test all m n entries; `fastgradcheck.differences.rows` says how surely.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgradcheck as fgc
+    >>> def fun(t):
+    ...     return np.array([t[0] ** 2 * t[1], 5 * t[0] + np.sin(t[1])])
+    >>> def jac(t):
+    ...     return np.array([[2 * t[0] * t[1], t[0] ** 2], [5.0, -np.cos(t[1])]])
+    >>> result = fgc.jaccheck(fun, jac, np.array([1.0, 2.0]))
+    >>> result.verdict.name, result.wrong
+    ('WRONG', ('F[1] / theta[1]',))
+    """
+    began = time.perf_counter()
+    if switched_off():
+        return skipped()
+    if form not in FORMS:
+        raise GradcheckInputError(
+            f"form={form!r} is not a form; use one of {', '.join(map(repr, FORMS))}."
+        )
+    origin = origin_of(fun, jac)
+    limit = budget_of(budget)
+    memory = None if checkpoint is None else Checkpoint(checkpoint)
+    seed = seed_of(seed, memory)
+    theta = vector(theta)
+    parameters = describe(theta, layout)
+    flat = parameters.flatten(theta)
+    flat.setflags(write=False)
+    drawn, screens = _columns(parameters, sample, strategy, seed, limit is not UNLIMITED)
+    limits = flat_bounds(bounds, flat, parameters)
+    refuse_unknown(engine)
+    args = arguments_of(fun, jac, args, JACOBIAN)
+    fun, jac = callables(fun, jac, JACOBIAN)
+    with one_blas_thread(), showing(progress) as listen:
+        objective = Objective(fun, args, parameters, flat)
+        inspected = inspect_outputs(objective, outputs, limits)
+        objective, found = inspected.objective, inspected.findings
+        claim, notes = evaluate_jacobian(jac, theta, args, inspected.outputs, parameters)
+        tolerance = tolerances_at(claim.eps, objective.theta.dtype, threshold, rtol)
+        running = open_engine(objective, engine, n_jobs)
+        try:
+            values = inspected.values
+            if memory is not None:
+                value = float(np.sum(values))
+                memory.begin(_identity(objective, claim, drawn, limits, running.name), seed, value)
+            with Stream(running, budget=limit, listen=listen, memory=memory) as stream:
+                stream.evaluations = inspected.evaluations
+                context = Context(stream, float("nan"), bounds=limits, seed=seed)
+                rows = Rows(context, values, np.zeros(len(values)))
+                entries = Entries(inspected.outputs, parameters)
+                spot = screens and sample is None
+                task = JacobianTask(rows, claim, entries, tolerance, drawn, screens, spot)
+                evidence = search(task)
+        finally:
+            running.close()
+    found += notes + stream.findings + (memory.findings if memory is not None else ())
+    return _assemble(task, evidence, found, began, origin)
+
+
+def _columns(
+    parameters: Parameters, sample: Any, strategy: str, seed: int, limited: bool
+) -> tuple[Sample, bool]:
+    """The columns to be measured one by one, and whether directions cover all of them."""
+    if strategy not in STRATEGIES:
+        raise GradcheckInputError(
+            f"strategy={strategy!r} is not a strategy; "
+            f"use one of {', '.join(map(repr, STRATEGIES))}."
+        )
+    if strategy == "auto":
+        large = parameters.size > EVERY_COLUMN
+        if sample is None and (large or limited):
+            return sampling.draw(min(SPOT_CHECK, parameters.size), parameters, seed), True
+        return sampling.draw(sample, parameters, seed), False
+    if strategy == "screen":
+        nothing = sample is None
+        return sampling.NOTHING if nothing else sampling.draw(sample, parameters, seed), True
+    return sampling.draw(sample, parameters, seed), False
+
+
+def _identity(
+    objective: Objective, claim: Jacobian, drawn: Sample, limits: Any, engine: str
+) -> dict[str, str]:
+    """What a checkpoint must have in common with this check."""
+    blocks = [(block.name, block.shape) for block in objective.parameters.blocks]
+    everything = np.ones(claim.shape[1])
+    return {
+        "version": __version__,
+        "theta": hexdigest(bytes_of(objective.theta, blocks)),
+        "jac": hexdigest(bytes_of(claim.product(everything), claim.shape)),
+        "args": hexdigest(bytes_of(objective.args)),
+        "engine": engine,
+        "bounds": hexdigest(bytes_of(limits)),
+        "sample": hexdigest(bytes_of(drawn.index)),
+    }
+
+
+def _assemble(
+    task: JacobianTask,
+    evidence: Evidence,
+    found: tuple[Finding, ...],
+    began: float,
+    origin: Origin,
+) -> GradcheckResult:
+    """The result of a check, judged on all that was measured."""
+    tolerance, names = task.tolerance, task.entries.names
+    stream = task.rows.context.stream
+    engine = stream.engine
+    beside = task.beside(evidence)
+    _, overall, blocks = rules.judge(beside, tolerance)
+    blocks = unsettled(blocks, beside, tolerance)
+    verdict = rules.verdict_on(overall, blocks, tolerance)
+    blocks = diagnosis.reasons(task, beside, blocks)
+    components = records(beside, tolerance)
+    resolution = _resolution(task, blocks)
+    coverage, probability = diagnosis.covered(task, evidence, blocks, resolution)
+    found += undecided(verdict, overall.limit, blocks, tolerance)
+    found += lost(beside) + zero(blocks, tolerance)
+    if verdict is Verdict.WRONG:
+        found += diagnosis.diagnosed(task, components, blocks)
+    found += unlocated(names, evidence, verdict)
+    read = {
+        e: reading(own, float(components["analytic"][np.searchsorted(components["index"], e)]))
+        for e, own in evidence.sweeps.items()
+    }
+    found += kinks(names, read.values())
+    return GradcheckResult(
+        verdict=verdict,
+        relative_difference=overall.relative,
+        limit=overall.limit,
+        threshold=tolerance.threshold,
+        rtol=tolerance.rtol,
+        resolution=Resolution(resolution.size, probability, resolution.relative),
+        blocks=blocks,
+        components=components,
+        wrong=named_wrong(beside, tolerance),
+        findings=by_rank(found + engine.findings),
+        coverage=coverage,
+        evaluations=stream.evaluations,
+        seconds=Seconds(time.perf_counter() - began, engine.compile_seconds),
+        engine=engine.name,
+        n_jobs=engine.n_jobs,
+        scheme="central",
+        strategy="screen" if task.screens else "components",
+        seed=task.rows.context.seed,
+        steps={block.name: block.step for block in blocks},
+        noise=evidence.noise.level,
+        size=names.size,
+        interrupted=stream.stopped is not None or stream.cut,
+        sweeps=sweeps_of(names, components, read),
+        remembered=stream.remembered,
+        origin=origin,
+        subject="Jacobian",
+    )
+
+
+def _resolution(task: JacobianTask, blocks: tuple[Any, ...]) -> Resolution:
+    """The coarsest resolution of all blocks, beside a row's typical entry."""
+    sizes = [b.resolution for b in blocks if b.verdict is not Verdict.SKIPPED]
+    size = max(sizes, default=np.inf)
+    _m, n = task.claim.shape
+    whole = np.sqrt(sum(np.square(s) for s in task.sizes) / n)
+    whole = whole[whole > 0]
+    typical = float(np.median(whole)) if len(whole) else np.nan
+    return Resolution(size, CONFIDENCE, size / typical if typical else np.nan)

@@ -1,0 +1,172 @@
+"""What the check of a Jacobian is about, and its columns, measured one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.differences.components import of_five_points
+from fastgradcheck.differences.directions import OFFSETS
+from fastgradcheck.differences.evidence import Evidence
+from fastgradcheck.differences.plateau import StepSweep
+from fastgradcheck.differences.rows import (
+    FEW_BYTES,
+    Array,
+    Rows,
+    measure_columns,
+    sweep_column,
+)
+from fastgradcheck.evaluation.stream import COMPONENTS, Stopped
+from fastgradcheck.problem.jacobian import Entries, Jacobian
+from fastgradcheck.problem.norm import norm
+from fastgradcheck.problem.sampling import Sample
+from fastgradcheck.verdict import rows as verdicts
+from fastgradcheck.verdict import rules
+from fastgradcheck.verdict.support import BlockEvidence
+from fastgradcheck.verdict.tolerances import Tolerances
+from fastgradcheck.verdict.verdict import BlockResult, Verdict
+
+SWEPT = 16
+"""Columns that are measured by step sweeps in one round ..."""
+ROUNDS = 4
+"""... and rounds."""
+
+
+@dataclass(frozen=True, eq=False)
+class JacobianTask:
+    """The check of a Jacobian that is under way.
+
+    Attributes
+    ----------
+    rows : Rows
+        Where and how F is differentiated.
+    claim : Jacobian
+    entries : Entries
+    tolerance : Tolerances
+    sample : Sample
+        The columns to measure one by one.
+    screens : bool
+        Whether directions cover all columns at once.
+    spot : bool
+        Whether the sample is a spot check beside them, which is of no use where they disagree.
+    """
+
+    rows: Rows
+    claim: Jacobian
+    entries: Entries
+    tolerance: Tolerances
+    sample: Sample
+    screens: bool
+    spot: bool = False
+
+    @cached_property
+    def sizes(self) -> list[Array]:
+        """Of every block of theta, the norm of each row of the claim within it."""
+        return [self.claim.sizes(block.slice) for block in self.entries.parameters.blocks]
+
+    def beside(self, evidence: Evidence) -> list[BlockEvidence]:
+        """What has been measured, block by block, beside the claim."""
+        return verdicts.beside(evidence, self.claim, self.entries, self.sizes)
+
+    def judged(self, evidence: Evidence) -> tuple[list[BlockEvidence], tuple[BlockResult, ...]]:
+        """That, and the verdict on every block."""
+        found = self.beside(evidence)
+        _, _, blocks = rules.judge(found, self.tolerance)
+        return found, verdicts.unsettled(blocks, found, self.tolerance)
+
+
+def one_by_one(evidence: Evidence, task: JacobianTask) -> Iterator[Evidence]:
+    """The columns of the sample, each from five points."""
+    if task.spot and (len(evidence.components) or evidence.located):
+        return
+    several = max(1, FEW_BYTES // (8 * len(OFFSETS) * task.rows.count))
+    order = task.sample.order
+    parts = []
+    try:
+        for first in range(0, len(order), several):
+            parts.append(look(task, order[first : first + several], COMPONENTS))
+    finally:
+        # A stop loses nothing of what was measured.
+        if parts:
+            index, values, bars = (np.concatenate(part) for part in zip(*parts, strict=True))
+            evidence = evidence.with_components(of_five_points(index, values, bars))
+            yield evidence
+
+
+def look(
+    task: JacobianTask, columns: NDArray[np.int64], stage: str = "locating"
+) -> tuple[NDArray[np.int64], Array, Array]:
+    """All entries of some columns: their flat indices, values and bars."""
+    values, bars = measure_columns(task.rows, columns, stage)
+    rows = np.arange(task.rows.count)[:, np.newaxis]
+    return task.entries.flat(rows, columns).ravel(), values.ravel(), bars.ravel()
+
+
+def confirm(evidence: Evidence, task: JacobianTask) -> Iterator[Evidence]:
+    """Step sweeps of columns in which something is in doubt, the worst first.
+
+    Entries that disagree, and, where bars keep a block from being decided, those with the largest
+    bars; one sweep of a column serves all of its rows.
+    """
+    swept: set[int] = set()
+    for _ in range(ROUNDS):
+        index, excess = _doubtful(evidence, task)
+        rows, columns = task.entries.places(index)
+        new = ~np.isin(columns, list(swept))
+        if not new.any():
+            return
+        index, rows, columns, excess = index[new], rows[new], columns[new], excess[new]
+        at, which = np.unique(columns, return_inverse=True)
+        worst = np.argsort(-np.bincount(which, excess), kind="stable")[:SWEPT]
+        sweeps: list[StepSweep] = []
+        try:
+            for k in worst.tolist():
+                mine = which == k
+                sweeps += sweep_column(task.rows, int(at[k]), rows[mine], index[mine])
+                swept.add(int(at[k]))
+        except Stopped:
+            yield evidence.with_sweeps(sweeps)
+            raise
+        evidence = evidence.with_sweeps(sweeps)
+        yield evidence
+
+
+def _doubtful(
+    evidence: Evidence, task: JacobianTask
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Entries that a step sweep may settle, and how much they are in doubt."""
+    found, blocks = task.judged(evidence)
+    whole = norm(np.array([e.size for e in found]))
+    index, excess = [], []
+    for e, block in zip(found, blocks, strict=True):
+        c = e.components
+        if not len(c) or e.located.regions:
+            continue
+        own = np.isin(c.index, list(evidence.sweeps))
+        rows = rules.disagreeing(e, task.tolerance) & ~own & ~c.has_own_bar
+        if not rows.any() and block.verdict is not Verdict.WRONG:
+            # Nothing disagrees: what keeps the limit from the threshold is bars.
+            allowed = task.tolerance.threshold * whole / np.sqrt(len(c))
+            rows = (
+                c.error > np.maximum(allowed, task.tolerance.threshold * np.abs(c.numeric))
+            ) & ~own
+            if e.joint is not None or not _limits(found, task):
+                rows &= block.verdict is Verdict.UNDECIDED
+        size = np.maximum(np.abs(c.analytic), np.abs(c.numeric)) + np.finfo(float).tiny
+        index.append(c.index[rows])
+        with np.errstate(invalid="ignore", over="ignore"):
+            relative = np.maximum(c.discrepancy, c.error)[rows] / size[rows]
+        excess.append(np.minimum(np.nan_to_num(relative, nan=1e3, posinf=1e3), 1e3))
+    if not index:
+        return np.zeros(0, np.int64), np.zeros(0)
+    return np.concatenate(index), np.concatenate(excess)
+
+
+def _limits(found: list[BlockEvidence], task: JacobianTask) -> bool:
+    """Whether the limit of the whole is above the threshold."""
+    verdict, _, _ = rules.judge(found, task.tolerance)
+    return verdict is Verdict.UNDECIDED

@@ -1,0 +1,400 @@
+"""Checks of whole Jacobians: correct ones agree, planted faults are named at their place."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.sparse as sparse
+
+import fastgradcheck as fgc
+from fastgradcheck.verdict.verdict import Verdict
+from tests.cases.jacobians import changed, tanh_layer, two_outputs
+
+
+def check(fun, jac, theta, **options):
+    return fgc.jaccheck(fun, jac, theta, **{"seed": 3, **options})
+
+
+LARGE = tanh_layer(40, 300)
+SMALL = tanh_layer(6, 9)
+
+
+# Correct ones
+
+
+@pytest.mark.parametrize("strategy", ["components", "screen"])
+def test_a_correct_jacobian_agrees(strategy):
+    fun, jac, theta = SMALL
+    result = check(fun, jac, theta, strategy=strategy)
+    assert result
+    assert result.wrong == ()
+    assert result.limit < 1e-7
+    assert "The Jacobian is the Jacobian of the function" in str(result)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_large_one_agrees_in_64_evaluations(seed):
+    fun, jac, theta = tanh_layer(100, 400, seed)
+    result = check(fun, jac, theta, seed=seed)
+    assert result.verdict is Verdict.AGREES
+    assert result.evaluations <= 64
+    assert result.strategy == "screen"
+    assert "All 100 rows" in result.coverage
+
+
+def test_rows_of_very_different_sizes_agree_and_the_smallest_is_still_looked_at():
+    fun, jac, theta = LARGE
+    s = 10.0 ** np.random.default_rng(1).integers(-6, 7, size=40)
+    smallest = int(np.argmin(s))
+
+    def scaled(t):
+        return s * fun(t)
+
+    def right(t):
+        return s[:, None] * jac(t)
+
+    assert check(scaled, right, theta)
+
+    def change(array):
+        array[smallest, 17] *= 1.01
+
+    result = check(scaled, changed(right, change), theta)
+    assert result.wrong == (f"F[{smallest}] / theta[17]",)
+
+
+def test_constant_linear_and_kinked_rows_agree():
+    _fun, _, theta = LARGE
+    W = np.random.default_rng(2).normal(size=(30, 300))
+
+    def rectified(t):
+        return np.concatenate([np.maximum(W @ t, 0), W[:3] @ t, [1.0, 2.0]])
+
+    def jac(t):
+        return np.vstack([(W @ t > 0)[:, None] * W, W[:3], np.zeros((2, 300))])
+
+    assert check(rectified, jac, theta)
+
+
+# Single entries, rows, columns, blocks
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_single_entries_in_several_rows_are_named_and_nothing_else(count):
+    fun, jac, theta = LARGE
+    rng = np.random.default_rng(count)
+    rows, columns = rng.choice(40, count, replace=False), rng.choice(300, count)
+
+    def change(array):
+        array[rows, columns] += 1e-3 * np.median(np.abs(array))
+
+    result = check(fun, changed(jac, change), theta)
+    named = {f"F[{i}] / theta[{j}]" for i, j in zip(rows, columns, strict=True)}
+    assert set(result.wrong) == named
+    assert result.evaluations <= 80
+
+
+def test_several_entries_of_one_row_are_told_apart():
+    fun, jac, theta = LARGE
+    columns = np.random.default_rng(5).choice(300, 6, replace=False)
+
+    def change(array):
+        array[7, columns] *= 1.1
+
+    result = check(fun, changed(jac, change), theta)
+    assert set(result.wrong) == {f"F[7] / theta[{j}]" for j in columns}
+    assert result.evaluations < 2 * 300
+
+
+def scaled_row(array):
+    array[5] *= 1.5
+
+
+def scaled_column(array):
+    array[:, 7] *= 1.5
+
+
+def turned(array):
+    array *= -1
+
+
+@pytest.mark.parametrize(
+    ("change", "named", "kind"),
+    [
+        (scaled_row, "F[5] / theta", "row"),
+        (scaled_column, "F / theta[7]", "factor"),
+        (turned, "F / theta", "factor"),
+    ],
+)
+def test_a_whole_row_column_or_block_is_named_as_one(change, named, kind):
+    fun, jac, theta = LARGE
+    result = check(fun, changed(jac, change), theta)
+    assert result.verdict is Verdict.WRONG
+    assert result.wrong == (named,)
+    assert result.findings[0].kind == kind
+
+
+def test_rows_in_another_order_are_named():
+    fun, jac, theta = LARGE
+    order = np.random.default_rng(3).permutation(40)
+    result = check(fun, lambda t: jac(t)[order], theta)
+    assert result.findings[0].kind == "permuted"
+    assert "rows stand in another order" in str(result)
+
+
+def test_a_factor_of_every_row_is_named():
+    fun, jac, theta = LARGE
+    factors = np.random.default_rng(3).uniform(1.5, 3.0, size=(40, 1))
+    result = check(fun, lambda t: factors * jac(t), theta)
+    finding = result.findings[0]
+    assert finding.kind == "row-factor"
+    assert f"F[0] by {factors[0, 0]:.6g}" in finding.message
+    assert "Whole rows are off by a factor of their own" in finding.message
+
+
+@pytest.mark.parametrize("strategy", ["components", "screen"])
+def test_a_transposed_square_jacobian_is_named(strategy):
+    fun, jac, theta = tanh_layer(8, 8)
+    result = check(fun, lambda t: jac(t).T, theta, strategy=strategy)
+    assert result.verdict is Verdict.WRONG
+    assert result.findings[0].kind == "transposed"
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_nan_is_never_right(size):
+    fun, jac, theta = LARGE if size == "large" else SMALL
+
+    def change(array):
+        array[3, 4] = np.nan
+
+    result = check(fun, changed(jac, change), theta)
+    assert result.verdict is Verdict.WRONG
+    assert "F[3] / theta[4]" in result.wrong
+
+
+# Nests, sparse matrices, forms of fun
+
+
+def test_nests_of_outputs_and_parameters_have_addresses_of_both():
+    fun, jac, theta = two_outputs()
+    result = check(fun, jac, theta)
+    assert result
+    assert [block.name for block in result.blocks] == [
+        "defect / W",
+        "defect / b",
+        "end / W",
+        "end / b",
+    ]
+    assert any("None for end / W" in finding.message for finding in result.findings)
+
+    def wrong(p):
+        claimed = jac(p)
+        claimed["defect"]["W"][1, 1, 1, 2] += 0.01
+        return claimed
+
+    for strategy in ("components", "screen"):
+        result = check(fun, wrong, theta, strategy=strategy)
+        assert result.wrong == ("defect[1, 1] / W[1, 2]",)
+        assert "defect[1, 1] / W[1, 2]" in str(result)
+
+
+def ring(n):
+    def fun(t):
+        return t**2 * np.roll(t, 1)
+
+    def jac(t):
+        i = np.arange(n)
+        values = np.concatenate([2 * t * np.roll(t, 1), t**2])
+        places = np.concatenate([i, i]), np.concatenate([i, (i - 1) % n])
+        return sparse.coo_array((values, places), shape=(n, n)).tocsr()
+
+    return fun, jac, np.random.default_rng(6).normal(size=n)
+
+
+def test_a_nonzero_that_the_sparse_pattern_lacks_is_found():
+    """Differences along coloured columns, as others do, take the pattern from the claim."""
+    fun, jac, theta = ring(500)
+    assert check(fun, jac, theta)
+
+    def lacking(t):
+        array = jac(t).tolil()
+        array[33, 32] = 0.0
+        return sparse.csr_array(array)
+
+    result = check(fun, lacking, theta)
+    assert result.wrong == ("F[33] / theta[32]",)
+
+
+def test_duplicates_of_a_sparse_matrix_are_added_up_and_told():
+    def twice(t):
+        i = np.arange(3)
+        return sparse.coo_array((np.ones(6), (np.tile(i, 2), np.tile(i, 2))), shape=(3, 3))
+
+    result = check(lambda t: 2 * t, twice, np.ones(3))
+    assert result
+    assert any("stores 3 entries more than once" in f.message for f in result.findings)
+
+
+def test_function_and_jacobian_from_one_call():
+    fun, jac, theta = LARGE
+    assert check(lambda t: (fun(t), jac(t)), True, theta)
+
+
+def test_a_compiled_function_is_checked():
+    @numba.njit
+    def fun(t):
+        out = np.empty(2)
+        out[0], out[1] = t[0] * t[1], np.sin(t[2])
+        return out
+
+    def jac(t):
+        return np.array([[t[1], t[0], 0], [0, 0, np.cos(t[2])]])
+
+    assert check(fun, jac, np.array([1.0, 2.0, 3.0]))
+
+
+def test_names_of_a_flat_theta_and_flat_outputs():
+    fun, jac, theta = SMALL
+
+    def change(array):
+        array[4, 7] += 1.0
+
+    names = {"layout": {"W": (2, 4), "b": 1}, "outputs": {"defect": (2, 2), "end": 2}}
+    result = check(fun, changed(jac, change), theta, **names)
+    assert result.wrong == ("end[0] / W[1, 3]",)
+
+
+def test_bounds_are_never_left():
+    fun, jac, theta = LARGE
+    low, high = theta - 1e-9, theta + 1.0
+    low[:250] = -10.0
+
+    def guarded(t):
+        assert (t >= low).all()
+        assert (t <= high).all()
+        return fun(t)
+
+    result = check(guarded, jac, theta, bounds=(low, high))
+    assert result.verdict is not Verdict.WRONG
+    assert "at their bounds" in result.coverage
+
+
+def test_scipys_hessian_of_rosenbrock():
+    theta = np.random.default_rng(0).normal(size=100)
+    assert check(scipy.optimize.rosen_der, scipy.optimize.rosen_hess, theta)
+
+
+# Reports, storage
+
+
+def test_a_result_goes_to_json_and_back_and_to_html():
+    fun, jac, theta = LARGE
+    result = check(fun, changed(jac, scaled_row), theta)
+    again = fgc.GradcheckResult.from_json(result.to_json())
+    assert str(again) == str(result)
+    assert again.subject == "Jacobian"
+    assert "F[5]" in result.to_html()
+
+
+def test_a_checkpoint_is_continued(tmp_path):
+    fun, jac, theta = LARGE
+    calls = []
+
+    def counted(t):
+        calls.append(0)
+        return fun(t)
+
+    path = tmp_path / "jac.npz"
+    first = check(counted, jac, theta, checkpoint=path)
+    before = len(calls)
+    second = check(counted, jac, theta, checkpoint=path)
+    assert first
+    assert second
+    assert len(calls) - before < before / 4
+    assert second.remembered > 40
+
+
+def test_a_budget_ends_the_check():
+    fun, jac, theta = LARGE
+    result = check(fun, jac, theta, budget=1e-9)
+    assert result.verdict is not Verdict.WRONG
+    assert result.interrupted
+
+
+def test_the_same_seed_gives_the_same_numbers():
+    fun, jac, theta = LARGE
+    one, two = (check(fun, jac, theta) for _ in range(2))
+    assert np.array_equal(one.components, two.components)
+    assert one.limit == two.limit
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("fun", "jac", "message"),
+    [
+        (LARGE[0], lambda t: LARGE[1](t).T, r"\(300, 40\).*\(40, 300\): it is the transpose"),
+        (LARGE[0], lambda t: LARGE[1](t)[:3], r"each entry needs exactly one counterpart"),
+        (LARGE[0], lambda t: None, "jac returned None"),
+        (LARGE[0], lambda t: LARGE[1](t) + 0j, "a Jacobian must be real"),
+        (lambda t: None, LARGE[1], "fun returned None"),
+        (lambda t: np.zeros(0), LARGE[1], r"F is empty \(shape \(0,\)\)"),
+        (lambda t: t + 0j, LARGE[1], "F is complex, and theta is real"),
+        (lambda t: np.array([{}, 1], object), LARGE[1], "an output must be numbers"),
+        (lambda t: np.full(3, np.inf), LARGE[1], r"F\[0\] is inf at theta, and 2 more"),
+        (lambda t: t[t > 0.1 - 1e-7 * np.arange(300)], LARGE[1], "outputs|shape"),
+        (lambda t: np.random.default_rng().normal(size=40), LARGE[1], "fun is not repeatable"),
+        (3.0, LARGE[1], "fun is a float"),
+        (lambda t: LARGE[0](t), True, r"jac=True means that fun returns \(F, jacobian\)"),
+        (LARGE[0], sparse.eye_array(300), r"\(300, 300\).*\(40, 300\)"),
+    ],
+)
+def test_what_cannot_be_checked_is_refused(fun, jac, message):
+    with pytest.raises(fgc.GradcheckInputError, match=message):
+        check(fun, jac, LARGE[2])
+
+
+def test_a_jacobian_that_changes_theta_or_args_is_refused():
+    fun, jac, theta = LARGE
+
+    def in_place(t):
+        t += 1.0
+        return jac(t)
+
+    with pytest.raises(fgc.GradcheckInputError, match="jac modifies theta"):
+        check(fun, in_place, theta)
+
+    def data_in_place(t, x):
+        x *= 2
+        return jac(t)
+
+    with pytest.raises(fgc.GradcheckInputError, match=r"jac modifies args\[0\]"):
+        check(lambda t, x: fun(t), data_in_place, theta, args=(np.ones(2),))
+
+
+def test_outputs_that_change_their_shape_are_told_with_both_shapes():
+    theta = np.zeros(3)
+    with pytest.raises(
+        (fgc.GradcheckInputError, fgc.CostEvaluationError), match=r"shape \(2,\), but had \(3,\)"
+    ):
+        check(lambda t: t if not t.any() else t[:2], np.eye(3), theta)
+
+
+def test_an_unknown_form_or_strategy_is_refused():
+    fun, jac, theta = SMALL
+    with pytest.raises(fgc.GradcheckInputError, match="form='dense' is not a form"):
+        check(fun, jac, theta, form="dense")
+    with pytest.raises(fgc.GradcheckInputError, match="is not a strategy"):
+        check(fun, jac, theta, strategy="fast")
+
+
+def test_an_exception_of_fun_is_told_with_its_place():
+    def fun(t):
+        if (t > 1).any():
+            raise ValueError("too large")
+        return t**2
+
+    with pytest.raises(fgc.CostEvaluationError, match=r"fun raised ValueError at theta.*too large"):
+        check(fun, lambda t: np.diag(2 * t), np.ones(3))
