@@ -13,7 +13,7 @@ from studies import plan
 
 HEAVY = ("numba", "llvmlite", "scipy", "matplotlib", "rich", "joblib", "sklearn", "dask")
 FRAMEWORKS = ("torch", "jax", "jaxlib", "ml_dtypes")
-AT_THE_ROOT = 14
+AT_THE_ROOT = 16
 """The ways in: among them an adapter for each framework, which carries the framework's name."""
 LONG = "evaluation.engines.kernels"
 """Compiled loops: one concept, which may be longer."""
