@@ -61,8 +61,8 @@ def pair(returned: Any, names: Names = GRADIENT) -> tuple[Any, Any]:
     if not isinstance(returned, tuple | list) or len(returned) != 2:
         raise GradcheckTypeError(
             f"{names.derivative}=True means that {names.function} returns ({names.value}, "
-            f"{names.claim}), but it returned a {type(returned).__name__}: return both, or pass the "
-            f"{names.claim} itself as {names.derivative}."
+            f"{names.claim}), but it returned a {type(returned).__name__}: return both, or pass "
+            f"the {names.claim} itself as {names.derivative}."
         )
     return returned[0], returned[1]
 

@@ -193,7 +193,8 @@ class Calls:
             raise GradcheckInputError(
                 f"{self.objective.name} modifies theta: entry {place} was {point[place]} before "
                 f"the call and is {mine[place]} after it. It must leave theta as it found it; look "
-                "for an in-place operation such as `theta -= ...` or `W *= mask`, and work on a copy."
+                "for an in-place operation such as `theta -= ...` or `W *= mask`, and work on a "
+                "copy."
             )
         return value
 
