@@ -7,8 +7,10 @@ run that checks no gradient does not pay for NumPy and Numba.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
+import time
 import zlib
 from argparse import ArgumentTypeError
 from collections import Counter
@@ -42,8 +44,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--gradcheck-seed",
         type=_seed,
         metavar="SEED",
-        help="seed of the random choices of every check that sets none; the summary names the one "
-        "that was used",
+        help="seed of the random choices of every check that sets none: a number; daily, another "
+        "one each day (UTC), the same for all jobs of that day; or random. By default 0 where the "
+        "environment has CI, random elsewhere. The summary names the one that was used",
     )
     group.addoption(
         "--gradcheck-html",
@@ -57,8 +60,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed of the run and create the folder of the reports."""
     seed = config.getoption("--gradcheck-seed")
     if seed is None:
-        # Not from random: that would move the state that the user's tests may rely on.
-        seed = int.from_bytes(os.urandom(4), "little")
+        # A build that is red must be red again when it is repeated.
+        seed = 0 if os.environ.get("CI") else _random_seed()
     config.stash[_SEED] = getattr(config, "workerinput", {}).get("gradcheck_seed", seed)
     folder = config.getoption("--gradcheck-html")
     if folder is not None:
@@ -102,6 +105,7 @@ class Gradcheck:
         __tracebackhide__ = True
         from fastgradcheck.check import gradcheck
         from fastgradcheck.cli.tracebacks import user_frames
+        from fastgradcheck.report.content import summary
         from fastgradcheck.report.text import render
         from fastgradcheck.testing import GradcheckError, require
 
@@ -115,7 +119,8 @@ class Gradcheck:
         try:
             require(result, allow_undecided=allow_undecided)
         except GradcheckError as error:
-            error.args = (render(result, width=self._width()),)
+            # The first line is what the short summary of the run shows.
+            error.args = (f"{summary(result)}\n\n{render(result, width=self._width())}",)
             raise
         return result
 
@@ -137,9 +142,16 @@ class Gradcheck:
 
     def _record(self, result: GradcheckResult) -> None:
         properties = self._node.user_properties
-        summary = {"verdict": result.verdict.name, "evaluations": int(result.evaluations)}
-        summary["partial"] = result.partial
-        properties.append((_PROPERTY, {**summary, "seed": int(result.seed)}))
+        told = {
+            "verdict": result.verdict.name,
+            "wrong": list(result.wrong[:20]),
+            "partial": result.partial,
+            "evaluations": int(result.evaluations),
+            "seconds": result.seconds.total,
+            "seed": int(result.seed),
+        }
+        # As text: what writes a file of it (--junit-xml) takes the value as it is.
+        properties.append((_PROPERTY, json.dumps(told)))
         folder = self._config.getoption("--gradcheck-html")
         if folder is not None:
             count = sum(name == _PROPERTY for name, _ in properties)
@@ -173,7 +185,8 @@ def _checks(stats: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
     for reports in stats.values():
         for report in reports:
             if getattr(report, "when", None) == "teardown":
-                yield from (value for name, value in report.user_properties if name == _PROPERTY)
+                properties = report.user_properties
+                yield from (json.loads(told) for name, told in properties if name == _PROPERTY)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -199,6 +212,17 @@ def _fraction(text: str) -> float:
 
 
 def _seed(text: str) -> int:
+    if text == "random":
+        return _random_seed()
+    if text == "daily":
+        return int(time.strftime("%Y%m%d", time.gmtime()))
     if not text.isdecimal():
-        raise ArgumentTypeError(f"{text!r} is not a seed: write a whole number, 0 or more")
+        raise ArgumentTypeError(
+            f"{text!r} is not a seed: write a whole number, 0 or more, daily or random"
+        )
     return int(text)
+
+
+def _random_seed() -> int:
+    # Not from the module random: that would move the state that the user's tests may rely on.
+    return int.from_bytes(os.urandom(4), "little")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import time
 from importlib.metadata import entry_points
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -61,6 +64,12 @@ def project(pytester, monkeypatch):
         # Hypothesis loads itself anew for the summary of every run, which takes seconds.
         return start(*PLUGIN, "-p", "no:hypothesispytest", "-W", "error", *options)
 
+    def on_ci(tests: str, *options: str) -> pytest.RunResult:
+        with monkeypatch.context() as patch:
+            patch.setenv("CI", "true")
+            return run(tests, *options)
+
+    run.on_ci = on_ci
     return run
 
 
@@ -229,6 +238,41 @@ class TestOptions:
         result = project(AGREES, "--gradcheck-seed=lucky")
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         result.stderr.fnmatch_lines(["*'lucky' is not a seed: write a whole number*"])
+
+    def test_the_short_summary_names_the_block_and_the_cause(self, project):
+        doubled = "def test_twice(gradcheck):\n    gradcheck(cost, 2 * grad(THETA), THETA)\n"
+        # A terminal cuts it at its width; a log does not.
+        result = project.on_ci(doubled, "-q", "--no-header")
+        (line,) = [line for line in result.outlines if line.startswith("FAILED")]
+        assert (
+            "- fastgradcheck.GradcheckError: WRONG in theta: every entry is exactly 2 times the numeric one"
+            in line
+        )
+
+    def test_properties_in_a_junit_file_are_json(self, project, pytester):
+        project(AGREES + WRONG, "--junit-xml=out.xml", "--gradcheck-seed=5")
+        file = ElementTree.parse(pytester.path / "out.xml")
+        told = [json.loads(p.get("value")) for p in file.iter("property")]
+        assert [(t["verdict"], t["wrong"], t["seed"]) for t in told] == [
+            ("AGREES", [], 5),
+            ("WRONG", ["theta[1]"], 5),
+        ]
+        assert all(t["evaluations"] > 0 and t["seconds"] > 0 for t in told)
+
+    def test_the_seed_is_fixed_in_continuous_integration(self, project):
+        assert "seed 0" in project.on_ci(AGREES).outlines[-2]
+        assert "seed 9" in project.on_ci(AGREES, "--gradcheck-seed=9").outlines[-2]
+        seeds = {project(AGREES).outlines[-2].rsplit(maxsplit=1)[-1] for _ in range(3)}
+        assert len(seeds) == 3
+
+    def test_a_seed_for_each_day(self, project, monkeypatch):
+        midnight = time.struct_time((2026, 3, 1, 0, 0, 0, 6, 60, 0))
+        monkeypatch.setattr(time, "gmtime", lambda *_: midnight)
+        assert "seed 20260301" in project.on_ci(AGREES, "--gradcheck-seed=daily").outlines[-2]
+
+    def test_a_random_seed_for_each_run(self, project):
+        runs = [project.on_ci(AGREES, "--gradcheck-seed=random") for _ in range(2)]
+        assert runs[0].outlines[-2].rsplit()[-1] != runs[1].outlines[-2].rsplit()[-1]
 
     def test_every_check_leaves_an_html_page(self, project, pytester):
         tests = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastgradcheck.arguments import in_our_words
+from fastgradcheck.report.content import summary
 from fastgradcheck.result import GradcheckResult
 from fastgradcheck.verdict.verdict import Verdict
 
@@ -34,7 +35,7 @@ def assert_gradcheck(
     ------
     GradcheckError
         The gradient is wrong or undecided, or the budget ended the check. An `AssertionError`
-        whose message is the report, with the result as its attribute ``result``.
+        whose message ends with the report, with the result as its attribute ``result``.
     GradcheckInputError
         The check cannot start.
     KeyboardInterrupt
@@ -83,11 +84,15 @@ class GradcheckError(AssertionError):
     Parameters
     ----------
     result : GradcheckResult
-        The check's result; the message is its report.
+        The check's result. The message is one line, which names the blocks and the cause, and the
+        report below it.
     """
 
+    # Short, as users know it: pytest begins a line with it that is cut at the terminal's width.
+    __module__ = "fastgradcheck"
+
     def __init__(self, result: GradcheckResult) -> None:
-        super().__init__(str(result))
+        super().__init__(f"{summary(result)}\n\n{result}")
         self.result = result
 
     def __reduce__(self) -> tuple[type, tuple[GradcheckResult]]:

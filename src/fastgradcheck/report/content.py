@@ -265,8 +265,8 @@ def wrong_line(result: Outcome, limit: int, shown: Sequence[Row] = ()) -> str:
 
 
 def named_wrong(result: Outcome) -> str:
-    """The blocks that are wrong, with the entry where one alone is; empty if none is."""
-    wrong = [block for block in blocks_worst_first(result) if block.verdict is Verdict.WRONG]
+    """The blocks that are wrong, in theta's order, or the entry where one alone is wrong."""
+    wrong = [block for block in result.blocks if block.verdict is Verdict.WRONG]
     names = [block.worst if block.wrong == 1 and block.worst else block.name for block in wrong]
     more = f" and {count(len(names) - 3)} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
