@@ -244,10 +244,7 @@ class TestOptions:
         # A terminal cuts it at its width; a log does not.
         result = project.on_ci(doubled, "-q", "--no-header")
         (line,) = [line for line in result.outlines if line.startswith("FAILED")]
-        assert (
-            "- fastgradcheck.GradcheckError: WRONG in theta: every entry is exactly 2 times the numeric one"
-            in line
-        )
+        assert "- fastgradcheck.GradcheckError: WRONG in theta: every entry is exactly 2" in line
 
     def test_properties_in_a_junit_file_are_json(self, project, pytester):
         project(AGREES + WRONG, "--junit-xml=out.xml", "--gradcheck-seed=5")
