@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import re
+import sys
 import time
 import zlib
 from argparse import ArgumentTypeError
@@ -80,6 +81,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Hand the seed to a worker of pytest-xdist, so that the summary's is everybody's."""
     node.workerinput["gradcheck_seed"] = node.config.stash[_SEED]
+
+
+def pytest_exception_interact(call: pytest.CallInfo[Any]) -> None:
+    """End the run if it was asked to end (SIGTERM) during a check: no test is to go on then."""
+    known = sys.modules.get("fastgradcheck.evaluation.interrupt")
+    error = call.excinfo.value if call.excinfo is not None else None
+    if known is not None and isinstance(error, known.Terminated):
+        pytest.exit("SIGTERM came during a gradient check", returncode=error.code)
 
 
 @pytest.fixture

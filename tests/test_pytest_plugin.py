@@ -148,20 +148,23 @@ class TestFixture:
         result.assert_outcomes(passed=1)
         result.stdout.fnmatch_lines(["gradcheck: 1 check, 1 skipped, 0 evaluations, *"])
 
-    def test_ctrl_c_stops_the_run(self, project):
+    @pytest.mark.parametrize(
+        ("name", "code"), [("SIGINT", pytest.ExitCode.INTERRUPTED), ("SIGTERM", 143)]
+    )
+    def test_ctrl_c_and_sigterm_stop_the_run(self, name, code, project):
         result = project(
             "import os, signal, time\n"
             "calls = []\n"
             "def slow(theta):\n"
             "    calls.append(1)\n"
             "    if len(calls) == 30:\n"
-            "        os.kill(os.getpid(), signal.SIGINT)\n"
+            "        os.kill(os.getpid(), signal." + name + ")\n"
             "    return cost(theta)\n"
             "def test_slow(gradcheck):\n    gradcheck(slow, grad, np.ones(500))\n"
             "def test_next():\n    pass\n",
             apart=True,
         )
-        assert result.ret == pytest.ExitCode.INTERRUPTED
+        assert result.ret == code
         result.stdout.no_fnmatch_line("*1 passed*")
 
 

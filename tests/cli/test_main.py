@@ -50,7 +50,8 @@ class TestVerdicts:
         assert main(["check", "model.py"]) == 0
         assert capsys.readouterr().out.startswith("SKIPPED")
 
-    def test_ctrl_c_exits_with_130_and_reports_what_there_is(self):
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_ctrl_c_and_sigterm_have_their_codes_and_report_what_there_is(self, number, code):
         slow = """
             def cost(theta):
                 calls.append(time.sleep(0.02))
@@ -65,11 +66,18 @@ class TestVerdicts:
         )
         with command("check", "model.py", "--strategy", "components") as process:
             wait_for(Path("well-under-way"))
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             out, err = process.communicate(timeout=20)
-        assert process.returncode == 130, err
+        assert process.returncode == code, err
         assert "Ctrl-C stopped the check" in out
         assert "Traceback" not in err
+
+    def test_a_signal_that_comes_before_the_check_has_the_same_code(self, capsys, desk):
+        write("model.py", "import signal\nsignal.raise_signal(signal.SIGTERM)\n")
+        before = signal.getsignal(signal.SIGTERM)
+        assert main(["check", "model.py"]) == 143
+        assert capsys.readouterr().err == "fastgradcheck: interrupted.\n"
+        assert signal.getsignal(signal.SIGTERM) is before
 
     def test_a_budget_that_ran_out_is_no_interruption(self, capsys, monkeypatch):
         slow = MODEL.replace("def cost(theta):", "def cost(theta):\n        time.sleep(0.02)")

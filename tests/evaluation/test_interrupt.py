@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from fastgradcheck import Verdict, check_points, gradcheck
+from fastgradcheck.evaluation import archive
 from fastgradcheck.evaluation.interrupt import Interrupts
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -164,6 +165,29 @@ def test_ctrl_c_does_not_wait_for_a_slow_evaluation(options: str, tmp_path: Path
     assert told["seconds"] < 1.0  # and `finish` does not wait for the minute
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /dev/shm")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_stop_leaves_no_files_of_workers_behind(number: signal.Signals, tmp_path: Path) -> None:
+    # Arrays of more than a megabyte reach processes as files in shared memory.
+    script = PREAMBLE + CHECK.format(cost="big", n=20_000, options="n_jobs=2, args=(DATA,)")
+    big = "DATA = np.ones(200_000)\n\ndef big(theta, x):\n    return busy(theta)\n\ndef tell"
+    script = script.replace("def tell", big).replace("lambda t: 2 * t,", "lambda t, x: 2 * t,")
+    run = Run(script, tmp_path)
+
+    def left() -> list[str]:
+        return [path.name for path in Path("/dev/shm").glob(f"*[-_]{run.process.pid}[-_]*")]
+
+    assert any("memmapping" in name for name in left())
+    os.kill(run.process.pid, number)
+    out, err = run.finish()
+    assert run.process.returncode == (143 if number == signal.SIGTERM else 0), err
+    assert ("interrupted" in out) == (number == signal.SIGINT)
+    deadline = time.monotonic() + 60  # the process that cleans up does so after the end of ours
+    while left():
+        assert time.monotonic() < deadline, left()
+        time.sleep(0.05)
+
+
 def test_the_second_ctrl_c_raises(tmp_path: Path) -> None:
     # Judging goes on after the first one: it is made slow, so that the second hits it.
     slow = """
@@ -222,6 +246,68 @@ def test_a_handler_of_the_application_is_left_alone() -> None:
             press()
             assert not interrupts.pressed
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_asks_the_process_to_end_stops_the_check_and_is_passed_on(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    calls = []
+
+    def cost(theta: np.ndarray) -> float:
+        calls.append(None)
+        if len(calls) == 400:
+            signal.raise_signal(number)
+        return cubes(theta)
+
+    def check() -> object:
+        return gradcheck(
+            cost,
+            lambda t: 3 * t**2,
+            np.linspace(1.0, 2.0, 300),
+            seed=1,
+            checkpoint=tmp_path / "run.npz",
+        )
+
+    assert signal.getsignal(number) is signal.SIG_DFL
+    with pytest.raises(SystemExit) as caught:
+        check()
+    assert caught.value.code == 128 + number
+    assert len(calls) <= 401  # the last one sees what the check has done to the cost
+    assert signal.getsignal(number) is signal.SIG_DFL
+    # What came before it is in the checkpoint, and nothing but the checkpoint is there.
+    assert [path.name for path in tmp_path.iterdir()] == ["run.npz"]
+    result = check()
+    assert result.verdict is Verdict.AGREES  # type: ignore[attr-defined]
+    assert result.remembered > 0  # type: ignore[attr-defined]
+
+
+def test_a_signal_while_the_checkpoint_is_closed_does_not_spoil_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = archive.write
+
+    def slowly(path: Path, *args: object) -> None:
+        if not asked and len(calls) > 1000:
+            asked.append(None)
+            signal.raise_signal(signal.SIGTERM)
+        write(path, *args)  # type: ignore[arg-type]
+
+    def cost(theta: np.ndarray) -> float:
+        calls.append(None)
+        return cubes(theta)
+
+    calls: list[None] = []
+    asked: list[None] = []
+    monkeypatch.setattr(archive, "write", slowly)
+    path = tmp_path / "run.npz"
+    theta = np.linspace(1.0, 2.0, 1000)
+    with pytest.raises(SystemExit):
+        gradcheck(cost, lambda t: 3 * t**2, theta, seed=1, checkpoint=path)
+    assert asked
+    whole = len(calls)
+    gradcheck(cost, lambda t: 3 * t**2, theta, seed=1, checkpoint=path)
+    assert len(calls) - whole < 10
 
 
 def test_other_threads_have_no_handler_to_install() -> None:

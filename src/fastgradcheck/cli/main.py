@@ -7,10 +7,13 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from fastgradcheck.cli.tracebacks import is_our_fault, user_traceback
@@ -33,13 +36,16 @@ _OUR_FAULT = 70  # EX_SOFTWARE of sysexits.h: never to be taken for a verdict
 _INTERRUPTED = 130
 
 
+_ENDED = 143  # 128 + SIGTERM
+
+
 _READER_LEFT = 141  # 128 + SIGPIPE, as shells report it
 
 
 _EXIT_CODES = """\
 exit codes: 0 the gradient agrees (or FASTGRADCHECK=off: nothing was checked), 1 it is wrong,
-2 bad input, 3 undecided (also by a budget that ended too early), 130 interrupted. The report goes
-to stdout, progress and errors to stderr.
+2 bad input, 3 undecided (also by a budget that ended too early), 130 interrupted, 143 ended by
+SIGTERM. The report goes to stdout, progress and errors to stderr.
 """
 
 
@@ -64,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0 agrees, 1 wrong, 2 bad input, 3 undecided, 130 interrupted.
+        The exit code: 0 agrees, 1 wrong, 2 bad input, 3 undecided, 130 interrupted, 143 ended by
+        SIGTERM.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
@@ -72,6 +79,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"which command? For a check:  fastgradcheck check {' '.join(words)}")
     options = parser.parse_args(words)
     run: Callable[[argparse.Namespace], int] = options.run
+    with _taken_for_ctrl_c(signal.SIGTERM) as ended:
+        status = _run(run, options)
+    return _ENDED if ended and status == _INTERRUPTED else status
+
+
+def _run(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
     try:
         return run(options)
     except KeyboardInterrupt:
@@ -83,6 +96,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _READER_LEFT
     except Exception as error:
         return _refuse(error)
+
+
+@contextlib.contextmanager
+def _taken_for_ctrl_c(number: int) -> Iterator[list[int]]:
+    """Let a signal that would end this process do what Ctrl-C does; the list tells if it came.
+
+    What was measured is then reported, and nothing is left behind.
+    """
+    came: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        signal.raise_signal(signal.SIGINT)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    before = signal.signal(number, handle)
+    try:
+        yield came
+    finally:
+        signal.signal(number, before)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from fastgradcheck.evaluation.engines.base import CHUNK_SECONDS, Engine
 from fastgradcheck.evaluation.plans import Plan
 from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.problem import Objective
+
+if TYPE_CHECKING:
+    from fastgradcheck.evaluation.pools import Pool
 
 Chunk = tuple[slice, NDArray[Any]]
 
@@ -71,15 +74,13 @@ class ParallelEngine:
         backend: str | None = None,
         executor: Executor | None = None,
     ) -> None:
-        from fastgradcheck.evaluation.pools import pool_of
-
         self.here = here
         self.rebuild = rebuild
         self.name = here.name
         self.objective = here.objective
         refuse_no_number(n_jobs)
         self.t_cost = here.t_cost
-        self._pool = pool_of(n_jobs, backend, executor)
+        self._pool = _pool(n_jobs, backend, executor)
         self._workers = self._pool.n_jobs
         self._shared: Any = None
         self._deaths: list[str] = []
@@ -277,6 +278,17 @@ class ParallelEngine:
             "with fewer n_jobs less memory is needed."
         )
         yield Finding("worker-died", message)
+
+
+def _pool(n_jobs: int | None, backend: str | None, executor: Executor | None) -> Pool:
+    """The workers that a user asks for."""
+    if executor is not None:
+        from fastgradcheck.evaluation.executors import ExecutorPool
+
+        return ExecutorPool(executor, n_jobs)
+    from fastgradcheck.evaluation.pools import JoblibPool
+
+    return JoblibPool(n_jobs, backend)
 
 
 def refuse_no_number(n_jobs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Where chunks are evaluated: workers of joblib, or any executor of `concurrent.futures`.
+"""Where chunks are evaluated: the workers of joblib, of whatever backend.
 
 joblib pickles by cloudpickle (lambdas and closures travel), hands large arrays to processes as
 memory maps, and keeps the processes for the next call.
@@ -6,23 +6,19 @@ memory maps, and keeps the processes for the next call.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import glob
 import os
 import re
+import shutil
 import signal
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Generator, Iterator
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    CancelledError,
-    Executor,
-    Future,
-    wait,
-)
-from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import resource_tracker
 from typing import Any, Protocol
@@ -33,19 +29,13 @@ from joblib.parallel import get_active_backend
 from fastgradcheck.errors import (
     CostEvaluationError,
     GradcheckInputError,
-    GradcheckTypeError,
     WorkersLostError,
     said,
     told,
 )
-from fastgradcheck.evaluation.pickles import (
-    WAYS_OUT,
-    pickled,
-    refuse_unloadable,
-    refuse_unpicklable,
-)
+from fastgradcheck.evaluation.pickles import WAYS_OUT, refuse_unloadable, refuse_unpicklable
 from fastgradcheck.evaluation.plans import Plan
-from fastgradcheck.evaluation.workers import Answer, Shared, evaluate, evaluate_by_key, lent
+from fastgradcheck.evaluation.workers import Answer, Shared, evaluate
 
 WAVE = 4
 """Chunks for each worker at a time, where joblib hands no answer back before it has them all: at
@@ -109,12 +99,7 @@ class Pool(Protocol):
         """
 
 
-def pool_of(n_jobs: int | None, backend: str | None, executor: Executor | None) -> Pool:
-    """The workers that a user asks for."""
-    return JoblibPool(n_jobs, backend) if executor is None else ExecutorPool(executor, n_jobs)
-
-
-def _unfailed(answer: Answer) -> Answer:
+def unfailed(answer: Answer) -> Answer:
     """The answer, or the exception of the cost."""
     if answer.failure is not None:
         error, cause = answer.failure
@@ -123,6 +108,23 @@ def _unfailed(answer: Answer) -> Answer:
 
 
 # Workers of joblib
+
+
+def _tidy() -> None:
+    """Remove the folders of this process in which joblib hands large arrays to its workers.
+
+    joblib removes them when it is stopped; a thread of its own that is about to send one more
+    chunk at that moment puts one of them back.
+    """
+    for root in (os.environ.get("JOBLIB_TEMP_FOLDER"), "/dev/shm", tempfile.gettempdir()):
+        if root:
+            name = os.path.join(glob.escape(root), f"joblib_memmapping_folder_{os.getpid()}_*")
+            for folder in glob.glob(name):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+# What is registered first is called last: after joblib's own, which it registers when it starts.
+atexit.register(_tidy)
 
 
 class JoblibPool:
@@ -174,7 +176,7 @@ class JoblibPool:
             with _explained(active, waiting), contextlib.closing(run(tasks(), n_jobs)) as answers:
                 for answer in answers:
                     del waiting[answer.rows.start]
-                    yield _unfailed(answer)
+                    yield unfailed(answer)
 
 
 # Arrays are mapped copy-on-write, because a cost may use one of its args as scratch space.
@@ -185,7 +187,7 @@ _SETTINGS = {"mmap_mode": "c", "batch_size": 1}
 def _at_once(tasks: Iterator[Any], n_jobs: int | None) -> Generator[Answer, None, None]:
     """Answers as they come; more tasks are taken as workers become free."""
     parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", **_SETTINGS)
-    with _interrupts_held_back():
+    with interrupts_held_back():
         answers = parallel(tasks)
     try:
         # Not `yield from`: it would hand an early close() on to joblib without the filter below.
@@ -202,7 +204,7 @@ def _in_waves(tasks: Iterator[Any], n_jobs: int | None) -> Generator[Answer, Non
     """Answers of so many tasks at a time, from a backend that hands them back all together."""
     parallel = joblib.Parallel(n_jobs=n_jobs, pre_dispatch="all", **_SETTINGS)
     with contextlib.ExitStack() as stack:
-        with _interrupts_held_back():
+        with interrupts_held_back():
             stack.enter_context(parallel)
         size = WAVE * int(joblib.effective_n_jobs(n_jobs))
         while wave := list(islice(tasks, size)):
@@ -232,7 +234,7 @@ def _explained(active: Any, waiting: dict[int, slice]) -> Iterator[None]:
         if name in ("FutureCancelledError", "FuturesCancelledError", "CommClosedError"):
             raise ClusterDisturbed from exc
         raise WorkersLostError(
-            f"the workers of joblib's {type(active).__name__} failed: {told(exc)}. {_LOST}"
+            f"the workers of joblib's {type(active).__name__} failed: {told(exc)}. {LOST}"
         ) from exc
 
 
@@ -241,7 +243,7 @@ def _exit_codes(exc: BaseException) -> str:
     return f"exit code {found[1]}" if found else "no exit code"
 
 
-_LOST = (
+LOST = (
     "What they had not answered is lost, and nothing else: with checkpoint= the same line goes on "
     "from there."
 )
@@ -255,7 +257,7 @@ _NO_MAIN_GUARD = (
 
 
 @contextlib.contextmanager
-def _interrupts_held_back() -> Iterator[None]:
+def interrupts_held_back() -> Iterator[None]:
     """Processes that are started in here never see Ctrl-C; this one sees it a little later.
 
     A terminal sends Ctrl-C to all its processes. What stops is for this one to decide; from the
@@ -342,99 +344,6 @@ def _refuse_unreachable(active: Any, reason: BaseException | None) -> None:
         if time.monotonic() > deadline or status == "closed":
             why = f" ({told(reason)})" if reason is not None else ""
             raise WorkersLostError(
-                f"the scheduler of the Dask cluster is out of reach{why}. {_LOST}"
+                f"the scheduler of the Dask cluster is out of reach{why}. {LOST}"
             ) from reason
         time.sleep(0.05)
-
-
-# Executors
-
-
-class ExecutorPool:
-    """An executor of the user's own: threads, processes, MPI, a batch system.
-
-    It is given chunks one by one and never shut down. Theta and args travel once to each worker
-    that shares no memory with this process.
-
-    Parameters
-    ----------
-    executor : concurrent.futures.Executor
-    n_jobs : int or None
-        How many workers it has; None for what it says itself, or else the number of cores.
-    """
-
-    def __init__(self, executor: Executor, n_jobs: int | None) -> None:
-        if not isinstance(executor, Executor):
-            raise GradcheckTypeError(
-                f"executor is a {type(executor).__name__}; pass a concurrent.futures.Executor, "
-                "such as ThreadPoolExecutor(4), or None."
-            )
-        if n_jobs is None or n_jobs < 0:
-            known = getattr(executor, "_max_workers", None)
-            n_jobs = known if isinstance(known, int) and known > 0 else os.cpu_count() or 1
-        self.n_jobs = n_jobs
-        self._executor = executor
-
-    def prepare(self, shared: Shared) -> None:
-        """Nothing: workers are sent what they say they lack."""
-
-    def forget(self) -> None:
-        """Nothing: workers keep only the latest things that they were sent."""
-
-    def answers(
-        self, shared: Shared, plan: Plan, chunks: Iterator[slice], workers: int
-    ) -> Generator[Answer, None, None]:
-        """See `Pool.answers`."""
-        waiting: dict[Future[Answer | None], slice] = {}
-        contents: dict[str, bytes] = {}
-        with lent(shared) as mine, lent(plan.common) as common:
-            try:
-                while True:
-                    # Twice as many as there are workers, so that none of them waits.
-                    for rows in islice(chunks, 2 * workers - len(waiting)):
-                        waiting[self._submit((mine, common), {}, plan, rows)] = rows
-                    if not waiting:
-                        return
-                    # Not for ever: on some systems Ctrl-C is only seen in between.
-                    done, _ = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        rows = waiting.pop(future)
-                        answer = self._result(future)
-                        if answer is not None:
-                            yield _unfailed(answer)
-                            continue
-                        if not contents:
-                            refuse_unpicklable(shared.objective)
-                            contents = {mine: pickled(shared), common: pickled(plan.common)}
-                        again = self._submit((mine, common), contents, plan, rows)
-                        waiting[again] = rows
-            finally:
-                for future in waiting:
-                    future.cancel()
-
-    def _submit(
-        self, keys: tuple[str, str], contents: dict[str, bytes], plan: Plan, rows: slice
-    ) -> Future[Answer | None]:
-        chunk = plan.rows(rows).with_common(None)
-        starts_processes = isinstance(self._executor, ProcessPoolExecutor)
-        try:
-            with _interrupts_held_back() if starts_processes else contextlib.nullcontext():
-                return self._executor.submit(evaluate_by_key, keys, contents, chunk, rows)
-        except Exception as exc:
-            raise self._lost(exc) from exc
-
-    def _result(self, future: Future[Answer | None]) -> Answer | None:
-        try:
-            return future.result()
-        except (Exception, CancelledError) as exc:
-            raise self._lost(exc) from exc
-
-    def _lost(self, exc: BaseException) -> WorkersLostError:
-        kind = type(self._executor).__name__
-        if isinstance(exc, BrokenExecutor):
-            advice = "A worker died, and an executor that is broken cannot be mended: make another."
-        elif "shutdown" in str(exc) or isinstance(exc, CancelledError):
-            advice = "It was shut down: keep it open until the check has ended."
-        else:
-            advice = "Workers need this package, and whatever the cost imports."
-        return WorkersLostError(f"the executor ({kind}) failed: {told(exc)}. {advice} {_LOST}")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fastgradcheck.evaluation.budget import UNLIMITED, Budget
 from fastgradcheck.evaluation.engines.base import Engine
-from fastgradcheck.evaluation.interrupt import Interrupts
+from fastgradcheck.evaluation.interrupt import Interrupts, Terminated
 from fastgradcheck.evaluation.plans import Plan
 from fastgradcheck.problem.finding import Finding, Rank
 
@@ -108,7 +108,8 @@ class Stream:
     """Evaluates plans through an engine until it is told to stop.
 
     As a context manager it turns Ctrl-C into a stop, so that whoever entered it is left with what
-    was measured; otherwise Ctrl-C raises as ever.
+    was measured; otherwise Ctrl-C raises as ever. If the process was asked to end (SIGTERM), it
+    raises `Terminated` when it is left: memory is closed by then.
 
     Parameters
     ----------
@@ -155,15 +156,19 @@ class Stream:
         self._exits = ExitStack()
 
     def __enter__(self) -> Stream:
-        if self.memory is not None:
-            self._exits.callback(self.memory.close)
         self._interrupts = self._exits.enter_context(Interrupts())
+        if self.memory is not None:
+            # While it is closed, Ctrl-C is only noted.
+            self._exits.callback(self.memory.close)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._interrupts is not None and self._interrupts.pressed:
-            self.stopped = "interrupted"
         self._exits.close()
+        interrupts = self._interrupts
+        if interrupts is not None and interrupts.pressed:
+            self.stopped = "interrupted"
+            if interrupts.ended is not None:
+                raise Terminated(interrupts.ended)
 
     @property
     def theta(self) -> NDArray[Any]:
