@@ -125,13 +125,6 @@ def test_pairs_and_dense_errors_of_the_upper_limits_size_are_seen() -> None:
         assert missed <= allowed + 4 * np.sqrt(allowed)
 
 
-def test_the_norm_is_estimated_without_bias() -> None:
-    rng = np.random.default_rng(8)
-    r = rng.normal(size=100)
-    squares = [certified(r, 0.0, rng).estimate ** 2 for _ in range(1500)]
-    assert np.mean(squares) == pytest.approx(np.linalg.norm(r) ** 2, rel=0.1)
-
-
 def test_what_is_not_a_number_fails() -> None:
     one = np.array([np.nan])
     assert Screened(np.array([key(0)]), np.ones(1), one, np.ones(1), 1e-3).fails

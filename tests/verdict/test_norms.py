@@ -11,6 +11,8 @@ import pytest
 
 from fastgradcheck.differences.evidence import Located
 from fastgradcheck.differences.screen import BEYOND_DOUBT, HIDDEN_BELOW
+from fastgradcheck.evaluation.hashing import direction
+from fastgradcheck.problem.norm import norm
 from fastgradcheck.verdict.norms import Norms, norms, overall
 from tests.cases.evidence import TOLERANCE, block_evidence, directions, joint_of
 
@@ -162,6 +164,8 @@ class TestOfComponents:
 
 
 SHARP = directions([1e-9, -2e-9, 0.0, 2e-9], 1e-9)
+ESTIMATE = 3e-9 / np.sqrt(4 * 13 / 12)
+"""sqrt(1 + 4 + 4) over sqrt(m c), c being E v_i^2 of U[1/2, 3/2)."""
 
 
 class TestOfDirections:
@@ -213,19 +217,19 @@ class TestShared:
             claim = (3.0, 4.0, 12.0)[b]
             assert found.grad == claim
             assert found.upper == pytest.approx(upper / (1.0, 0.5, 0.25)[b], rel=1e-14)
-            share = SHARP.estimate / np.sqrt(9 + 4 + 9)
+            share = ESTIMATE / np.sqrt(9 + 4 + 9)
             assert found.difference == pytest.approx(share * claim, rel=1e-14)
 
     def test_all_blocks_share_one_limit_of_the_smallest_weight(self):
         total = overall(self.blocks(joint=self.SHARED), TOLERANCE)
         assert total.grad == 13.0
         assert total.upper == pytest.approx(SHARP.upper / 0.25, rel=1e-14)
-        assert total.difference == pytest.approx(13 * SHARP.estimate / np.sqrt(22), rel=1e-14)
+        assert total.difference == pytest.approx(13 * ESTIMATE / np.sqrt(22), rel=1e-14)
 
     def test_blocks_with_their_own_directions_are_added_up(self):
         total = overall(self.blocks(screened=SHARP), TOLERANCE)
         assert total.upper == pytest.approx(np.sqrt(3) * SHARP.upper, rel=1e-14)
-        assert total.difference == pytest.approx(np.sqrt(3) * SHARP.estimate, rel=1e-14)
+        assert total.difference == pytest.approx(np.sqrt(3) * ESTIMATE, rel=1e-14)
 
     def test_sets_of_joint_directions_are_added_up(self):
         first = joint_of(SHARP, [1.0, 1.0, 0.0], [3.0, 4.0, 0.0])
@@ -266,12 +270,6 @@ class TestShared:
         assert own.upper == pytest.approx(SHARP.upper + 3.0 + 1e-3, rel=1e-12)
         assert own.difference == pytest.approx(3.0, rel=1e-12)
 
-    def test_the_limit_is_no_less_than_the_difference(self):
-        """The estimate is spread by size; a block may get more of it than the limit allows."""
-        shared = joint_of(directions([1.0] * 4, 0.0), [100.0, 1.0], [1e-3, 0.0])
-        own = norms(block_evidence([3.0, 4.0], joint=shared), TOLERANCE)
-        assert own.upper == own.difference > shared.upper(0)
-
     def test_claims_of_zero(self):
         shared = joint_of(SHARP, [1.0], [0.0])
         own = norms(block_evidence([0.0, 0.0], joint=shared), TOLERANCE)
@@ -281,3 +279,92 @@ class TestShared:
     def test_what_is_no_number_leaves_no_limit(self):
         shared = joint_of(directions([0.0, NAN, 0.0, 0.0]), [1.0, 1.0, 1.0], [3.0, 4.0, 12.0])
         assert np.isnan(overall(self.blocks(joint=shared), TOLERANCE).limit)
+
+
+class TestEstimated:
+    """What directions say of norms: against those of vectors that are known."""
+
+    def drawn(self, claim, truth, rng, count=4):
+        keys = rng.integers(0, 2**63, count).astype(np.uint64)
+        v = np.stack([direction(key, np.arange(len(claim))) for key in keys])
+        measured = directions(v @ (claim - truth), 0.0)
+        with np.errstate(over="ignore"):
+            own = block_evidence(claim, screened=replace(measured, keys=keys, claimed=v @ claim))
+        return norms(replace(own, size=norm(claim)), TOLERANCE)
+
+    @pytest.mark.parametrize("n", [2, 5, 40, 3000])
+    @pytest.mark.parametrize("factor", [2.0, 1 / 2, -1.0, 256.0, 1 / 256, 1.01, 1e6])
+    @pytest.mark.parametrize("scale", [1.0, 1e-200, 1e200])
+    def test_a_factor_is_seen_whatever_the_directions(self, n, factor, scale):
+        rng = np.random.default_rng(n)
+        truth = scale * rng.normal(size=n)
+        for _ in range(5):
+            own = self.drawn(factor * truth, truth, rng)
+            assert own.relative == pytest.approx(abs(factor - 1) / (abs(factor) + 1), rel=1e-6)
+            assert own.gradapprox == pytest.approx(norm(truth), rel=1e-6)
+
+    def test_a_claim_of_zeros_is_off_by_all(self):
+        rng = np.random.default_rng(3)
+        own = self.drawn(np.zeros(50), rng.normal(size=50), rng)
+        assert own.relative == 1.0
+        assert own.gradapprox == own.difference > 0
+
+    @pytest.mark.parametrize("n", [5, 40, 400])
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            lambda g, noise: g - noise,
+            lambda g, noise: 0.5 * g + 0.05 * noise,
+            lambda g, noise: np.where(np.arange(len(g)) == 0, 0.0, g),
+            lambda g, noise: np.where(np.arange(len(g)) % 2, g, g / 2),
+            lambda g, noise: g + 100 * noise,
+        ],
+        ids=["unrelated", "a factor and noise", "one entry", "half of them", "a tiny claim"],
+    )
+    def test_squares_are_unbiased(self, n, fault):
+        """The mean of 400 squares that deviate by sqrt(2 / 4) is off by 0.035: by 4 of these.
+
+        The root of such a square is too small by 1/16 (half of its variance, over 4).
+        """
+        rng = np.random.default_rng(n)
+        seen, true, relative = [], [], []
+        for _ in range(400):
+            claim = rng.normal(size=n)
+            truth = fault(claim, rng.normal(size=n))
+            own = self.drawn(claim, truth, rng)
+            seen.append((own.difference**2, own.gradapprox**2))
+            true.append((norm(claim - truth) ** 2, norm(truth) ** 2))
+            relative.append(own.relative - norm(claim - truth) / (norm(claim) + norm(truth)))
+        assert np.mean(seen, axis=0) == pytest.approx(np.mean(true, axis=0), rel=0.14)
+        assert abs(np.mean(relative)) < 1 / 16
+
+    def test_a_right_gradient_has_the_norm_of_its_claim(self):
+        rng = np.random.default_rng(4)
+        claim = rng.normal(size=300)
+        own = self.drawn(claim, claim * (1 + 1e-9 * rng.normal(size=300)), rng)
+        assert own.gradapprox != own.grad
+        assert own.gradapprox == pytest.approx(own.grad, rel=1e-8)
+        assert own.relative < 1e-8
+
+    def test_the_estimate_keeps_within_the_limit(self):
+        rng = np.random.default_rng(5)
+        for _ in range(200):
+            claim = rng.normal(size=30)
+            own = self.drawn(claim, claim - rng.normal(size=30), rng)
+            assert own.difference <= own.upper
+
+    def test_blocks_that_share_directions_share_a_factor(self):
+        rng = np.random.default_rng(6)
+        truth = rng.normal(size=(3, 2))
+        weights = np.array([1.0, 0.5, 0.25])
+        v = rng.uniform(0.5, 1.5, (4, 3, 2)) * rng.choice([-1, 1], (4, 3, 2))
+        claimed = np.einsum("kbi,b,bi->k", v, weights, 2 * truth)
+        measured = replace(directions(claimed / 2, 0.0), claimed=claimed)
+        shared = joint_of(measured, weights, weights * np.linalg.norm(2 * truth, axis=1))
+        blocks = [
+            block_evidence(2 * part, number=b, start=2 * b, joint=shared)
+            for b, part in enumerate(truth)
+        ]
+        for own in (*(norms(block, TOLERANCE) for block in blocks), overall(blocks, TOLERANCE)):
+            assert own.relative == pytest.approx(1 / 3, rel=1e-12)
+            assert own.gradapprox == pytest.approx(own.grad / 2, rel=1e-12)

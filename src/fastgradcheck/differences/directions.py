@@ -119,13 +119,22 @@ class Prober:
         """Y and its bar by complex steps, one evaluation for each direction."""
         plan = Directions(regions, keys, 1j * steps[:, np.newaxis], self.moving)
         slope = self.stream.values(plan, stage)[:, 0].imag / steps
-        unit = replace(plan, offsets=np.ones((len(keys), 1)))
-        # From zero, so that the displacement is v itself.
-        origin = np.zeros(self.problem.theta.shape)
-        claimed = project(self.gradient, origin, unit, self.stream.engine.n_jobs)[:, 0]
+        claimed = self._along(plan)
         sizes = [norm(part(self.gradient, region)) for region in regions]
         bar = COMPLEX_ROUNDING * np.maximum(np.abs(slope), sizes)
         return claimed - slope, np.where(np.isfinite(slope), bar, np.inf)
+
+    def claimed(self, region: NDArray[np.int64], keys: NDArray[np.uint64]) -> NDArray[np.float64]:
+        """Grad . v along directions on one region."""
+        regions = np.repeat(region[np.newaxis], len(keys), axis=0)
+        return self._along(Directions(regions, keys, np.ones((len(keys), 1)), self.moving))
+
+    def _along(self, plan: Directions) -> NDArray[np.float64]:
+        """Grad . v for the v of every row."""
+        unit = replace(plan, offsets=np.ones((len(plan), 1)))
+        # From zero, so that the displacement is v itself.
+        origin = np.zeros(self.problem.theta.shape)
+        return project(self.gradient, origin, unit, self.stream.engine.n_jobs)[:, 0]
 
     def __call__(
         self,

@@ -235,5 +235,6 @@ def limits(
     rounding = ROUNDING_UNITS * prober.problem.gradient_eps * norm(sizes)
     if prober.problem.rounding is not None:
         rounding = max(rounding, SEEN_UNITS * norm(of_blocks * prober.problem.rounding))
-    screened = Screened(draws.keys, draws.steps, draws.y, draws.error, failure, rounding)
+    claimed = prober.claimed(everything(prober.context.parameters.size), draws.keys)
+    screened = Screened(draws.keys, draws.steps, draws.y, draws.error, failure, rounding, claimed)
     return Joint(screened, of_blocks, sizes, repaired)

@@ -20,7 +20,7 @@ takes complex numbers, D_v J = Im J(theta + i h v) / h is exact to rounding afte
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +119,8 @@ class Screened:
         The probability with which `upper` may be wrong.
     rounding : float
         What rounding of the gradient itself may contribute to y: no cause for a search.
+    claimed : float64 array, shape (m,), or empty
+        grad . v along the same directions; empty where nobody asked for it.
     """
 
     keys: NDArray[np.uint64]
@@ -127,6 +129,7 @@ class Screened:
     error: NDArray[np.float64]
     failure: float
     rounding: float = 0.0
+    claimed: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -151,11 +154,6 @@ class Screened:
         """Lower limit of ||r||, with probability 1 - 1e-9."""
         sure = np.abs(self.y) > BEYOND_DOUBT * (self.error + self.rounding)
         return float(np.max(np.where(sure, np.abs(self.y) - self.error, 0.0)) / HIDDEN_BELOW)
-
-    @property
-    def estimate(self) -> float:
-        """||r||, from the mean square of y."""
-        return norm(self.y) / float(np.sqrt(len(self) * SECOND_MOMENT))
 
     @property
     def isolated(self) -> float:
@@ -233,7 +231,11 @@ def screen(
     if prober.problem.rounding is not None:
         allowed = np.maximum(allowed, SEEN_UNITS * prober.problem.rounding[blocks])
     return {
-        b: replace(screened, rounding=float(allowed[k]))
+        b: replace(
+            screened,
+            rounding=float(allowed[k]),
+            claimed=prober.claimed(regions[k], screened.keys),
+        )
         for k, (b, screened) in enumerate(draws.screened(blocks, failure).items())
     }
 
@@ -252,6 +254,7 @@ def extended(prober: Prober, screened: Screened, block: int) -> Screened:
         steps=np.append(screened.steps, steps),
         y=np.append(screened.y, y),
         error=np.append(screened.error, error),
+        claimed=np.append(screened.claimed, prober.claimed(region, keys)),
         failure=screened.failure * (LATER_LIMIT if first else 1.0),
     )
 

@@ -99,6 +99,7 @@ class _Division:
                 error / weight,
                 self.joint.screened.failure,
                 self.joint.screened.rounding / weight,
+                self.prober.claimed(doubtful.region, self.keys) / weight,
             )
             return []
         middle = (low + high) // 2

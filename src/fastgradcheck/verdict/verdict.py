@@ -108,7 +108,8 @@ class BlockResult:
         Components looked at: by directions, or one by one.
     norm_grad, norm_gradapprox : float
         Euclidean norms over the components measured, or, when directions covered the block,
-        over all of it (the numeric one estimated).
+        over all of it (the numeric one estimated; of blocks that share directions, from a share of
+        the claim that is the same for all of them).
     relative_difference : float
         ||grad - gradapprox|| / (||grad|| + ||gradapprox||), 0 where both are exactly zero.
     limit : float
