@@ -51,20 +51,24 @@ class Context:
         return self.stream.engine.objective.parameters
 
     @cached_property
-    def scale(self) -> NDArray[np.float64]:
-        """The scale of each component: |theta_i|, but at least the median size of its block.
+    def typical(self) -> NDArray[np.float64]:
+        """The median size of the entries of each block that are not zero; shape (blocks,).
 
-        A block of zeros (biases at initialisation) takes the scale of all of theta, or one.
+        A block of zeros (biases at initialisation) takes that of all of theta, or one.
         """
-        size: NDArray[np.float64] = np.abs(self.theta).astype(np.float64, copy=False)
-        parts = [size[block.slice] for block in self.parameters.blocks]
-        typical = [_median_size(part) for part in parts]
-        if not all(typical):
-            overall = _median_size(size) or 1.0
-            typical = [own or overall for own in typical]
-        for part, own in zip(parts, typical, strict=True):
-            np.maximum(part, own, out=part)
-        return size
+        blocks = self.parameters.blocks
+        typical = np.array([_median_size(self.theta[block.slice]) for block in blocks])
+        if not typical.all():
+            typical[typical == 0] = _median_size(self.theta) or 1.0
+        return typical
+
+    @cached_property
+    def scale(self) -> NDArray[np.float64]:
+        """The scale of each component: |theta_i|, but at least what is typical of its block."""
+        scale: NDArray[np.float64] = np.abs(self.theta).astype(np.float64, copy=False)
+        for block, own in zip(self.parameters.blocks, self.typical, strict=True):
+            np.maximum(scale[block.slice], own, out=scale[block.slice])
+        return scale
 
     @cached_property
     def room(self) -> NDArray[np.float64] | None:
@@ -76,7 +80,7 @@ class Context:
         return room
 
 
-def _median_size(size: NDArray[np.float64]) -> float:
-    """The median of what is not zero; 0 if nothing is."""
-    positive = size[size > 0]
-    return float(np.median(positive, overwrite_input=True)) if len(positive) else 0.0
+def _median_size(entries: NDArray[Any]) -> float:
+    """The median magnitude of what is not zero; 0 if nothing is."""
+    sizes = np.abs(entries[entries != 0]).astype(np.float64, copy=False)
+    return float(np.median(sizes, overwrite_input=True)) if len(sizes) else 0.0

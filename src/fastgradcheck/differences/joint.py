@@ -120,13 +120,12 @@ def weights(prober: Prober, taking_part: NDArray[np.bool_]) -> tuple[NDArray[np.
     context, gradient = prober.context, prober.gradient
     blocks = context.parameters.blocks
     sizes = np.array([norm(gradient[block.slice]) for block in blocks])
-    typical = np.array([np.median(context.scale[block.slice]) for block in blocks])
     rounding = 0.5 * float(np.finfo(np.float64).eps) * abs(context.value)
     level = max(context.noise, rounding, float(np.finfo(np.float64).tiny))
     middle = NOISE_GAIN * NOISE_SIGMAS * level / SHARP
     with np.errstate(divide="ignore", over="ignore"):
         wanted = 1.0 / np.maximum(sizes, SMALLEST * np.max(sizes, initial=0.0))
-        wanted = np.minimum(wanted, WIDEST * typical / middle)
+        wanted = np.minimum(wanted, WIDEST * context.typical / middle)
     wanted[~taking_part] = 0.0
     return wanted, middle
 

@@ -207,7 +207,7 @@ def screen(
         prober.context.seed,
     )
     regions = np.array([region_of(every[b]) for b in blocks])
-    typical = np.array([np.median(scale[every[b].slice]) for b in blocks])
+    typical = prober.context.typical[list(blocks)]
     if prober.imaginary:
         steps = COMPLEX_STEP * typical
     else:

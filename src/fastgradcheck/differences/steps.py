@@ -37,7 +37,7 @@ class Steps:
     scale : float64 array, shape (n,)
         The scale of each component: |theta_i|, but at least its block's typical size.
     typical : float64 array, shape (blocks,)
-        Each block's median scale.
+        `Context.typical`.
     relative : float64 array, shape (blocks,)
         The step of each block, relative to `scale`; nan where `epsilon` applies.
     epsilon : float64 array, shape (blocks,)
@@ -134,7 +134,7 @@ def calibrate(context: Context, index: NDArray[np.int64]) -> tuple[Steps, tuple[
     parameters, scale, scheme = context.parameters, context.scale, context.scheme
     count = len(parameters.blocks)
     epsilon = np.full(count, np.nan) if context.epsilon is None else context.epsilon
-    typical = np.array([np.median(scale[block.slice]) for block in parameters.blocks])
+    typical = context.typical
 
     def steps(relative: NDArray[np.float64], truncation: NDArray[np.float64]) -> Steps:
         return Steps(scale, typical, relative, epsilon, truncation, context.noise, scheme)
