@@ -201,9 +201,8 @@ def screen(
     """
     if not blocks:
         return {}
-    every, scale, seed = (
+    every, seed = (
         prober.context.parameters.blocks,
-        prober.context.scale,
         prober.context.seed,
     )
     regions = np.array([region_of(every[b]) for b in blocks])

@@ -49,6 +49,11 @@ def columns_of(region: Region) -> int:
     return int(region[5] - region[4])
 
 
+def extent(region: Region, axis: int) -> int:
+    """How many rows (0) or columns (1) a region has."""
+    return int(region[3 + 2 * axis] - region[2 + 2 * axis])
+
+
 def named(block: Block, region: Region) -> str:
     """A region in the words of an address: ``W1[3, :]``, ``W1[:, 5]``, ``b1[4:8]``."""
     if np.array_equal(region, region_of(block)):

@@ -42,7 +42,9 @@ class BlockSearch:
     evidence : Evidence
         What is known so far, at any moment.
     trusting : bool
-        Whether single entries are confirmed by other directions, and need no step sweeps here.
+        Whether single entries are confirmed by other directions, and need no step sweeps here. The
+        directions of the block then have no bars of their own yet, which only those need whose
+        errors are not single entries.
     decoded : dict of int to (float, float)
         Such entries: how far the claim is off, and the bar of that.
     """
@@ -55,6 +57,7 @@ class BlockSearch:
     level: float = 0.0
     trusting: bool = False
     decoded: dict[int, tuple[float, float]] = field(default_factory=dict)
+    measured: bool = False
 
     @property
     def block(self) -> Block:
@@ -76,9 +79,11 @@ class BlockSearch:
         whole = region_of(self.block)
         visible, wrong = self.first_look(whole)
         if wrong.all():
+            self.measure()
             self.keep(replace(self.known, whole_block=True))
             return
         if visible.all():
+            self.measure()
             self.tolerate(size)
             if not self.screened.fails:
                 return
@@ -90,6 +95,7 @@ class BlockSearch:
         if trusting and located.complete and located.entries and not located.regions:
             self.decoded = dict(zip(located.entries, located.sizes, strict=True))
             return
+        self.measure()
         entries = np.array(located.entries, np.int64)
         regions = [region for region in located.regions if self.sure(region)]
         explained = located.complete and self.wrong(entries).all()
@@ -103,6 +109,17 @@ class BlockSearch:
                 regions=() if whole_block else tuple(regions),
             )
         )
+
+    def measure(self) -> None:
+        """Give the directions of the block bars of their own, if they have none yet."""
+        if not self.trusting or self.measured:
+            return
+        s = self.screened
+        regions = np.repeat(region_of(self.block)[np.newaxis], len(s), axis=0)
+        y, error = self.prober(regions, s.keys, s.steps, "locating")
+        own = replace(s, y=y, error=error)
+        self.evidence = self.evidence.with_screened({self.number: own})
+        self.measured = True
 
     def keep(self, located: Located) -> None:
         """Keep what was located."""

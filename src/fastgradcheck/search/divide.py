@@ -8,7 +8,7 @@ with the same directions: the other half's y is the difference.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,8 @@ class Divided:
     entries : mapping of int to (float, float)
         Single entries: how far the claim is off, and the bar of that.
     blocks : mapping of int to Screened
-        Blocks in which more than one entry is off, and what the directions say of each.
+        Blocks in which more than one entry is off, and what the directions say of each, with the
+        bars of all of theta: two points were enough to come here.
     left : tuple of int
         Blocks that were not looked at any more, since too much had been found.
     """
@@ -53,6 +54,7 @@ class _Division:
     scale: NDArray[np.float64]
     keys: NDArray[np.uint64]
     steps: NDArray[np.float64]
+    bars: NDArray[np.float64]
     joint: Joint
     entries: dict[int, tuple[float, float]] = field(default_factory=dict)
     blocks: dict[int, Screened] = field(default_factory=dict)
@@ -88,25 +90,20 @@ class _Division:
         if self.single(doubtful):
             return []
         if high - low == 1:
-            # Two points were enough to come here; what is judged gets bars of its own.
-            weight = float(self.joint.weights[low])
-            regions = np.repeat(doubtful.region[np.newaxis], len(self.keys), axis=0)
-            y, error = self.prober(regions, self.keys, self.steps, "locating")
-            self.blocks[low] = Screened(
-                self.keys,
-                self.steps * weight,
-                y / weight,
-                error / weight,
-                self.joint.screened.failure,
-                self.joint.screened.rounding / weight,
-                self.prober.claimed(doubtful.region, self.keys) / weight,
-            )
+            self.blocks[low] = self.of_block(low, doubtful)
             return []
         middle = (low + high) // 2
         region = self.region(low, middle)
-        regions = np.repeat(region[np.newaxis], len(self.keys), axis=0)
-        expected = self.joint.screened.error[: len(self.keys)]
-        y, error = self.prober.two_point(regions, self.keys, self.steps, expected)
+        # One direction tells whether one half holds all that is wrong, and so all of y.
+        lead, bar = self.two_point(region, slice(0, 1))
+        rest = doubtful.y[:1] - lead
+        failing = [bool(abs(lead) > bar), bool(abs(rest) > doubtful.error[:1] + bar)]
+        if failing == [True, False]:
+            return [(low, middle, replace(doubtful, region=region))]
+        if failing == [False, True]:
+            return [(middle, high, replace(doubtful, region=self.region(middle, high)))]
+        y, error = self.two_point(region, slice(1, None))
+        y, error = np.append(lead, y), np.append(bar, error)
         parts = [
             (low, middle, Doubtful(region, y, error)),
             (
@@ -118,6 +115,27 @@ class _Division:
         return [
             part for part in parts if part[2].fails and self.joint.weights[part[0] : part[1]].any()
         ]
+
+    def two_point(
+        self, region: Region, which: slice
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Y of a region along some of the directions, with the bars that all of theta has."""
+        keys, steps = self.keys[which], self.steps[which]
+        regions = np.repeat(region[np.newaxis], len(keys), axis=0)
+        return self.prober.two_point(regions, keys, steps, self.bars[which])
+
+    def of_block(self, number: int, doubtful: Doubtful) -> Screened:
+        """What the directions say of a block, per unit of its own entries."""
+        weight = float(self.joint.weights[number])
+        return Screened(
+            self.keys,
+            self.steps * weight,
+            doubtful.y / weight,
+            doubtful.error / weight,
+            self.joint.screened.failure,
+            self.joint.screened.rounding / weight,
+            self.prober.claimed(doubtful.region, self.keys) / weight,
+        )
 
 
 def divide(prober: Prober, joint: Joint) -> Divided:
@@ -136,7 +154,7 @@ def divide(prober: Prober, joint: Joint) -> Divided:
     everywhere = tuple(np.flatnonzero(joint.weights > 0).tolist())
     if not seen.any():
         return Divided({}, {}, everywhere)
-    division = _Division(prober, prober.moving, s.keys[seen], s.steps[seen], joint)
+    division = _Division(prober, prober.moving, s.keys[seen], s.steps[seen], s.error[seen], joint)
     root = Doubtful(division.region(0, count), s.y[seen], s.error[seen] + s.rounding)
     queue = [(0, count, root)]
     while queue and len(division.entries) + len(division.blocks) + len(queue) <= CAP:

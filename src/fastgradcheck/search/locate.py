@@ -3,9 +3,11 @@
 Nothing here knows of derivatives. A probe measures y = r . v for the unknown error vector r,
 restricted to any region of the block, along given random directions v, with bars. A single wrong
 entry is decoded from the measurements already taken: y is then a multiple of one column of V
-(matched filter). What no single entry explains is halved, by rows and by columns, with the same
-v: the other half's y is the parent's minus this one's. What was found is then taken out of y, and
-whatever it leaves unexplained is searched again: a large error hides small ones while it is in.
+(matched filter). What no single entry explains is halved, by rows or by columns, with the same
+v: the other half's y is the parent's minus this one's. One direction tells whether a half holds
+all that is wrong, and only if both hold some of it are the others asked. What was found is then
+taken out of y, and whatever it leaves unexplained is searched again: a large error hides small
+ones while it is in.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from fastgradcheck.problem.region import (
     Region,
     columns_of,
     entries_of,
+    extent,
     halves,
     inside,
     overlap,
@@ -88,11 +91,15 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Doubtful:
-    """A region that disagrees, and how: y and bars along the directions `keys`."""
+    """A region that disagrees, and how: y and bars along the directions `keys`.
+
+    `axis` is the one along which halving has led here, by leaving out a half that agrees.
+    """
 
     region: Region
     y: NDArray[np.float64]
     error: NDArray[np.float64]
+    axis: int | None = None
 
     @property
     def fails(self) -> bool:
@@ -172,7 +179,7 @@ class _Search:
 
     def round(self, cap: int) -> bool:
         """Follow what is left of the root to the end; False if the cap was reached."""
-        queue = [self.rest()]
+        queue = self.unsettled([self.rest()])
         while queue:
             if len(self.entries) + len(self.regions) + len(queue) > cap:
                 return False
@@ -231,8 +238,6 @@ class _Search:
 
     def follow(self, doubtful: Doubtful) -> list[Doubtful]:
         """Settle a doubtful region, or return the smaller ones that it falls into."""
-        if self.single(doubtful) or doubtful.size == 1:
-            return []
         if not self.all_wrong(doubtful.region):
             return self.split(doubtful)
         if doubtful.size <= 2 * SAMPLED and not self.is_line(doubtful.region):
@@ -296,26 +301,43 @@ class _Search:
         has_lines = min(rows_of(self.root.region), columns_of(self.root.region)) > 1
         return bool((across or along) if has_lines else (across and along))
 
+    def unsettled(self, parts: list[Doubtful]) -> list[Doubtful]:
+        """Those that disagree by more than a single entry, which is then found."""
+        return [part for part in parts if part.fails and not self.single(part) and part.size > 1]
+
     def split(self, doubtful: Doubtful) -> list[Doubtful]:
-        """Look at the halves by rows and by columns, along one direction; keep what fails."""
+        """What remains of a region in its halves.
+
+        A wrong row goes through both halves by columns at any size, and through one by rows: where
+        both halves by one axis hold more than an entry, the other axis is looked along first.
+        """
         region = doubtful.region
-        axes = [axis for axis in (0, 1) if region[3 + 2 * axis] - region[2 + 2 * axis] > 1]
-        firsts = [halves(region, axis)[0] for axis in axes]
-        y, error = self.measure(np.stack(firsts), np.repeat(self.keys[:1], len(axes)))
-        parts = {
-            axis: _parts(doubtful, float(y[k]), float(error[k])) for k, axis in enumerate(axes)
-        }
-        failing = {axis: [abs(p) > e for p, e in parts[axis]] for axis in axes}
-        single = [axis for axis in axes if sum(failing[axis]) == 1]
-        if not single:
-            axis = max(axes, key=lambda a: region[3 + 2 * a] - region[2 + 2 * a])
-            return self.both(doubtful, axis, *parts[axis][0])
-        for axis in single:
-            region = halves(region, axis)[failing[axis].index(True)]
-        if len(single) < len(axes):
-            axis = single[0]
-            region = self.line(region, axis, *parts[axis][failing[axis].index(True)])
-        return [self.measured(region)]
+        axes = [axis for axis in (0, 1) if extent(region, axis) > 1]
+        axes.sort(key=lambda axis: (axis != doubtful.axis, -extent(region, axis)))
+        y, error, only = self.first_half(doubtful, axes[0])
+        if only is not None:
+            return self.unsettled([only])
+        parts = self.both(doubtful, axes[0], y, error)
+        rest = self.unsettled(parts)
+        if len(rest) == 2 == len(axes):
+            _, _, only = self.first_half(doubtful, axes[1])
+            if only is not None:
+                return self.unsettled([only])
+        return rest
+
+    def first_half(self, doubtful: Doubtful, axis: int) -> tuple[float, float, Doubtful | None]:
+        """Y and bar of the first half along the leading direction, and the half that holds all.
+
+        The half has the y of the whole, then: the other one adds nothing to it.
+        """
+        pair = halves(doubtful.region, axis)
+        (y,), (error,) = self.measure(pair[0][np.newaxis], self.keys[:1])
+        rest, bar = doubtful.y[0] - y, doubtful.error[0] + error
+        failing = [abs(y) > error, abs(rest) > bar]
+        if sum(failing) != 1:
+            return float(y), float(error), None
+        half = pair[failing.index(True)]
+        return float(y), float(error), Doubtful(half, doubtful.y, doubtful.error, axis)
 
     def both(self, doubtful: Doubtful, axis: int, y0: float, error0: float) -> list[Doubtful]:
         """The two halves, the first measured along the other directions too."""
@@ -323,38 +345,10 @@ class _Search:
         rest = len(self.keys) - 1
         y, error = self.measure(np.repeat(first[np.newaxis], rest, axis=0), self.keys[1:])
         y, error = np.append(y0, y), np.append(error0, error)
-        pair = (
+        return [
             Doubtful(first, y, error),
             Doubtful(second, doubtful.y - y, doubtful.error + error),
-        )
-        return [half for half in pair if half.fails]
-
-    def line(self, region: Region, axis: int, y: float, error: float) -> Region:
-        """Halve along one axis only, one direction at a time, while only one half fails.
-
-        This is how a whole wrong row or column is reached: across the other axis both halves of
-        it always fail.
-        """
-        while region[3 + 2 * axis] - region[2 + 2 * axis] > 1:
-            pair = halves(region, axis)
-            (part,), (bar,) = self.measure(pair[0][np.newaxis], self.keys[:1])
-            ys, errors = (float(part), y - float(part)), (float(bar), error + float(bar))
-            fails = [abs(ys[k]) > errors[k] for k in (0, 1)]
-            if sum(fails) != 1:
-                break
-            k = fails.index(True)
-            region, y, error = pair[k], ys[k], errors[k]
-        return region
-
-    def measured(self, region: Region) -> Doubtful:
-        """A region, measured along all directions."""
-        regions = np.repeat(region[np.newaxis], len(self.keys), axis=0)
-        return Doubtful(region, *self.measure(regions, self.keys))
-
-
-def _parts(parent: Doubtful, y: float, error: float) -> list[tuple[float, float]]:
-    """Y and bar of the first half, as measured, and of the second, by difference."""
-    return [(y, error), (float(parent.y[0]) - y, float(parent.error[0]) + error)]
+        ]
 
 
 def locate(
@@ -399,10 +393,9 @@ def locate(
     root = Doubtful(region, y[seen], error[seen])
     search = _Search(probe, look, keys[seen], root, seed, trusting)
     for _ in range(ROUNDS):
-        before = len(search.entries) + len(search.regions)
         within = search.round(cap)
         explained = within and not search.rest().fails
-        if explained or not within or len(search.entries) + len(search.regions) == before:
+        if explained or not within:
             break
         search.turned()
     return Found(
