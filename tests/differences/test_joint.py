@@ -14,7 +14,8 @@ import pytest
 
 from fastgradcheck.differences import joint
 from fastgradcheck.differences.directions import Prober
-from fastgradcheck.differences.screen import CONFIDENCE, DIRECTIONS, Draws
+from fastgradcheck.differences.draws import DIRECTIONS, choose_step, measure
+from fastgradcheck.differences.screen import CONFIDENCE
 from fastgradcheck.evaluation.hashing import direction, key
 from fastgradcheck.problem.problem import Problem
 from tests.cases.contexts import context_of, with_noise
@@ -94,8 +95,8 @@ def measured(factors: Array, seed: int = 0) -> tuple[joint.Joint, Array]:
     prober = prober_of(theta, cost, gradient, seed=seed)
     weights, middle = joint.weights(prober, np.ones(len(SIZES), bool))
     weighted = replace(prober, moving=joint.spread(prober, weights))
-    step = joint.choose_step(weighted, middle, (0,))
-    draws = joint.measure(weighted, step, (1,), 0.0)
+    step = choose_step(weighted, middle, (0,))
+    draws = measure(weighted, step, (1,), 0.0)
     sizes = [np.linalg.norm(gradient[a:b]) for a, b in pairwise(EDGES)]
     return joint.limits(weighted, draws, weights, {}, 0), np.array(sizes)
 
@@ -154,6 +155,17 @@ def test_blocks_that_are_left_out_are_not_covered() -> None:
     assert kept.upper(2) == found.upper(2)
 
 
-def test_draws_are_joined() -> None:
-    one = Draws(np.zeros(1, int), np.ones(1, np.uint64), np.ones(1), np.ones(1), np.ones(1))
-    assert len(one.joined(one).keys) == 2
+@pytest.mark.parametrize("bar", [0.0, 1e-9])
+def test_what_is_not_known_of_errors_that_were_taken_out_is_granted(bar: float) -> None:
+    """By 3/2 of its bar, the largest |v|, and no more: what is beyond is searched for."""
+    theta = theta_of(np.random.default_rng(0))
+    cost, grad = sines(np.ones(len(SIZES)))
+    prober = prober_of(theta, cost, grad(theta), seed=0)
+    weights, middle = joint.weights(prober, np.ones(len(SIZES), bool))
+    weighted = replace(prober, moving=joint.spread(prober, weights))
+    draws = measure(weighted, choose_step(weighted, middle, (0,)), (1,), 0.0)
+    plain = joint.limits(weighted, draws, weights, {}, 0).screened
+    granted = joint.limits(weighted, draws, weights, {EDGES[1]: (1.0, bar)}, 0).screened
+    assert granted.rounding - plain.rounding == pytest.approx(1.5 * bar * weights[1])
+    assert granted.isolated - plain.isolated == pytest.approx(6 * bar * weights[1])
+    assert granted.upper == plain.upper

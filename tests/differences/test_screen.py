@@ -5,22 +5,15 @@ Oracles are closed forms; simulations draw with NumPy.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from fastgradcheck.differences.directions import Prober
 from fastgradcheck.differences.screen import (
     CONFIDENCE,
     HIDDEN_BELOW,
-    Draws,
     Screened,
-    screen,
 )
 from fastgradcheck.evaluation.hashing import direction, key
-from fastgradcheck.problem.problem import Problem
-from tests.cases.contexts import context_of
 from tests.cases.screened import Array
 
 # No error hides often.
@@ -128,37 +121,3 @@ def test_pairs_and_dense_errors_of_the_upper_limits_size_are_seen() -> None:
 def test_what_is_not_a_number_fails() -> None:
     one = np.array([np.nan])
     assert Screened(np.array([key(0)]), np.ones(1), one, np.ones(1), 1e-3).fails
-
-
-# Steps.
-
-
-@pytest.mark.parametrize("near", [1e-4, 1e-6])
-def test_steps_shrink_until_no_kink_is_crossed(near: float) -> None:
-    """A unit that close to its kink is crossed by half of all directions at longer steps."""
-    rng = np.random.default_rng(8)
-    flat = rng.normal(size=60)
-    flat[5] = near
-
-    def cost(theta: Array) -> float:
-        return float(np.sin(theta).sum() + 5 * max(theta[5], 0.0))
-
-    gradient = np.cos(flat)
-    gradient[5] += 5
-    context = replace(context_of(cost, flat), noise=1e-15)
-    objective = context.stream.engine.objective
-    problem = Problem(objective, gradient, 2.2e-16, context.value)
-    for seed in range(10):
-        screened = screen(Prober(replace(context, seed=seed), problem), [0], 7e-8)[0]
-        assert not screened.fails
-        assert screened.upper / (2 * np.linalg.norm(gradient)) < 1e-6
-
-
-def test_new_measurements_count_only_where_their_bars_are_smaller() -> None:
-    old = Draws(np.zeros(2, int), np.zeros(2, np.uint64), np.ones(2), np.zeros(2), np.ones(2))
-    rows, keys = np.arange(2), np.array([5, 6], np.uint64)
-    new = old.improved(rows, keys, 2 * np.ones(2), np.array([3.0, 4.0]), np.array([0.5, 2.0]))
-    assert new.keys.tolist() == [5, 0]
-    assert new.y.tolist() == [3.0, 0.0]
-    assert new.error.tolist() == [0.5, 1.0]
-    assert old.keys.tolist() == [0, 0]

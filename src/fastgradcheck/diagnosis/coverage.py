@@ -8,9 +8,9 @@ from math import ceil, floor, lgamma, log10
 import numpy as np
 
 from fastgradcheck.diagnosis.field import listed
+from fastgradcheck.differences.draws import DIRECTIONS
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.screen import CONFIDENCE as SCREENED
-from fastgradcheck.differences.screen import DIRECTIONS
 from fastgradcheck.search.cover import AT_BOUNDS
 from fastgradcheck.search.task import Task
 from fastgradcheck.verdict.verdict import BlockResult, Resolution

@@ -15,7 +15,7 @@ from fastgradcheck.evaluation.projection import project
 from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.problem import Problem
-from fastgradcheck.problem.region import part
+from fastgradcheck.problem.region import Region, part
 
 OFFSETS = np.array([1.0, -1.0, 2.0, -2.0])
 
@@ -120,7 +120,7 @@ class Prober:
         plan = Directions(regions, keys, 1j * steps[:, np.newaxis], self.moving)
         slope = self.stream.values(plan, stage)[:, 0].imag / steps
         claimed = self._along(plan)
-        sizes = [norm(part(self.gradient, region)) for region in regions]
+        sizes = [self._size(region) for region in regions]
         bar = COMPLEX_ROUNDING * np.maximum(np.abs(slope), sizes)
         return claimed - slope, np.where(np.isfinite(slope), bar, np.inf)
 
@@ -153,7 +153,12 @@ class Prober:
         """What relative errors of this size in every entry of the gradient add to y at most."""
         if level < NEGLIGIBLE:
             return np.zeros(len(regions))
-        return np.array([level * norm(part(self.gradient, r)) for r in regions])
+        return np.array([level * self._size(region) for region in regions])
+
+    def _size(self, region: Region) -> float:
+        """The norm of the claimed gradient in a region, as weighted as the directions are."""
+        claimed = part(self.gradient, region)
+        return norm(claimed if self.moving is None else claimed * part(self.moving, region))
 
     def sharpened(
         self,
@@ -182,8 +187,11 @@ class Prober:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Y by two points each, and the bar that directions with these steps had otherwise.
 
-        Enough for a search whose outcome is confirmed by other directions.
+        Enough for a search whose outcome is confirmed by other directions. A complex step is all
+        that there is to be had.
         """
+        if self.imaginary:
+            return self.exact(regions, keys, steps, "locating")
         offsets = steps[:, np.newaxis] * OFFSETS[:2]
         signal = self.signal(regions, keys, offsets, "locating")
         y = (signal[:, 0] - signal[:, 1]) / (2 * steps)

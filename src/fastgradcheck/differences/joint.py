@@ -25,23 +25,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.differences.directions import NOISE_GAIN, Prober
+from fastgradcheck.differences.directions import LARGEST, NOISE_GAIN, Prober
+from fastgradcheck.differences.draws import DIRECTIONS, Draws, everything
 from fastgradcheck.differences.plateau import NOISE_SIGMAS
-from fastgradcheck.differences.screen import (
-    CONFIDENCE,
-    DIRECTIONS,
-    RETRIES,
-    ROUNDING_UNITS,
-    SEEN_UNITS,
-    Draws,
-    Screened,
-    central,
-    expected,
-    retried,
-)
-from fastgradcheck.evaluation import hashing
+from fastgradcheck.differences.screen import CONFIDENCE, ROUNDING_UNITS, SEEN_UNITS, Screened
+from fastgradcheck.differences.steps import COMPLEX_STEP
 from fastgradcheck.problem.norm import norm
-from fastgradcheck.problem.region import Region
 
 SHARES = {DIRECTIONS: 0.6, 2 * DIRECTIONS: 0.2, 4 * DIRECTIONS: 0.2}
 """Whether directions are added depends on what the first ones showed: each of the three limits has
@@ -50,16 +39,15 @@ SHARP = 1e-8
 """The bar that noise leaves at the middle one of the steps tried, where grad_b . S v_b is one."""
 WIDEST = 2.0**-9
 """No step is longer at the middle one of the steps tried, relative to a block's typical entry."""
+WIDEST_IMAGINARY = 2.0**-30
+"""Likewise of a step along the imaginary axis: what it leaves out is of the order of its square."""
 SMALLEST = 2.0**-6
 """Blocks whose claim is smaller than this part of the largest one weigh no more than one of this
 size: they need not be known as sharply, and what moves far decides how long a step may be."""
-FIRST = 64.0
-"""The first of the steps tried, relative to the middle one; each is a quarter of the one before."""
-STEPS = 5
-EXTENSION = 3
-EXTENSIONS = 3
-CALIBRATED = 2
-"""Directions that choose the step: at a single one, a kink may lie anywhere."""
+
+
+Repaired = Mapping[int, tuple[float, float]]
+"""Entries to how far the claim is off there, and the bar of that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,15 +62,15 @@ class Joint:
         s_b; zero for blocks that do not take part.
     sizes : float64 array, shape (blocks,)
         s_b ||grad_b||.
-    repaired : mapping of int to float
-        Entries that were found wrong, and what was taken out of the claim there before the
-        directions were measured.
+    repaired : mapping of int to (float, float)
+        Entries that were found wrong: what was taken out of the claim there before the directions
+        were measured, and the bar of that.
     """
 
     screened: Screened
     weights: NDArray[np.float64]
     sizes: NDArray[np.float64]
-    repaired: Mapping[int, float] = field(default_factory=dict)
+    repaired: Repaired = field(default_factory=dict)
 
     def covers(self, block: int) -> bool:
         """Whether a block takes part."""
@@ -106,11 +94,6 @@ class Joint:
         return self.weights * float(np.median(self.screened.steps))
 
 
-def everything(size: int) -> Region:
-    """All of theta as a region of one row."""
-    return np.array([0, size, 0, 1, 0, size], dtype=np.int64)
-
-
 def weights(prober: Prober, taking_part: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
     """The weight of every block, and the middle one of the steps to be tried.
 
@@ -122,10 +105,12 @@ def weights(prober: Prober, taking_part: NDArray[np.bool_]) -> tuple[NDArray[np.
     sizes = np.array([norm(gradient[block.slice]) for block in blocks])
     rounding = 0.5 * float(np.finfo(np.float64).eps) * abs(context.value)
     level = max(context.noise, rounding, float(np.finfo(np.float64).tiny))
-    middle = NOISE_GAIN * NOISE_SIGMAS * level / SHARP
+    middle, widest = NOISE_GAIN * NOISE_SIGMAS * level / SHARP, WIDEST
+    if prober.imaginary:
+        middle, widest = COMPLEX_STEP, WIDEST_IMAGINARY
     with np.errstate(divide="ignore", over="ignore"):
         wanted = 1.0 / np.maximum(sizes, SMALLEST * np.max(sizes, initial=0.0))
-        wanted = np.minimum(wanted, WIDEST * context.typical / middle)
+        wanted = np.minimum(wanted, widest * context.typical / middle)
     wanted[~taking_part] = 0.0
     return wanted, middle
 
@@ -137,65 +122,6 @@ def spread(prober: Prober, of_blocks: NDArray[np.float64]) -> NDArray[np.float64
     if prober.moving is not None:
         entries *= prober.moving
     return entries
-
-
-def measure(
-    prober: Prober, step: float, place: tuple[int, ...], enough: float, count: int = DIRECTIONS
-) -> Draws:
-    """So many directions over all that moves, those anew that are too coarse.
-
-    Parameters
-    ----------
-    prober : Prober
-        With the weights of the entries.
-    step : float
-    place : tuple of int
-        What tells these directions from all others of the check.
-    enough : float
-        Bars up to this need not be sharper.
-    count : int
-    """
-    region = everything(prober.context.parameters.size)[np.newaxis]
-    seed = prober.context.seed
-    keys = np.array([hashing.key(seed, *place, d) for d in range(count)])
-    steps, which = np.full(count, step), np.zeros(count, np.int64)
-    y, error = prober(np.repeat(region, count, axis=0), keys, steps)
-    draws = Draws(which, keys, steps, y, error)
-    for attempt in range(1, RETRIES + 1):
-        if not draws.error.max() > enough:
-            break
-        draws = retried(prober, draws, region, np.ones(1, bool), attempt, enough)
-    return draws
-
-
-def choose_step(prober: Prober, middle: float, place: tuple[int, ...]) -> float:
-    """The step of joint directions, from two of them.
-
-    Where the bars to expect are smallest at both together is the step.
-    """
-    size = prober.context.parameters.size
-    regions = np.repeat(everything(size)[np.newaxis], CALIBRATED, axis=0)
-    seed = prober.context.seed
-    keys = np.array([hashing.key(seed, *place, -1, d) for d in range(CALIBRATED)])
-    first = min(FIRST * middle, prober.farthest(regions[0]))
-    steps = np.repeat(first / 4.0 ** np.arange(STEPS)[np.newaxis], CALIBRATED, axis=0)
-    y = central(prober, regions, keys, steps)
-    best = _best(y, steps, prober.noise)
-    for _ in range(EXTENSIONS):
-        if best < steps.shape[1] - 1:
-            break
-        smaller = steps[:, -1:] / 4.0 ** np.arange(1, EXTENSION + 1)
-        y = np.hstack([y, central(prober, regions, keys, smaller)])
-        steps = np.hstack([steps, smaller])
-        best = _best(y, steps, prober.noise)
-    return float(steps[0, best])
-
-
-def _best(y: NDArray[np.float64], steps: NDArray[np.float64], noise: float) -> int:
-    """The step at which the bars of all directions together are smallest."""
-    with np.errstate(divide="ignore"):
-        sizes = np.log(expected(y, steps, noise)).sum(axis=0)
-    return int(np.argmin(sizes)) + 1
 
 
 def _failure(count: int, attempt: int) -> float:
@@ -212,7 +138,7 @@ def limits(
     prober: Prober,
     draws: Draws,
     of_blocks: NDArray[np.float64],
-    repaired: Mapping[int, float],
+    repaired: Repaired,
     attempt: int,
 ) -> Joint:
     """What directions say, at their share of the probability to be wrong.
@@ -224,7 +150,8 @@ def limits(
     draws : Draws
     of_blocks : float64 array, shape (blocks,)
         The weights of the blocks.
-    repaired : mapping of int to float
+    repaired : mapping of int to (float, float)
+        See `Joint`.
     attempt : int
         How many sets of directions came before: each has half of the share of the one before.
     """
@@ -234,6 +161,8 @@ def limits(
     rounding = ROUNDING_UNITS * prober.problem.gradient_eps * norm(sizes)
     if prober.problem.rounding is not None:
         rounding = max(rounding, SEEN_UNITS * norm(of_blocks * prober.problem.rounding))
+    owners = prober.context.parameters.block_index
+    rounding += sum(LARGEST * bar * of_blocks[owners(i)] for i, (_, bar) in repaired.items())
     claimed = prober.claimed(everything(prober.context.parameters.size), draws.keys)
     screened = Screened(draws.keys, draws.steps, draws.y, draws.error, failure, rounding, claimed)
     return Joint(screened, of_blocks, sizes, repaired)

@@ -92,14 +92,16 @@ class BlockSearch:
         located = locate(
             whole, s.keys, s.y, s.error + s.rounding, self.probe, self.look, seed, trusting=trusting
         )
-        if trusting and located.complete and located.entries and not located.regions:
+        full = len(located.entries) + len(located.regions) >= CAP and not located.complete
+        if trusting and located.entries and not located.regions and not full:
             self.decoded = dict(zip(located.entries, located.sizes, strict=True))
             return
         self.measure()
         entries = np.array(located.entries, np.int64)
+        # Of more than is followed, a few are shown.
+        self.look(entries if located.complete else entries[:SAMPLED])
         regions = [region for region in located.regions if self.sure(region)]
         explained = located.complete and self.wrong(entries).all()
-        full = len(entries) + len(regions) >= CAP and not located.complete
         whole_block = full or any(np.array_equal(region, whole) for region in regions)
         self.keep(
             replace(
@@ -184,7 +186,7 @@ class BlockSearch:
             allowed = self.task.tolerance.allowed(gradient[new], numeric, largest, known.rounding)
             wrong = np.abs(y) - error > np.maximum(allowed, known.doubt_of_entry)
             self.looked.update(zip(new.tolist(), zip(y, error, wrong, strict=True), strict=True))
-        y, error, wrong = np.array([self.looked[int(i)] for i in index]).T
+        y, error, wrong = np.array([self.looked[int(i)] for i in index]).reshape(-1, 3).T
         return y, error, wrong.astype(bool)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from fastgradcheck.differences import joint
 from fastgradcheck.differences.components import of_decoded
 from fastgradcheck.differences.directions import Prober
-from fastgradcheck.differences.evidence import NOTHING_LOCATED, Evidence, Located
-from fastgradcheck.differences.screen import BEYOND_DOUBT, CLOSER, DIRECTIONS, Draws, screen
+from fastgradcheck.differences.draws import CLOSER, DIRECTIONS, Draws, choose_step, measure
+from fastgradcheck.differences.evidence import Evidence, Located
+from fastgradcheck.differences.joint import Joint, Repaired
+from fastgradcheck.differences.screen import BEYOND_DOUBT
 from fastgradcheck.differences.sweep import sweep
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.evaluation.stream import Stopped
@@ -24,7 +26,6 @@ from fastgradcheck.problem.region import CHUNK
 from fastgradcheck.search.block import BlockSearch
 from fastgradcheck.search.confirm import CAP, TWICE_BELOW
 from fastgradcheck.search.divide import divide
-from fastgradcheck.search.sharpen import extend
 from fastgradcheck.search.task import Task
 from fastgradcheck.verdict import rules
 from fastgradcheck.verdict.verdict import Verdict
@@ -33,16 +34,64 @@ SHARE = 0.7
 """The part of the threshold that the directions' limits should stay within."""
 AT_BOUNDS = 100
 """Entries at their bounds, which take no part in directions, that are measured one by one."""
-EXTENSIONS = 2
 ROUNDS = 4
 """How often what was found is taken out and the rest measured anew."""
 
 
 def cover(evidence: Evidence, task: Task) -> Iterator[Evidence]:
-    """Directions over all of theta, and the search where they disagree."""
+    """Directions over all of theta, and the search where they disagree.
+
+    What is found wrong is taken out of the claim, and fresh directions are sent through what is
+    left: if they agree, everything that was found is confirmed, and nothing else is wrong. Blocks
+    in which more than entries is wrong get what the directions say of each of them.
+    """
     if not task.screens:
         return
+    for latest in _broken(evidence, task):
+        evidence = latest
+        yield evidence
+    context, blocks = task.context, task.problem.parameters.blocks
     prober = _prober(task)
+    lost = np.array([evidence.location(b).whole_block for b in range(len(blocks))])
+    weights, middle = joint.weights(prober, _moving(prober, blocks) & ~lost)
+    if not weights.any():
+        return
+    weighted = replace(prober, moving=joint.spread(prober, weights))
+    step = choose_step(weighted, middle, (0,))
+    fixed = _leave_out(weighted, step, lost)
+    evidence = replace(evidence, fixed=fixed)
+    if len(fixed):
+        evidence = evidence.with_sweeps(sweep(context, fixed[:AT_BOUNDS]))
+    repaired: Repaired = {}
+    for attempt in range(ROUNDS):
+        probing = replace(weighted, problem=_without_errors(task, repaired))
+        draws = measure(probing, step, (1, attempt), _enough(task, probing, weights))
+        found = joint.limits(probing, draws, weights, repaired, attempt)
+        evidence = replace(evidence, joint=(found,))
+        if not found.screened.fails:
+            # Fresh directions agree with the repaired claim: what was decoded is confirmed.
+            evidence = _with_entries(evidence, task, repaired)
+            yield evidence
+            yield from _sharpened(evidence, task, prober, probing, draws, attempt)
+            return
+        if not repaired:
+            yield evidence
+        evidence, entries, out = yield from _followed(evidence, task, prober, probing, found)
+        repaired = _joined(repaired, entries)
+        weights = np.where(np.isin(np.arange(len(blocks)), out), 0.0, weights)
+        evidence = replace(evidence, joint=(found.only(weights > 0),) if weights.any() else ())
+        if not weights.any():
+            yield _with_entries(evidence, task, repaired)
+            return
+        if not entries and not out:
+            break
+        weighted = replace(weighted, moving=_without(weighted, out, blocks))
+    # Directions that go on disagreeing confirm nothing: entries get step sweeps of their own.
+    yield evidence.with_sweeps(sweep(context, np.array(sorted(repaired), np.int64)))
+
+
+def _broken(evidence: Evidence, task: Task) -> Iterator[Evidence]:
+    """Step sweeps where the claim is no number; many of them are a block that is wrong."""
     for b, block in enumerate(task.problem.parameters.blocks):
         broken = block.start + np.flatnonzero(~np.isfinite(task.gradient[block.slice]))
         if len(broken):
@@ -50,104 +99,42 @@ def cover(evidence: Evidence, task: Task) -> Iterator[Evidence]:
             if len(broken) > CAP:
                 evidence = evidence.with_located(b, Located(whole_block=True))
             yield evidence
-    if prober.imaginary:
-        blocks = [b for b, block in enumerate(task.problem.parameters.blocks) if block.size > 1]
-        evidence = evidence.with_screened(screen(prober, blocks, SHARE * task.tolerance.threshold))
-        yield evidence
-    else:
-        for latest in jointly(evidence, task, prober):
-            evidence = latest
-            yield evidence
-    for b, screened in evidence.screened.items():
-        if screened.fails and evidence.location(b) is NOTHING_LOCATED:
-            searching = BlockSearch(task, prober, b, evidence)
-            yield from _run(searching)
-            evidence = searching.evidence
-    for _ in range(EXTENSIONS):
-        before, evidence = evidence, extend(evidence, task, prober)
-        if evidence is before:
-            break
-        yield evidence
 
 
-def _run(searching: BlockSearch) -> Iterator[Evidence]:
-    """Search a block; a stop loses nothing of it."""
-    try:
-        searching.run()
-    except Stopped:
-        yield searching.evidence
-        raise
-    yield searching.evidence
+def _followed(
+    evidence: Evidence, task: Task, prober: Prober, probing: Prober, found: Joint
+) -> Generator[Evidence, None, tuple[Evidence, Repaired, list[int]]]:
+    """Single wrong entries, and blocks in which more is wrong, which take part no longer.
 
-
-def jointly(evidence: Evidence, task: Task, prober: Prober) -> Iterator[Evidence]:
-    """One set of directions over all blocks; single wrong entries are found and taken out.
-
-    What is found wrong is taken out of the claim, and fresh directions are sent through what is
-    left: if they agree, everything that was found is confirmed, and nothing else is wrong. Blocks
-    in which more is wrong get what the directions say of each of them.
+    `probing` measured what was `found`; `prober` has no weights.
     """
-    context, blocks = task.context, task.problem.parameters.blocks
-    taking_part = np.array(
-        [prober.moving is None or bool(prober.moving[block.slice].any()) for block in blocks]
-    )
-    known = np.array([evidence.location(b).whole_block for b in range(len(blocks))])
-    taking_part &= ~known
-    if not taking_part.any():
-        return
-    weights, middle = joint.weights(prober, taking_part)
-    weighted = replace(prober, moving=joint.spread(prober, weights))
-    step = joint.choose_step(weighted, middle, (0,))
-    fixed = _leave_out(weighted, step, known)
-    evidence = replace(evidence, fixed=fixed)
-    if len(fixed):
-        evidence = evidence.with_sweeps(sweep(context, fixed[:AT_BOUNDS]))
-    repaired: dict[int, float] = {}
-    decoded: dict[int, tuple[float, float]] = {}
-    for attempt in range(ROUNDS):
-        probing = replace(weighted, problem=_repaired(task, repaired))
-        enough = _enough(task, probing, weights)
-        draws = joint.measure(probing, step, (1, attempt), enough)
-        found = joint.limits(probing, draws, weights.copy(), dict(repaired), attempt)
-        evidence = replace(evidence, joint=(found,))
-        if not found.screened.fails:
-            # Fresh directions agree with the repaired claim: what was decoded is confirmed.
-            evidence = _with_entries(evidence, task, decoded)
-            yield evidence
-            yield from _sharpened(evidence, task, prober, probing, draws, attempt)
-            return
-        if not decoded:
-            yield evidence
-        divided = divide(probing, found)
-        newly = dict(divided.entries)
-        for b, screened in divided.blocks.items():
-            own = evidence.with_screened({b: screened})
-            plain = replace(prober, problem=probing.problem)
-            searching = BlockSearch(task, plain, b, own, trusting=True)
-            yield from _run(searching)
-            if searching.decoded:
-                # Confirmed with all others by the directions of the repaired claim.
-                newly |= searching.decoded
-                continue
+    divided = divide(probing, found)
+    entries, out = dict(divided.entries), list(divided.left)
+    for b in divided.left:
+        evidence = evidence.with_located(b, Located(unexplained=True))
+    for b, screened in divided.blocks.items():
+        own = evidence.with_screened({b: screened})
+        plain = replace(prober, problem=probing.problem)
+        searching = BlockSearch(task, plain, b, own, trusting=True)
+        try:
+            searching.run()
+        except Stopped:
+            yield searching.evidence
+            raise
+        if searching.decoded:
+            # Confirmed with all others by the directions of the repaired claim.
+            entries |= searching.decoded
+        else:
             evidence = searching.evidence
-            weights[b] = 0.0
-        for i, (size, bar) in newly.items():
-            repaired[i] = repaired.get(i, 0.0) + size
-            decoded[i] = repaired[i], bar
-        for b in divided.left:
-            evidence = evidence.with_located(b, Located(unexplained=True))
-            weights[b] = 0.0
-        assert weighted.moving is not None
-        weighted = replace(weighted, moving=_without(weighted.moving, weights, blocks))
-        evidence = replace(evidence, joint=(found.only(weights > 0),))
-        if not (weights > 0).any():
-            evidence = replace(evidence, joint=())
-            yield _with_entries(evidence, task, decoded)
-            return
-        if not divided.entries and not divided.blocks:
-            break
-    # Directions that go on disagreeing confirm nothing: entries get step sweeps of their own.
-    yield evidence.with_sweeps(sweep(context, np.array(sorted(decoded), np.int64)))
+            out.append(b)
+            yield evidence
+    return evidence, entries, out
+
+
+def _joined(repaired: Repaired, more: Repaired) -> Repaired:
+    """What is off in all: an entry that was found before is off by both, and by the later bar."""
+    both = {i: (repaired.get(i, (0.0, 0.0))[0] + size, bar) for i, (size, bar) in more.items()}
+    return {**repaired, **both}
 
 
 def _sharpened(
@@ -168,7 +155,7 @@ def _sharpened(
             break
         step = float(np.median(draws.steps))
         enough = _enough(task, probing, found.weights)
-        more = joint.measure(probing, step, (2, attempt, count), enough, count)
+        more = measure(probing, step, (2, attempt, count), enough, count)
         draws = draws.joined(more)
         found = joint.limits(probing, draws, found.weights, found.repaired, attempt)
         evidence = replace(evidence, joint=(found,))
@@ -188,38 +175,37 @@ def _apart(
 ) -> Evidence:
     """Directions over the blocks that those over all leave too coarse, at steps of their own."""
     (found,) = evidence.joint
-    plain = replace(prober, problem=_repaired(task, found.repaired))
+    plain = replace(prober, problem=_without_errors(task, found.repaired))
     weights, middle = joint.weights(plain, coarse)
     weighted = replace(plain, moving=joint.spread(plain, weights))
-    step = joint.choose_step(weighted, middle, (3,))
-    draws = joint.measure(weighted, step, (4,), _enough(task, weighted, weights))
+    step = choose_step(weighted, middle, (3,))
+    draws = measure(weighted, step, (4,), _enough(task, weighted, weights))
     group = joint.limits(weighted, draws, weights, found.repaired, attempt)
     return replace(evidence, joint=(found.only(~coarse), group))
 
 
-def _repaired(task: Task, sizes: Mapping[int, float]) -> Problem:
+def _without_errors(task: Task, repaired: Repaired) -> Problem:
     """The claim without what single entries of it are off by."""
-    if not sizes:
+    if not repaired:
         return task.problem
     claim = task.gradient.copy()
-    claim[list(sizes)] -= list(sizes.values())
+    claim[list(repaired)] -= [size for size, _ in repaired.values()]
     return replace(task.problem, gradient=claim)
 
 
 def _shown(evidence: Evidence, task: Task, i: int, size: float, bar: float) -> bool:
-    """Whether the directions of the repaired claim would have shown an error of this entry."""
+    """Whether most directions of the repaired claim had disagreed, had this entry been right."""
     b = task.problem.parameters.block_index(i)
     found = evidence.joint_of(b)
     if found is None or not abs(size) > TWICE_BELOW * bar:
         return False
     s = found.screened
     v = np.array([hashing.direction(key, np.array([i]))[0] for key in s.keys])
-    return bool(np.all(abs(size) * found.weights[b] * np.abs(v) > BEYOND_DOUBT * s.error))
+    shown = np.abs(s.y + size * found.weights[b] * v) > BEYOND_DOUBT * s.error + s.rounding
+    return bool(np.mean(shown) > 0.5)
 
 
-def _with_entries(
-    evidence: Evidence, task: Task, decoded: Mapping[int, tuple[float, float]]
-) -> Evidence:
+def _with_entries(evidence: Evidence, task: Task, decoded: Repaired) -> Evidence:
     """With the entries that were decoded.
 
     They are confirmed where directions of the repaired claim cover their block, agree, and could
@@ -236,11 +222,20 @@ def _with_entries(
     return evidence.with_sweeps(sweep(task.context, rest)) if len(rest) else evidence
 
 
-def _leave_out(weighted: Prober, step: float, known: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _moving(prober: Prober, blocks: Sequence[Block]) -> NDArray[np.bool_]:
+    """Which blocks have an entry with room to move."""
+    moving = prober.moving
+    return np.array([moving is None or bool(moving[block.slice].any()) for block in blocks])
+
+
+def _leave_out(weighted: Prober, step: float, lost: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Take the weight of what the step does not move, and tell what that is.
 
-    Blocks that are known to be wrong as a whole need not be covered.
+    Blocks that are known to be wrong as a whole need not be covered. A step along the imaginary
+    axis moves everything.
     """
+    if weighted.imaginary:
+        return np.zeros(0, np.int64)
     assert weighted.moving is not None
     theta, scale = weighted.context.theta, weighted.moving
     left_out = []
@@ -252,18 +247,17 @@ def _leave_out(weighted: Prober, step: float, known: NDArray[np.bool_]) -> NDArr
             smallest = (0.5 * step / CLOSER[-1] * scale[part]).astype(theta.dtype)
             still = (theta[part] + smallest == theta[part]) | (scale[part] == 0)
             scale[part][still] = 0.0
-            if not known[number]:
+            if not lost[number]:
                 left_out.append(first + np.flatnonzero(still))
     return np.concatenate([np.zeros(0, np.int64), *left_out])
 
 
-def _without(
-    scale: NDArray[np.float64], weights: NDArray[np.float64], blocks: Sequence[Block]
-) -> NDArray[np.float64]:
-    """The weights of the entries, zero in blocks of weight zero."""
-    kept = scale.copy()
-    for block in np.flatnonzero(weights == 0).tolist():
-        kept[blocks[block].slice] = 0.0
+def _without(weighted: Prober, out: Sequence[int], blocks: Sequence[Block]) -> NDArray[np.float64]:
+    """The weights of the entries, zero in the blocks that are left out."""
+    assert weighted.moving is not None
+    kept = weighted.moving.copy()
+    for b in out:
+        kept[blocks[b].slice] = 0.0
     return kept
 
 

@@ -18,12 +18,10 @@ from fastgradcheck.differences.joint import Joint
 from fastgradcheck.differences.screen import Screened
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.problem.region import Region
-from fastgradcheck.search.locate import CANDIDATES, CAP, Doubtful, decode, size_of
+from fastgradcheck.search.locate import CAP, MANY, Doubtful, decode, size_of
 
 EXTRA_DIRECTIONS = 3
-"""Directions added, one at a time, where several entries explain y ..."""
-MANY = 64 * CANDIDATES
-"""... but no more than so many."""
+"""Directions added, one at a time, where several entries explain y."""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,14 @@ CANDIDATES = 6
 """So few are told apart by looking at each; more need another direction first ..."""
 
 
+MANY = 64 * CANDIDATES
+"""... but are not even counted beyond this."""
+
+
+BY_CHANCE = 0.01
+"""So many right entries may explain y by chance before another direction is asked."""
+
+
 ROUNDING = 4 * float(np.finfo(np.float64).eps)
 """Of y, v and their quotient."""
 
@@ -149,6 +157,21 @@ def decode(
     return np.concatenate(indices)[: most + 1]
 
 
+def chance(doubtful: Doubtful) -> float:
+    """How many entries that are right explain y by chance.
+
+    An error s of entry j shows as y_1 = s v_1j, and s is known to e_1 / |v_1j| by this. To explain
+    y_d as well, v_dj, whose density is at most 1/2, must lie within (e_d + e_1 |v_dj / v_1j|) / |s|
+    of y_d / s. Here |v_dj / v_1j| <= 3, and |s| >= 2 |y_1| / 3, direction 1 being that of the
+    largest |y|.
+    """
+    first = int(np.argmax(np.abs(doubtful.y)))
+    size = 2 * abs(doubtful.y[first]) / 3
+    others = np.delete(doubtful.error, first)
+    shares = np.minimum((others + 3 * doubtful.error[first]) / size, 1.0)
+    return float(doubtful.size * np.prod(shares))
+
+
 def size_of(
     doubtful: Doubtful,
     keys: NDArray[np.uint64],
@@ -252,18 +275,16 @@ class _Search:
 
     def single(self, doubtful: Doubtful) -> bool:
         """Whether one entry explains a doubtful region and is confirmed; it is then found."""
-        keys = self.keys
-        index = decode(doubtful, keys, 64 * CANDIDATES)
+        region, keys = doubtful.region, self.keys
+        index = decode(doubtful, keys, MANY)
         for extra in range(EXTRA_DIRECTIONS):
-            if len(index) <= CANDIDATES:
+            if not self.ambiguous(doubtful, index):
                 break
             key = np.array([hashing.key(int(keys[0]), 1000 + extra)])
-            y, error = self.measure(doubtful.region[np.newaxis], key)
+            y, error = self.measure(region[np.newaxis], key)
             keys = np.append(keys, key)
-            doubtful = Doubtful(
-                doubtful.region, np.append(doubtful.y, y), np.append(doubtful.error, error)
-            )
-            index = decode(doubtful, keys, 64 * CANDIDATES)
+            doubtful = Doubtful(region, np.append(doubtful.y, y), np.append(doubtful.error, error))
+            index = decode(doubtful, keys, MANY)
         if not 0 < len(index) <= CANDIDATES:
             return False
         if self.trusting and len(index) == 1:
@@ -275,6 +296,16 @@ class _Search:
         (k,) = np.flatnonzero(wrong)
         self.entries[int(index[k])] = float(error[k]), float(bar[k])
         return True
+
+    def ambiguous(self, doubtful: Doubtful, index: NDArray[np.int64]) -> bool:
+        """Whether another direction should tell whether, or which, one of these entries it is.
+
+        An entry that is not looked at must not be there by chance: taking out the wrong one costs
+        a round of all directions.
+        """
+        if not self.trusting:
+            return len(index) > CANDIDATES
+        return len(index) > 1 or (len(index) == 1 and chance(doubtful) > BY_CHANCE)
 
     def all_wrong(self, region: Region) -> bool:
         """Whether entries drawn at random are all wrong; only asked of blocks and of lines.

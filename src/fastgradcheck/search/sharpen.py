@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fastgradcheck.differences.directions import Prober
 from fastgradcheck.differences.evidence import Evidence
-from fastgradcheck.differences.screen import extended
 from fastgradcheck.differences.sweep import sweep
 from fastgradcheck.search.task import Task
 from fastgradcheck.verdict import rules
@@ -40,23 +38,3 @@ def sharpen(evidence: Evidence, task: Task) -> Iterator[Evidence]:
         if len(widest):
             evidence = evidence.with_sweeps(sweep(task.context, c.index[widest]))
             yield evidence
-
-
-def extend(evidence: Evidence, task: Task, prober: Prober) -> Evidence:
-    """More directions where nothing is wrong, but the limit is too far above what was seen.
-
-    That is so when the gradient is right but rounded, to float32 say. The evidence is returned as
-    it is where they are of no use.
-    """
-    blocks = task.beside(evidence)
-    verdict, overall, _ = rules.judge(blocks, task.tolerance)
-    if verdict is not Verdict.UNDECIDED or overall.difference > overall.upper / 2:
-        return evidence
-    share = overall.upper / np.sqrt(len(blocks))
-    coarse = [
-        b
-        for b, screened in evidence.screened.items()
-        if screened.upper >= share and screened.reach < screened.upper / 2
-    ]
-    more = {b: extended(prober, evidence.screened[b], b) for b in coarse}
-    return evidence.with_screened(more) if more else evidence

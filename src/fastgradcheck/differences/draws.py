@@ -1,0 +1,177 @@
+"""How random directions are measured: at which steps, and which of them are drawn anew.
+
+A direction is kept or drawn anew by how smooth J is along it, never by y, so that the limits of
+`differences.screen` hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.differences.directions import NOISE_GAIN, Prober
+from fastgradcheck.differences.plateau import NOISE_SIGMAS
+from fastgradcheck.evaluation import hashing
+from fastgradcheck.problem.region import Region
+
+DIRECTIONS = 4
+FIRST = 64.0
+"""The first of the steps tried, relative to the middle one; each is a quarter of the one before."""
+STEPS = 5
+EXTENSION = 3
+EXTENSIONS = 3
+CALIBRATED = 2
+"""Directions that choose the step: at a single one, a kink may lie anywhere."""
+RETRIES = 3
+"""How often directions with too large bars are measured anew."""
+CLOSER = (1.0, 32.0, 2048.0)
+"""Divisors of the step where kinks are met, one for every retry: a unit of a ReLU network that is
+within 1e-6 of its kink is crossed by half of all directions at any longer step."""
+ROUGH = 3.0
+"""A bar of this many times its noise part is due to kinks or truncation."""
+WIDER = 8.0
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Directions as measured: key, step, y and bar of each, arrays of shape (m,)."""
+
+    keys: NDArray[np.uint64]
+    steps: NDArray[np.float64]
+    y: NDArray[np.float64]
+    error: NDArray[np.float64]
+
+    def joined(self, more: Draws) -> Draws:
+        """Both."""
+        return Draws(
+            *(np.append(getattr(self, f.name), getattr(more, f.name)) for f in fields(self))
+        )
+
+    def improved(self, rows: NDArray[np.int64], new: Draws) -> Draws:
+        """New measurements in the place of these rows, where their bars are smaller."""
+        better = new.error < self.error[rows]
+        merged = {}
+        for f in fields(self):
+            merged[f.name] = getattr(self, f.name).copy()
+            merged[f.name][rows[better]] = getattr(new, f.name)[better]
+        return Draws(**merged)
+
+
+def everything(size: int) -> Region:
+    """All of theta as a region of one row."""
+    return np.array([0, size, 0, 1, 0, size], dtype=np.int64)
+
+
+def repeated(size: int, count: int) -> NDArray[np.int64]:
+    """The regions of so many directions over all of theta."""
+    return np.repeat(everything(size)[np.newaxis], count, axis=0)
+
+
+def measure(
+    prober: Prober, step: float, place: tuple[int, ...], enough: float, count: int = DIRECTIONS
+) -> Draws:
+    """So many directions over all that moves, those anew that are too coarse.
+
+    Parameters
+    ----------
+    prober : Prober
+        With the weights of the entries.
+    step : float
+    place : tuple of int
+        What tells these directions from all others of the check.
+    enough : float
+        Bars up to this need not be sharper.
+    count : int
+    """
+    seed = prober.context.seed
+    keys = np.array([hashing.key(seed, *place, d) for d in range(count)])
+    draws = _measured(prober, keys, np.full(count, step))
+    for attempt in range(1, RETRIES + 1):
+        # Complex steps neither truncate nor meet kinks.
+        if prober.imaginary or not draws.error.max() > enough:
+            break
+        draws = retried(prober, draws, attempt, enough)
+    return draws
+
+
+def retried(prober: Prober, draws: Draws, attempt: int, enough: float) -> Draws:
+    """Measure the coarse directions again, and keep what has the smaller bar.
+
+    Where noise rules, the steps were too short: longer ones. Where roughness rules, the direction
+    crossed a kink: another direction, and shorter steps, at once if all directions are rough,
+    which kinks rarely do and truncation does. Bars up to `enough` are left alone.
+    """
+    rough = draws.error > ROUGH * NOISE_GAIN * NOISE_SIGMAS * prober.noise / draws.steps
+    fine = ~rough & (draws.error < draws.error.max() / 2)
+    rows = np.flatnonzero(~fine & (draws.error > enough))
+    closer = CLOSER[min(attempt - 1 + int(rough.all()), RETRIES - 1)]
+    steps, keys, rough = draws.steps[rows], draws.keys[rows], rough[rows]
+    fresh = np.array([hashing.key(int(key), attempt) for key in keys], np.uint64)
+    # The second time a longer step is tried, the first one met a kink.
+    keys = np.where(rough | (attempt > 1), fresh, keys)
+    farthest = prober.farthest(everything(prober.context.parameters.size))
+    steps = np.where(rough, steps / closer, np.fmin(WIDER * steps, farthest))
+    return draws.improved(rows, _measured(prober, keys, steps))
+
+
+def choose_step(prober: Prober, middle: float, place: tuple[int, ...]) -> float:
+    """The step of directions over all that moves, from two of them.
+
+    Where the bars to expect are smallest at both together is the step. Complex steps truncate
+    nothing: for these it is the middle one.
+    """
+    if prober.imaginary:
+        return middle
+    seed = prober.context.seed
+    keys = np.array([hashing.key(seed, *place, -1, d) for d in range(CALIBRATED)])
+    first = min(FIRST * middle, prober.farthest(everything(prober.context.parameters.size)))
+    steps = np.repeat(first / 4.0 ** np.arange(STEPS)[np.newaxis], CALIBRATED, axis=0)
+    y = _central(prober, keys, steps)
+    best = _best(y, steps, prober.noise)
+    for _ in range(EXTENSIONS):
+        if best < steps.shape[1] - 1:
+            break
+        smaller = steps[:, -1:] / 4.0 ** np.arange(1, EXTENSION + 1)
+        y = np.hstack([y, _central(prober, keys, smaller)])
+        steps = np.hstack([steps, smaller])
+        best = _best(y, steps, prober.noise)
+    return float(steps[0, best])
+
+
+def _measured(prober: Prober, keys: NDArray[np.uint64], steps: NDArray[np.float64]) -> Draws:
+    regions = repeated(prober.context.parameters.size, len(keys))
+    return Draws(keys, steps, *prober(regions, keys, steps))
+
+
+def _central(
+    prober: Prober, keys: NDArray[np.uint64], steps: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Y along each direction by central differences over each of its steps."""
+    regions = repeated(prober.context.parameters.size, len(keys))
+    offsets = np.stack([steps, -steps], axis=2).reshape(len(steps), -1)
+    signal = prober.signal(regions, keys, offsets, "calibrating")
+    slopes: NDArray[np.float64] = (signal[:, 0::2] - signal[:, 1::2]) / (2 * steps)
+    return slopes
+
+
+def _expected(
+    y: NDArray[np.float64], steps: NDArray[np.float64], noise: float
+) -> NDArray[np.float64]:
+    """The bars to expect of directions at h and 2h, for every step h but the first.
+
+    The truncation T h^2 of a smooth J shows as 15 T h^2 against the step above and as 15/16 T h^2
+    against the one below, and enters the bar as 3 T h^2; kinks show at random in both.
+    """
+    change = np.abs(np.diff(y, axis=1))
+    below = np.hstack([change[:, 1:], np.zeros((len(y), 1))])
+    bars = np.fmax(change / 5, 3 * below) + NOISE_GAIN * NOISE_SIGMAS * noise / steps[:, 1:]
+    return np.where(np.isfinite(bars), bars, np.inf)
+
+
+def _best(y: NDArray[np.float64], steps: NDArray[np.float64], noise: float) -> int:
+    """The step at which the bars of all directions together are smallest."""
+    with np.errstate(divide="ignore"):
+        sizes = np.log(_expected(y, steps, noise)).sum(axis=0)
+    return int(np.argmin(sizes)) + 1
