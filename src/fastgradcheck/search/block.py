@@ -45,8 +45,10 @@ class BlockSearch:
         Whether single entries are confirmed by other directions, and need no step sweeps here. The
         directions of the block then have no bars of their own yet, which only those need whose
         errors are not single entries.
+    cap : int
+        Beyond so many wrong entries, the block is not followed any more.
     decoded : dict of int to (float, float)
-        Such entries: how far the claim is off, and the bar of that.
+        Entries that other directions confirm: how far the claim is off, and the bar of that.
     """
 
     task: Task
@@ -56,6 +58,7 @@ class BlockSearch:
     looked: dict[int, tuple[float, float, bool]] = field(default_factory=dict)
     level: float = 0.0
     trusting: bool = False
+    cap: int = CAP
     decoded: dict[int, tuple[float, float]] = field(default_factory=dict)
     measured: bool = False
 
@@ -90,10 +93,17 @@ class BlockSearch:
         s = self.screened
         seed, trusting = self.task.context.seed, self.trusting and not visible.all()
         located = locate(
-            whole, s.keys, s.y, s.error + s.rounding, self.probe, self.look, seed, trusting=trusting
+            whole,
+            s.keys,
+            s.y,
+            s.error + s.rounding,
+            self.probe,
+            self.look,
+            seed,
+            self.cap,
+            trusting,
         )
-        full = len(located.entries) + len(located.regions) >= CAP and not located.complete
-        if trusting and located.entries and not located.regions and not full:
+        if trusting and located.entries and not (located.regions or located.capped):
             self.decoded = dict(zip(located.entries, located.sizes, strict=True))
             return
         self.measure()
@@ -102,6 +112,7 @@ class BlockSearch:
         self.look(entries if located.complete else entries[:SAMPLED])
         regions = [region for region in located.regions if self.sure(region)]
         explained = located.complete and self.wrong(entries).all()
+        full = len(entries) + len(regions) >= CAP and not located.complete
         whole_block = full or any(np.array_equal(region, whole) for region in regions)
         self.keep(
             replace(

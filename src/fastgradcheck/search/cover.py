@@ -115,7 +115,8 @@ def _followed(
     for b, screened in divided.blocks.items():
         own = evidence.with_screened({b: screened})
         plain = replace(prober, problem=probing.problem)
-        searching = BlockSearch(task, plain, b, own, trusting=True)
+        before = sum(task.problem.parameters.block_index(i) == b for i in found.repaired)
+        searching = BlockSearch(task, plain, b, own, trusting=True, cap=CAP - before)
         try:
             searching.run()
         except Stopped:

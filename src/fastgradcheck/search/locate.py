@@ -89,12 +89,15 @@ class Found:
         True if nothing of y is left beyond its bars when these are taken out.
     sizes : tuple of (float, float)
         How far each of the entries is off, and the bar of that.
+    capped : bool
+        True if more is wrong than was followed.
     """
 
     entries: tuple[int, ...]
     regions: tuple[Region, ...]
     complete: bool
     sizes: tuple[tuple[float, float], ...] = ()
+    capped: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -434,4 +437,5 @@ def locate(
         tuple(found.region for found in search.regions),
         explained,
         tuple(search.entries[i] for i in sorted(search.entries)),
+        not within,
     )
