@@ -7,7 +7,7 @@ import numpy as np
 
 from fastgradcheck.differences import rows as differences
 from fastgradcheck.differences.context import Context
-from fastgradcheck.differences.joint import everything
+from fastgradcheck.differences.draws import everything
 from fastgradcheck.differences.rows import Rows
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.evaluation.engines.python import PythonEngine

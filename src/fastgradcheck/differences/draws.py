@@ -156,7 +156,7 @@ def _central(
     return slopes
 
 
-def _expected(
+def expected(
     y: NDArray[np.float64], steps: NDArray[np.float64], noise: float
 ) -> NDArray[np.float64]:
     """The bars to expect of directions at h and 2h, for every step h but the first.
@@ -173,5 +173,5 @@ def _expected(
 def _best(y: NDArray[np.float64], steps: NDArray[np.float64], noise: float) -> int:
     """The step at which the bars of all directions together are smallest."""
     with np.errstate(divide="ignore"):
-        sizes = np.log(_expected(y, steps, noise)).sum(axis=0)
+        sizes = np.log(expected(y, steps, noise)).sum(axis=0)
     return int(np.argmin(sizes)) + 1

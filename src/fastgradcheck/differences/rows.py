@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from fastgradcheck.differences import noise
 from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.directions import LARGEST, NOISE_GAIN, OFFSETS, UNEVEN_GAIN
-from fastgradcheck.differences.joint import EXTENSION, EXTENSIONS, FIRST, WIDEST, everything
-from fastgradcheck.differences.joint import STEPS as TRIED
+from fastgradcheck.differences.draws import EXTENSION, EXTENSIONS, FIRST, everything, expected
+from fastgradcheck.differences.draws import STEPS as TRIED
+from fastgradcheck.differences.joint import WIDEST
 from fastgradcheck.differences.plateau import NOISE_SIGMAS, StepSweep, SweepValues, read_off
-from fastgradcheck.differences.screen import expected
 from fastgradcheck.differences.sweep import LARGEST_STEP
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.evaluation.plans import Directions, Stencils
@@ -31,7 +31,7 @@ from fastgradcheck.problem.region import Region
 Array = NDArray[np.float64]
 
 EPS = float(np.finfo(np.float64).eps)
-SPACINGS = noise.SPACINGS[1:7:2]
+SPACINGS = noise.SPACINGS[:6:2]
 """Spacings at which the noise is measured, in ulps of theta: rows that do not move at one are
 measured at the next. Each costs eight evaluations, so that there are few."""
 STILL = 0.05

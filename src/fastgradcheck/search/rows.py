@@ -15,22 +15,20 @@ from numpy.typing import NDArray
 from fastgradcheck.differences import rows as differences
 from fastgradcheck.differences.components import of_decoded, of_five_points
 from fastgradcheck.differences.directions import NOISE_GAIN, OFFSETS
-from fastgradcheck.differences.evidence import Evidence, Located
-from fastgradcheck.differences.joint import Joint, everything
-from fastgradcheck.differences.limits import ScreenedRows, hidden_rows
-from fastgradcheck.differences.plateau import NOISE_SIGMAS
-from fastgradcheck.differences.rows import Array, Rows, Slopes, sweep_column
-from fastgradcheck.differences.screen import (
-    BEYOND_DOUBT,
-    BLOCK_WANTED,
+from fastgradcheck.differences.draws import (
     CLOSER,
-    CONFIDENCE,
     DIRECTIONS,
     RETRIES,
     ROUGH,
-    ROUNDING_UNITS,
     WIDER,
+    everything,
 )
+from fastgradcheck.differences.evidence import Evidence, Located
+from fastgradcheck.differences.joint import Joint
+from fastgradcheck.differences.limits import ScreenedRows, hidden_rows
+from fastgradcheck.differences.plateau import NOISE_SIGMAS
+from fastgradcheck.differences.rows import Array, Rows, Slopes, sweep_column
+from fastgradcheck.differences.screen import BEYOND_DOUBT, CONFIDENCE, ROUNDING_UNITS
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.evaluation.stream import Stopped
 from fastgradcheck.problem import bounds
@@ -43,6 +41,8 @@ from fastgradcheck.verdict.rows import claimed
 
 SHARE = 0.7
 """The part of the threshold that the limits should stay within."""
+BLOCK_WANTED = 5e-3
+"""Half of what a block's limit may be at most (`fastgradcheck.verdict.rules`)."""
 ROUNDS = 5
 """How often what was found is taken out and the rest measured anew."""
 ONE_BY_ONE = 20
@@ -221,7 +221,7 @@ class _Cover:
         error = draws.chosen([self.doubt(s) for s in draws.sets])
         y, error = np.where(np.isfinite(y), y, 0.0), np.where(np.isfinite(y), error, np.inf)
         outputs, blocks = entries.outputs.blocks, entries.parameters.blocks
-        repaired = {int(entries.flat(i, j)): size for (i, j), (size, _) in self.repaired.items()}
+        repaired = {int(entries.flat(i, j)): found for (i, j), found in self.repaired.items()}
         found = []
         for o, output in enumerate(outputs):
             mine = output.slice
