@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from fastgradcheck.differences.screen import (
     BEYOND_DOUBT,
     HIDDEN_BELOW,
-    SECOND_MOMENT,
     Screened,
 )
 from fastgradcheck.problem.norm import norm
@@ -92,10 +91,6 @@ class ScreenedRows(Screened):
         sure = np.abs(self.y) > BEYOND_DOUBT * (self.error + self.allowed)
         seen = np.max(np.where(sure, np.abs(self.y) - self.error, 0.0), axis=0, initial=0.0)
         return float(np.max(seen, initial=0.0) / HIDDEN_BELOW)
-
-    @property
-    def estimate(self) -> float:
-        return norm(self.y.ravel()) / float(np.sqrt(len(self) * SECOND_MOMENT))
 
     @property
     def isolated(self) -> float:

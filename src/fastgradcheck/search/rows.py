@@ -15,14 +15,7 @@ from numpy.typing import NDArray
 from fastgradcheck.differences import rows as differences
 from fastgradcheck.differences.components import of_decoded, of_five_points
 from fastgradcheck.differences.directions import NOISE_GAIN, OFFSETS
-from fastgradcheck.differences.draws import (
-    CLOSER,
-    DIRECTIONS,
-    RETRIES,
-    ROUGH,
-    WIDER,
-    everything,
-)
+from fastgradcheck.differences.draws import CLOSER, DIRECTIONS, RETRIES, ROUGH, WIDER, everything
 from fastgradcheck.differences.evidence import Evidence, Located
 from fastgradcheck.differences.joint import Joint
 from fastgradcheck.differences.limits import ScreenedRows, hidden_rows
@@ -220,16 +213,24 @@ class _Cover:
         y = draws.chosen([self.residual(s) for s in draws.sets])
         error = draws.chosen([self.doubt(s) for s in draws.sets])
         y, error = np.where(np.isfinite(y), y, 0.0), np.where(np.isfinite(y), error, np.inf)
+        slopes = draws.chosen([s.slopes for s in draws.sets])
+        claimed = y + np.where(np.isfinite(slopes), slopes, 0.0)
         outputs, blocks = entries.outputs.blocks, entries.parameters.blocks
         repaired = {int(entries.flat(i, j)): found for (i, j), found in self.repaired.items()}
         found = []
         for o, output in enumerate(outputs):
             mine = output.slice
             screened = ScreenedRows(
-                draws.sets[0].keys, steps, y[:, mine], error[:, mine],
-                _failure(attempt, len(outputs)), sizes=self.sizes[mine], allowed=self.allowed[mine],
+                draws.sets[0].keys,
+                steps,
+                y[:, mine],
+                error[:, mine],
+                _failure(attempt, len(outputs)),
+                claimed=claimed[:, mine],
+                sizes=self.sizes[mine],
+                allowed=self.allowed[mine],
                 lost=self.lost[mine].copy(),
-            )  # fmt: skip
+            )
             weights = np.zeros(len(outputs) * len(blocks))
             own = slice(o * len(blocks), (o + 1) * len(blocks))
             weights[own] = self.weights

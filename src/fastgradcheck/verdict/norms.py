@@ -107,8 +107,8 @@ def _estimates(screened: Screened, size: float) -> tuple[float, float]:
     m, unit = len(screened), max(float(np.max(np.abs(screened.y))), size)
     if not 0 < unit < np.inf:
         return unit, unit
-    y, size = screened.y / unit, size / unit
-    a = screened.claimed / unit if len(screened.claimed) else np.zeros(m)
+    y, size = screened.y.ravel() / unit, size / unit
+    a = screened.claimed.ravel() / unit if len(screened.claimed) else np.zeros(len(y))
     yy, ya, aa = float(y @ y), float(y @ a), float(a @ a)
     share = ya / aa if aa > 0 else 0.0
     across = float(np.sum((y - share * a) ** 2))
