@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
+from rich.table import Table
 
 from fastgradcheck.check import check_points, gradcheck
+from fastgradcheck.cli import digits as nets
 from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.report.numbers import count
 from fastgradcheck.report.plots import KINDS
 from fastgradcheck.report.text import show
 from fastgradcheck.result import GradcheckResult
@@ -30,234 +29,13 @@ from fastgradcheck.verdict.verdict import Verdict
 Array = NDArray[Any]
 
 
-PIXELS, HIDDEN, DIGITS = 64, 32, 10
-
-
 IMAGES = 256  # a check needs some of the data only: J and its gradient are of the same images
-
-
-RIDGE = 1e-3
-
-
-LARGE = (784, 1000, 256, 10)
 
 
 LARGE_BATCH = 32
 
 
 PLANTED = (123, 45)
-
-
-class Network(NamedTuple):
-    """The parameters of a 64-32-10 network, and the shape of its gradient."""
-
-    W1: Array
-    b1: Array
-    W2: Array
-    b2: Array
-
-
-@njit
-def _forward(theta, X):  # type: ignore[no-untyped-def]
-    """Hidden activations and scores, shapes (m, 32) and (m, 10)."""
-    A = np.tanh(X @ theta.W1 + theta.b1)
-    return A, A @ theta.W2 + theta.b2
-
-
-@njit
-def _log_softmax(Z):  # type: ignore[no-untyped-def]
-    """Logarithms of the class probabilities; without its largest score no exponential overflows."""
-    out = np.empty_like(Z)
-    for e in range(Z.shape[0]):
-        top = Z[e].max()
-        mass = 0.0
-        for k in range(Z.shape[1]):
-            mass += np.exp(Z[e, k] - top)
-        for k in range(Z.shape[1]):
-            out[e, k] = Z[e, k] - top - np.log(mass)
-    return out
-
-
-@njit
-def _sum_over_images(D):  # type: ignore[no-untyped-def]
-    """D.sum(axis=0), in a form that Numba compiles several seconds sooner."""
-    total = np.zeros(D.shape[1])
-    for row in D:
-        total += row
-    return total
-
-
-@njit
-def cost(theta, X, y, ridge):  # type: ignore[no-untyped-def]
-    """Mean cross entropy of the labels, plus ridge/2 times the squared weights."""
-    log_p = _log_softmax(_forward(theta, X)[1])
-    loss = 0.0
-    for e in range(len(y)):
-        loss -= log_p[e, y[e]]
-    return loss / len(y) + 0.5 * ridge * (np.sum(theta.W1**2) + np.sum(theta.W2**2))
-
-
-@njit
-def grad(theta, X, y, ridge):  # type: ignore[no-untyped-def]
-    """Back-propagation, written by hand."""
-    m = len(y)
-    A, Z = _forward(theta, X)
-    D2 = np.exp(_log_softmax(Z))
-    for e in range(m):
-        D2[e, y[e]] -= 1.0
-    D1 = (D2 @ theta.W2.T) * (1.0 - A**2)
-    dW1 = X.T @ D1 / m + ridge * theta.W1
-    db1 = _sum_over_images(D1) / m
-    dW2 = A.T @ D2 / m + ridge * theta.W2
-    db2 = _sum_over_images(D2) / m
-    return Network(dW1, db1, dW2, db2)
-
-
-@njit
-def grad_with_a_bug(theta, X, y, ridge):  # type: ignore[no-untyped-def]
-    """The same, but db1 is summed over the images and not averaged: it lacks the 1/m."""
-    dW1, db1, dW2, db2 = grad(theta, X, y, ridge)
-    return Network(dW1, db1 * len(y), dW2, db2)
-
-
-def large_cost(theta: dict[str, Array], X: Array, Y: Array) -> float:
-    """Mean cross entropy of a tanh network of any depth, in NumPy; labels one-hot."""
-    Z = _layers(theta, X)[-1]
-    Z = Z - Z.max(axis=1, keepdims=True)
-    return float(np.mean(np.log(np.exp(Z).sum(axis=1)) - (Z * Y).sum(axis=1)))
-
-
-def large_grad(theta: dict[str, Array], X: Array, Y: Array) -> dict[str, Array]:
-    """Its back-propagation, written by hand."""
-    values = _layers(theta, X)
-    D = np.exp(values[-1] - values[-1].max(axis=1, keepdims=True))
-    D = (D / D.sum(axis=1, keepdims=True) - Y) / len(X)
-    gradient = {}
-    for k in range(len(values) - 1, 0, -1):
-        gradient[f"W{k}"] = values[k - 1].T @ D
-        gradient[f"b{k}"] = D.sum(axis=0)
-        D = (D @ theta[f"W{k}"].T) * (1.0 - values[k - 1] ** 2)
-    return gradient
-
-
-def _layers(theta: dict[str, Array], X: Array) -> list[Array]:
-    """The input, the hidden activations, and the scores."""
-    values, depth = [X], len(theta) // 2
-    for k in range(1, depth + 1):
-        Z = values[-1] @ theta[f"W{k}"] + theta[f"b{k}"]
-        values.append(np.tanh(Z) if k < depth else Z)
-    return values
-
-
-def large_initial(seed: int = 0) -> dict[str, Array]:
-    """Random parameters of the 784-1000-256-10 network, 1,043,826 in all."""
-    rng = np.random.default_rng(seed)
-    theta = {}
-    for k, (rows, columns) in enumerate(pairwise(LARGE), 1):
-        theta[f"W{k}"] = rng.normal(0.0, 1 / np.sqrt(rows), (rows, columns))
-        theta[f"b{k}"] = rng.normal(0.0, 0.1, columns)
-    return theta
-
-
-def enlarged(X: Array) -> Array:
-    """Images of 8 x 8 pixels as 28 x 28, by repeating pixels: shape (m, 784)."""
-    nearest = np.arange(28) * 8 // 28
-    return X.reshape(-1, 8, 8)[:, nearest][:, :, nearest].reshape(len(X), -1)
-
-
-def initial(seed: int = 0) -> Network:
-    """Random weights (Glorot and Bengio, AISTATS 2010) and small random biases."""
-    rng = np.random.default_rng(seed)
-    return Network(
-        W1=rng.normal(0.0, np.sqrt(2 / (PIXELS + HIDDEN)), (PIXELS, HIDDEN)),
-        b1=rng.normal(0.0, 0.1, HIDDEN),
-        W2=rng.normal(0.0, np.sqrt(2 / (HIDDEN + DIGITS)), (HIDDEN, DIGITS)),
-        b2=rng.normal(0.0, 0.1, DIGITS),
-    )
-
-
-def trained(
-    theta: Network, X: Array, y: Array, slopes: Callable[..., Network] = grad, steps: int = 100
-) -> Network:
-    """Some steps of plain gradient descent on all images, at a rate of 1/2."""
-    for _ in range(steps):
-        slope = slopes(theta, X, y, RIDGE)
-        theta = Network(*(value - 0.5 * d for value, d in zip(theta, slope, strict=True)))
-    return theta
-
-
-def digits() -> tuple[Array, Array]:
-    """All 1,797 images, pixels in [0, 1] of shape (1797, 64), and their labels.
-
-    Raises
-    ------
-    GradcheckInputError
-        If scikit-learn is not installed.
-    """
-    try:
-        from sklearn.datasets import load_digits
-    except ModuleNotFoundError as error:
-        raise GradcheckInputError(
-            "the demo reads the handwritten digits that come with scikit-learn, which is not "
-            "installed here. Install it with: pip install 'fastgradcheck[demo]'"
-        ) from error
-    X, y = load_digits(return_X_y=True)
-    return X / 16.0, y
-
-
-class SklearnNetwork:
-    """scikit-learn's own back-propagation as ``cost(theta) -> (J, grad)``, untouched.
-
-    The way in is the private function that its L-BFGS solver minimises; what that function takes
-    differs between releases, so it is given what its signature asks for.
-
-    Parameters
-    ----------
-    X : float64 array, shape (m, 64)
-    y : int array, shape (m,)
-
-    Attributes
-    ----------
-    theta : float64 array, shape (2410,)
-        Its parameters after a few iterations of training, weights first, then biases.
-    layout : dict of str to shape
-        The layers of that vector.
-    """
-
-    def __init__(self, X: Array, y: Array) -> None:
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.neural_network import MLPClassifier
-
-        model = MLPClassifier((HIDDEN,), solver="lbfgs", alpha=0.1, max_iter=10, random_state=0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # ten iterations are on purpose
-            model.fit(X, y)
-        self.theta: Array = np.concatenate(
-            [layer.ravel() for layer in (*model.coefs_, *model.intercepts_)]
-        )
-        self.layout = {
-            "W1": (PIXELS, HIDDEN),
-            "W2": (HIDDEN, DIGITS),
-            "b1": (HIDDEN,),
-            "b2": (DIGITS,),
-        }
-        given = {
-            "X": X,
-            "y": np.eye(DIGITS)[y],
-            "sample_weight": None,
-            "activations": [X, None, None],
-            "deltas": [None, None],
-            "coef_grads": [None, None],
-            "intercept_grads": [None, None],
-        }
-        asked = inspect.signature(model._loss_grad_lbfgs).parameters
-        self._model = model
-        self._arguments = {name: value for name, value in given.items() if name in asked}
-
-    def __call__(self, theta: Array) -> tuple[float, Array]:
-        """J and its gradient."""
-        J, gradient = self._model._loss_grad_lbfgs(theta, **self._arguments)
-        return float(J), gradient
 
 
 @dataclass(frozen=True)
@@ -285,21 +63,21 @@ class Stop:
 
 def tour() -> list[Stop]:
     """The five stops; data and networks are made here, the checks run when they are called."""
-    X_all, y_all = digits()
+    X_all, y_all = nets.digits()
     X, y = X_all[:IMAGES], y_all[:IMAGES]
-    args = (X, y, RIDGE)
-    start = initial()
-    points = {"init": start, "trained": trained(start, X_all, y_all)}
-    theirs = SklearnNetwork(X, y)
+    args = (X, y, nets.RIDGE)
+    start = nets.initial()
+    points = {"init": start, "trained": nets.trained(start, X_all, y_all)}
+    theirs = nets.SklearnNetwork(X, y)
     return [
         Stop(
             "Back-propagation written by hand, at two points",
-            f"A {PIXELS}-{HIDDEN}-{DIGITS} tanh network compiled with @njit, {IMAGES} of the "
+            f"A {nets.PIXELS}-{nets.HIDDEN}-{nets.DIGITS} tanh network compiled with @njit, {IMAGES} of the "
             "images. A bug can stay unseen where the weights are small, so it is checked at random "
             "initialisation and again after 100 steps of gradient descent: each of the 2,410 "
             "parameters is moved by +h and by -h.",
             lambda: dict(
-                check_points(cost, grad, points, args=args, strategy="components", seed=1)
+                check_points(nets.cost, nets.grad, points, args=args, strategy="components", seed=1)
             ),
             Verdict.AGREES,
             "Every component of every layer agrees, at both points. Train with it.",
@@ -309,7 +87,7 @@ def tour() -> list[Stop]:
             "The bias gradient of the first layer is summed over the images instead of averaged. "
             "The same 100 steps with it leave the network at chance, and the cost does not tell "
             "which line is at fault.",
-            lambda: {"bug": gradcheck(cost, grad_with_a_bug, start, args=args, seed=1)},
+            lambda: {"bug": gradcheck(nets.cost, nets.grad_with_a_bug, start, args=args, seed=1)},
             Verdict.WRONG,
             "The other layers agree, so the fault is not in what is propagated: it is in the one "
             "line that computes db1.",
@@ -331,7 +109,9 @@ def tour() -> list[Stop]:
             "Random directions cover all layers at once, and a tenth of the components, drawn from "
             "every layer, is measured one by one as well; the report says what was covered.",
             lambda: {
-                "spot": gradcheck(cost, grad, points["trained"], args=args, sample=0.1, seed=1)
+                "spot": gradcheck(
+                    nets.cost, nets.grad, points["trained"], args=args, sample=0.1, seed=1
+                )
             },
             Verdict.AGREES,
             "Above 2,000 parameters directions cover all of them, whatever the sample is. Once it "
@@ -339,7 +119,7 @@ def tour() -> list[Stop]:
         ),
         Stop(
             "A million parameters, one of them wrong",
-            f"A {'-'.join(map(str, LARGE))} network in NumPy, on enlarged images. In a gradient of "
+            f"A {'-'.join(map(str, nets.LARGE))} network in NumPy, on nets.enlarged images. In a gradient of "
             f"1,043,826 entries, W2{list(PLANTED)} is too large by one per cent. Moving each "
             "parameter by itself would take 2,087,652 evaluations of J. A few random directions "
             "cover all layers at once; where they disagree, the entry is located by group testing.",
@@ -352,11 +132,11 @@ def tour() -> list[Stop]:
 
 
 def _million(X: Array, y: Array) -> GradcheckResult:
-    args = enlarged(X[:LARGE_BATCH]), np.eye(DIGITS)[y[:LARGE_BATCH]]
-    theta = large_initial()
-    gradient = large_grad(theta, *args)
+    args = nets.enlarged(X[:LARGE_BATCH]), np.eye(nets.DIGITS)[y[:LARGE_BATCH]]
+    theta = nets.large_initial()
+    gradient = nets.large_grad(theta, *args)
     gradient["W2"][PLANTED] *= 1.01
-    return gradcheck(large_cost, gradient, theta, args=args, seed=1)
+    return gradcheck(nets.large_cost, gradient, theta, args=args, seed=1)
 
 
 def main(console: Console | None = None, output: Path | None = None) -> int:
@@ -386,35 +166,81 @@ def main(console: Console | None = None, output: Path | None = None) -> int:
         console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     began = time.perf_counter()
     console.print("[bold]fastgradcheck[/bold]: is my gradient the gradient of my cost?")
-    outcomes = [_visit(console, k, stop, output) for k, stop in enumerate(tour(), 1)]
-    as_expected = all(outcomes)
-    seconds = time.perf_counter() - began
+    console.print(
+        "First the nets.digits are read, and a network is compiled by Numba and nets.trained: some seconds. "
+        "The first check compiles once more, for all that follow.",
+        style="dim",
+    )
+    visits = [_visit(console, k, stop, output) for k, stop in enumerate(tour(), 1)]
+    as_expected = all(visit.as_expected for visit in visits)
     ending = "as they should" if as_expected else "not all as they should, see above"
-    console.rule()
-    console.print(f"{len(outcomes)} stops in {seconds:.0f} s; the checks came out {ending}.")
+    console.rule("[bold]Summary", align="left")
+    console.print(_summary(visits, time.perf_counter() - began))
+    console.print(f"\n{len(visits)} stops; the checks came out {ending}.")
     return 0 if as_expected else 1
 
 
-def _visit(console: Console, number: int, stop: Stop, output: Path | None) -> bool:
-    """Runs one stop's checks and tells about them; True if they came out as expected."""
+@dataclass(frozen=True)
+class _Visit:
+    """What came of a stop; `seconds` are those of its checks."""
+
+    stop: Stop
+    results: dict[str, GradcheckResult]
+    seconds: float
+
+    @property
+    def as_expected(self) -> bool:
+        expected = self.stop.expected, self.stop.named
+        return all((r.verdict, r.wrong) == expected for r in self.results.values())
+
+
+def _summary(visits: list[_Visit], seconds: float) -> Table:
+    """A line per stop, and what the time in between went into: the seconds add up as printed."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("stop")
+    table.add_column("verdict", no_wrap=True)
+    for title in ("parameters", "evaluations", "seconds"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for number, visit in enumerate(visits, 1):
+        results = visit.results.values()
+        verdicts = ", ".join(dict.fromkeys(r.verdict.value for r in results))
+        named = ", ".join(visit.stop.named)
+        table.add_row(
+            f"{number}. {visit.stop.title}",
+            f"{verdicts} {named}".strip() if visit.as_expected else f"{verdicts}: unexpected",
+            count(next(iter(results)).size),
+            count(sum(r.evaluations for r in results)),
+            f"{visit.seconds:.1f}",
+        )
+    checks = sum(round(visit.seconds, 1) for visit in visits)
+    rest = round(seconds, 1) - checks
+    table.add_row("data, training, reports", "", "", "", f"{max(rest, 0.0):.1f}", style="dim")
+    evaluations = sum(r.evaluations for visit in visits for r in visit.results.values())
+    table.add_row("all", "", "", count(evaluations), f"{checks + max(rest, 0.0):.1f}", style="bold")
+    return table
+
+
+def _visit(console: Console, number: int, stop: Stop, output: Path | None) -> _Visit:
+    """Runs one stop's checks and tells about them."""
     console.rule(f"[bold]{number}. {stop.title}", align="left")
     console.print(Padding(stop.intro, (0, 0, 1, 0)))
+    began = time.perf_counter()
     results = stop.check()
+    visit = _Visit(stop, results, time.perf_counter() - began)
     for name, result in results.items():
         if len(results) > 1:
             console.print(f"[bold]at {name}:[/bold]")
         show(result, console)
         console.print()
-    as_expected = all(
-        (result.verdict, result.wrong) == (stop.expected, stop.named) for result in results.values()
-    )
     expected = " ".join([stop.expected.value, *stop.named])
     surprise = f"[bold red]Expected {escape(expected)}: this is a bug of fastgradcheck."
-    console.print(f"[bold green]Learnt:[/bold green] {stop.lesson}" if as_expected else surprise)
+    console.print(
+        f"[bold green]Learnt:[/bold green] {stop.lesson}" if visit.as_expected else surprise
+    )
     if output is not None and "bug" in results:
         console.print(f"Its report and pictures are in {_save(results['bug'], output)}.")
     console.print()
-    return as_expected
+    return visit
 
 
 def _prepare(output: Path) -> None:
