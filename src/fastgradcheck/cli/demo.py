@@ -72,8 +72,8 @@ def tour() -> list[Stop]:
     return [
         Stop(
             "Back-propagation written by hand, at two points",
-            f"A {nets.PIXELS}-{nets.HIDDEN}-{nets.DIGITS} tanh network compiled with @njit, {IMAGES} of the "
-            "images. A bug can stay unseen where the weights are small, so it is checked at random "
+            f"A {nets.PIXELS}-{nets.HIDDEN}-{nets.DIGITS} tanh network compiled with @njit, "
+            f"{IMAGES} of the images. A bug can stay unseen where the weights are small, so it is checked at random "
             "initialisation and again after 100 steps of gradient descent: each of the 2,410 "
             "parameters is moved by +h and by -h.",
             lambda: dict(
@@ -119,7 +119,7 @@ def tour() -> list[Stop]:
         ),
         Stop(
             "A million parameters, one of them wrong",
-            f"A {'-'.join(map(str, nets.LARGE))} network in NumPy, on nets.enlarged images. In a gradient of "
+            f"A {'-'.join(map(str, nets.LARGE))} network in NumPy, on enlarged images. In a gradient of "
             f"1,043,826 entries, W2{list(PLANTED)} is too large by one per cent. Moving each "
             "parameter by itself would take 2,087,652 evaluations of J. A few random directions "
             "cover all layers at once; where they disagree, the entry is located by group testing.",
@@ -167,7 +167,7 @@ def main(console: Console | None = None, output: Path | None = None) -> int:
     began = time.perf_counter()
     console.print("[bold]fastgradcheck[/bold]: is my gradient the gradient of my cost?")
     console.print(
-        "First the nets.digits are read, and a network is compiled by Numba and nets.trained: some seconds. "
+        "First the digits are read, and a network is compiled by Numba and trained: some seconds. "
         "The first check compiles once more, for all that follow.",
         style="dim",
     )
@@ -234,9 +234,8 @@ def _visit(console: Console, number: int, stop: Stop, output: Path | None) -> _V
         console.print()
     expected = " ".join([stop.expected.value, *stop.named])
     surprise = f"[bold red]Expected {escape(expected)}: this is a bug of fastgradcheck."
-    console.print(
-        f"[bold green]Learnt:[/bold green] {stop.lesson}" if visit.as_expected else surprise
-    )
+    learnt = f"[bold green]Learnt:[/bold green] {stop.lesson}"
+    console.print(learnt if visit.as_expected else surprise)
     if output is not None and "bug" in results:
         console.print(f"Its report and pictures are in {_save(results['bug'], output)}.")
     console.print()
