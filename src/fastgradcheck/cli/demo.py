@@ -74,8 +74,8 @@ def tour() -> list[Stop]:
             "Back-propagation written by hand, at two points",
             f"A {nets.PIXELS}-{nets.HIDDEN}-{nets.DIGITS} tanh network compiled with @njit, "
             f"{IMAGES} of the images. A bug can stay unseen where the weights are small, so it is "
-            "checked at random initialisation and again after 100 steps of gradient descent: each of the 2,410 "
-            "parameters is moved by +h and by -h.",
+            "checked at random initialisation and again after 100 steps of gradient descent: each "
+            "of the 2,410 parameters is moved by +h and by -h.",
             lambda: dict(
                 check_points(nets.cost, nets.grad, points, args=args, strategy="components", seed=1)
             ),
@@ -119,10 +119,11 @@ def tour() -> list[Stop]:
         ),
         Stop(
             "A million parameters, one of them wrong",
-            f"A {'-'.join(map(str, nets.LARGE))} network in NumPy, on enlarged images. In a gradient "
-            f"of 1,043,826 entries, W2{list(PLANTED)} is too large by one per cent. Moving each "
-            "parameter by itself would take 2,087,652 evaluations of J. A few random directions "
-            "cover all layers at once; where they disagree, the entry is located by group testing.",
+            f"A {'-'.join(map(str, nets.LARGE))} network in NumPy, on enlarged images. In a "
+            f"gradient of 1,043,826 entries, W2{list(PLANTED)} is too large by one per cent. "
+            "Moving each parameter by itself would take 2,087,652 evaluations of J. A few random "
+            "directions cover all layers at once; where they disagree, the entry is located by "
+            "group testing.",
             lambda: {"million": _million(X_all, y_all)},
             Verdict.WRONG,
             "One entry in a million is found, and named, in a few hundred evaluations.",
