@@ -112,7 +112,7 @@ _ENTRY = re.compile(r"^([*\w]+(?:, [*\w]+)*)(?: : [^\n]*)?((?:\n    [^\n]+)*)", 
 
 def test_measured_tables_are_in_their_place(tmp_path: Path) -> None:
     text = tables.PAGE.read_text("utf-8")
-    for name in ("bars", "corpus", "stairs"):
+    for name in ("bars", "corpus", "stairs", "diagnosis"):
         measured = text.split(f"<!-- {name} -->")[1].split(f"<!-- end of {name} -->")[0]
         assert len(measured.strip().splitlines()) > 5
     page = tmp_path / "page.md"

@@ -174,20 +174,28 @@ class TestBlock:
         assert rules.judge_block(block_evidence([1.0], [1.0], error), TOLERANCE).verdict is verdict
 
     @pytest.mark.parametrize(
-        ("located", "wrong"),
-        [
-            (Located(whole_block=True), 9),
-            (Located(regions=(np.array([0, 3, 1, 2, 0, 3]),)), 3),
-        ],
+        "located",
+        [Located(whole_block=True), Located(regions=(np.array([0, 3, 1, 2, 0, 3]),))],
     )
-    def test_what_was_located_is_wrong_and_counted(self, located, wrong):
-        evidence = block_evidence([1.0] * 9, screened=directions([0.0] * 4), located=located)
-        found = rules.judge_block(evidence, TOLERANCE)
-        assert (found.verdict, found.wrong) == (WRONG, wrong)
+    def test_what_was_located_is_wrong_and_those_looked_at_are_counted(self, located):
+        sharp = directions([0.0] * 4)
+        for measured, wrong in (([], 1), ([1.0], 1), ([1.0, 1.0], 2)):
+            claim = [2.0] * 9
+            evidence = block_evidence(claim, measured, screened=sharp, located=located)
+            found = rules.judge_block(evidence, TOLERANCE)
+            assert (found.verdict, found.wrong, found.at_least) == (WRONG, wrong, True)
 
-    def test_a_whole_block_without_directions_counts_the_confirmed_ones(self):
-        evidence = block_evidence([2.0] * 9, [1.0] * 3, located=Located(whole_block=True))
-        assert rules.judge_block(evidence, TOLERANCE).wrong == 3
+    @pytest.mark.parametrize(
+        ("numeric", "screened", "at_least"),
+        [([1.0] * 9, False, False), ([1.0] * 3, False, True), ([1.0] * 3, True, False)],
+    )
+    def test_a_count_is_exact_or_marked(self, numeric, screened, at_least):
+        """All measured; some measured; directions that agree through all others."""
+        sharp = directions([0.0] * 4) if screened else None
+        found = rules.judge_block(block_evidence([2.0] * 9, numeric, screened=sharp), TOLERANCE)
+        assert (found.wrong, found.at_least) == (len(numeric), at_least)
+        right = rules.judge_block(block_evidence([1.0] * 9, numeric, screened=sharp), TOLERANCE)
+        assert (right.wrong, right.at_least) == (0, False)
 
     def test_directions_that_nothing_explains_decide_nothing(self):
         sharp = directions([0.0] * 4)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.diagnosis.deltas import labels, rounding, total, uniform
 from fastgradcheck.diagnosis.field import DIGITS, Array, Candidate, Field, Pattern, Setting, listed
 from fastgradcheck.diagnosis.network import Ranked, structure
 from fastgradcheck.diagnosis.places import (
@@ -27,7 +28,15 @@ from fastgradcheck.diagnosis.places import (
     shifted,
     transposed,
 )
-from fastgradcheck.diagnosis.values import constant, factor, flat, regularisation, single, zero
+from fastgradcheck.diagnosis.values import (
+    constant,
+    factor,
+    factor_of_data,
+    flat,
+    regularisation,
+    single,
+    zero,
+)
 from fastgradcheck.problem.blocks import Block
 from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.nests import arrays_in, numbers_in
@@ -72,7 +81,7 @@ def diagnose(
         for name, field in setting.fields.items()
         if (candidate := _explain(field, setting)) is not None
     }
-    ranked = [*_merge(found), *structure(setting, found)]
+    ranked = [*_merge(found, len(setting.fields)), *structure(setting, found)]
     ranked.sort(key=lambda entry: entry[0], reverse=True)
     return (*_not_finite(problem, components), *(finding for _, finding in ranked))
 
@@ -115,6 +124,7 @@ def _setting(
         results,
         _numbers(problem.objective.args, known),
         tuple((number, where) for where, number in numbers_in(problem.objective.args)),
+        tuple((array, where) for where, array in arrays_in(problem.objective.args)),
     )
 
 
@@ -165,8 +175,8 @@ def _numbers(args: tuple[Any, ...], blocks: Sequence[Block]) -> tuple[tuple[floa
 
 
 _VALUES: tuple[Pattern, ...] = (
-    zero, flat, factor, regularisation, constant, transposed, shifted, flipped, permuted,
-    other_block, single,
+    zero, rounding, flat, factor, factor_of_data, regularisation, constant, transposed, shifted,
+    flipped, permuted, other_block, uniform, total, labels, single,
 )  # fmt: skip
 
 
@@ -206,8 +216,11 @@ def _located(field: Field, setting: Setting) -> Candidate | None:
     return Candidate("entry", claim, cause, 0.0, count, count)
 
 
-def _merge(found: Mapping[str, Candidate]) -> Iterator[Ranked]:
-    """One finding for all blocks of which the same is claimed."""
+def _merge(found: Mapping[str, Candidate], wrong: int) -> Iterator[Ranked]:
+    """One finding for all blocks of which the same is claimed.
+
+    Labels enter where back-propagation begins: they explain whatever else is wrong.
+    """
     groups: dict[tuple[str, str], list[str]] = {}
     for name, candidate in found.items():
         groups.setdefault((candidate.kind, candidate.claim), []).append(name)
@@ -221,4 +234,5 @@ def _merge(found: Mapping[str, Candidate]) -> Iterator[Ranked]:
         )
         message = f"{listed(names)}: {claim} ({all_of_them.evidence}). {widest.cause}"
         digits = sum(candidate.digits for candidate in members)
-        yield (len(names), 1, digits), Finding(kind, message, Rank.BUG)
+        explained = wrong if kind == "labels" else len(names)
+        yield (explained, 1, digits), Finding(kind, message, Rank.BUG)

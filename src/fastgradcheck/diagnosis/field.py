@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from fastgradcheck.problem.blocks import Block
 from fastgradcheck.verdict.verdict import BlockResult
 
-# About 60 patterns are tried on a block: six digits leave one false name in 10,000 blocks.
+# About 100 patterns are tried on a block: six digits leave one false name in 10,000 blocks.
 DIGITS = 6.0
 
 
@@ -92,6 +93,8 @@ class Setting:
         Sizes that may stand in a cost as a factor, and what they are.
     scalars : tuple of (float, str)
         Numbers among the cost's arguments, and where.
+    arrays : tuple of (array, str)
+        Arrays among them, and where.
     """
 
     fields: Mapping[str, Field]
@@ -99,6 +102,7 @@ class Setting:
     results: tuple[BlockResult, ...]
     numbers: tuple[tuple[float, str], ...]
     scalars: tuple[tuple[float, str], ...]
+    arrays: tuple[tuple[NDArray[Any], str], ...]
 
 
 @dataclass(frozen=True)
@@ -184,6 +188,11 @@ def fitted_slope(x: Array, y: Array, bar: Array) -> tuple[float, float] | None:
     opens = np.where(order < len(ratio), 1, -1)
     most = int(np.argmax(np.cumsum(opens)))
     return float(ends[order[most : most + 2]].mean()), float(half.min())
+
+
+def best_of(candidates: Iterable[Candidate]) -> Candidate:
+    """The one of the highest score."""
+    return max(candidates, key=lambda candidate: candidate.digits)
 
 
 def listed(names: Sequence[str], what: str = "blocks") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from fastgradcheck.diagnosis.field import Candidate, Setting, listed
@@ -17,7 +18,7 @@ def structure(setting: Setting, found: Mapping[str, Candidate]) -> Iterator[Rank
     """What the failed blocks have in common by their place in the network."""
     known = [r for r in setting.results if r.verdict in (Verdict.WRONG, Verdict.AGREES)]
     wrong = [result for result in known if result.verdict is Verdict.WRONG]
-    for pattern in (_depth_of_factors, _depth, _backward, _biases):
+    for pattern in (_depth_of_factors, _depth, _backward, _biases, _inputs):
         finding = pattern(known, wrong, found)
         if finding is not None:
             first = 2 if pattern is _depth_of_factors else 0
@@ -103,12 +104,13 @@ def _backward(
     if [result.verdict for result in known[: len(wrong)]].count(Verdict.WRONG) < len(wrong):
         return None
     last, first = wrong[-1].name, known[len(wrong)].name
+    pooled = ", the argmax of a pooling layer" if any(len(r.shape) > 2 for r in wrong) else ""
     return Finding(
         "backward",
         f"Every block up to {last} is wrong, and every block from {first} on agrees: the fault "
         f"most likely enters in the backward step from the layer of {first} to that of {last} "
-        "(delta times the weights, times the activation's derivative), and back-propagation "
-        "carries it on.",
+        f"(delta times the weights, times the activation's derivative{pooled}), and "
+        "back-propagation carries it on.",
         Rank.BUG,
     )
 
@@ -116,14 +118,72 @@ def _backward(
 def _biases(
     known: Sequence[BlockResult], wrong: Sequence[BlockResult], found: Mapping[str, Candidate]
 ) -> Finding | None:
-    """The biases, all of them and nothing else."""
+    """Biases and nothing else, although delta is right: the weights made of it agree."""
     if not wrong or len(wrong) == len(known) or len(found) == len(wrong):
         return None
-    if any(_is_weight(r) == (r.verdict is Verdict.WRONG) for r in known):
+    partners = [_weights_of(result, known) for result in wrong]
+    if not all(partners) or any(map(_is_weight, wrong)):
         return None
+    names = listed([result.name for result in wrong])
+    all_of_them = len(wrong) == sum(not _is_weight(result) for result in known)
     return Finding(
         "biases",
-        f"Only the biases are wrong ({listed([r.name for r in wrong])}), all of them, and every "
-        "weight matrix agrees: look at the sum of delta over the examples (axis, 1/m).",
+        f"Only {'the ' if all_of_them else ''}biases are wrong ({names})"
+        f"{', all of them' if all_of_them else ''}, and the weights made of the same delta agree: "
+        "look at the sum of delta over the examples (axis, 1/m).",
         Rank.BUG,
     )
+
+
+def _inputs(
+    known: Sequence[BlockResult], wrong: Sequence[BlockResult], found: Mapping[str, Candidate]
+) -> Finding | None:
+    """Weights and nothing else, although delta is right: their biases agree."""
+    if not wrong or len(found) == len(wrong) or not all(map(_is_weight, wrong)):
+        return None
+    biases = [_bias_of(result, known) for result in wrong]
+    if any(bias is None or bias in wrong for bias in biases):
+        return None
+    sharing = [
+        r for r in known if _is_weight(r) and r not in wrong and _bias_of(r, known) in biases
+    ]
+    if any(len(result.shape) > 2 for result in wrong):
+        look = "the patches that a convolution sees, or the argmax of a pooling layer"
+    elif sharing:
+        look = "the input or the state of another step (off by one in time)"
+    else:
+        look = "stale activations, or values before the activation in place of those after it"
+    names = listed([result.name for result in wrong])
+    agree = listed(list(dict.fromkeys(r.name for r in [*biases, *sharing] if r is not None)))
+    return Finding(
+        "inputs",
+        f"{names} {'is' if len(wrong) == 1 else 'are'} wrong, and {agree}, made of the same delta, "
+        f"{'agrees' if ',' not in agree else 'agree'}: delta is most likely right, and the other "
+        f"factor, the input of the layer, is not. Look for {look}.",
+        Rank.BUG,
+    )
+
+
+def _bias_of(weight: BlockResult, known: Sequence[BlockResult]) -> BlockResult | None:
+    """The bias of a layer: of the weight's own name but for the letter, else the next that fits."""
+    fits = [r for r in known if len(r.shape) == 1 and r.size in weight.shape]
+    named = [r for r in fits if _layer(r.name) == _layer(weight.name)]
+    after = [r for r in fits if known.index(r) > known.index(weight)]
+    return next(iter(named or after), None)
+
+
+def _weights_of(bias: BlockResult, known: Sequence[BlockResult]) -> list[BlockResult]:
+    """The weights that agree among those of which this is the bias."""
+    agree = [r for r in known if _is_weight(r) and r.verdict is Verdict.AGREES]
+    return [weight for weight in agree if _bias_of(weight, known) == bias]
+
+
+def _layer(name: str) -> str:
+    """What the names of a layer's blocks have in common.
+
+    Examples
+    --------
+    >>> _layer("W1") == _layer("b1"), _layer("fc.0.weight") == _layer("fc.0.bias")
+    (True, True)
+    """
+    return re.sub(r"weights?|kernel|bias(es)?|(?<![^\W_\d])[Wwb](?![^\W_\d])", "", name)

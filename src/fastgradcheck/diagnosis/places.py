@@ -20,6 +20,8 @@ from fastgradcheck.diagnosis.field import (
     Field,
     Setting,
     against_bars,
+    best_of,
+    fitted_slope,
 )
 
 # Wrong entries of which one at least stands elsewhere in a block that is permuted.
@@ -30,6 +32,29 @@ def _from(field: Field, source: NDArray[np.int64]) -> Array:
     """The prediction that entry i's true gradient stands at source[i]; -1 where it cannot."""
     there = source.ravel()[field.at]
     return np.where(there >= 0, field.gradient[there], np.nan)
+
+
+def _judged(field: Field, source: NDArray[np.int64], choices: float) -> Candidate:
+    """How well the true gradient standing at `source` explains the block.
+
+    What stands elsewhere is often the data's part alone, and lambda * theta is in its place.
+    """
+    predicted = _from(field, source)
+    plain = against_bars(field, predicted, choices=choices)
+    there = source.ravel()[field.at]
+    moved = np.where(there >= 0, field.theta[there] - field.theta[field.at], np.nan)
+    known = np.isfinite(moved)
+    fit = fitted_slope(moved[known], (predicted - field.numeric)[known], field.bar[known])
+    if fit is None or not abs(fit[0]) > 4.0 * fit[1]:
+        return plain
+    slope, half = fit
+    judged = against_bars(field, predicted - slope * moved, freedom=1, choices=2.0 * choices)
+    return best_of(
+        [
+            plain,
+            replace(judged, fitted="beside lambda * theta, lambda", value=slope, half_width=half),
+        ]
+    )
 
 
 def transposed(field: Field, setting: Setting) -> Iterator[Candidate]:
@@ -47,7 +72,7 @@ def transposed(field: Field, setting: Setting) -> Iterator[Candidate]:
         ):
             if not np.array_equal(source.ravel(), places):
                 yield replace(
-                    against_bars(field, _from(field, source), choices=2.0 * len(orders)),
+                    _judged(field, source, 2.0 * len(orders)),
                     kind="transposed",
                     claim=f"holds the {axes} of the numeric gradient",
                     cause="Look at the order of the outer product (delta.T @ a against "
@@ -70,7 +95,7 @@ def shifted(field: Field, setting: Setting) -> Iterator[Candidate]:
             # What runs off the edge comes back on the other side, or is lost.
             for wrapped_or_cut in (source, cut):
                 yield replace(
-                    against_bars(field, _from(field, wrapped_or_cut), choices=4.0 * len(shape)),
+                    _judged(field, wrapped_or_cut, 4.0 * len(shape)),
                     kind="shifted",
                     claim=f"shifted by one {name}: {name} i holds the numeric gradient of "
                     f"{name} i {'-' if step == 1 else '+'} 1",
@@ -95,7 +120,7 @@ def flipped(field: Field, setting: Setting) -> Iterator[Candidate]:
         if all(shape[axis] > 1 for axis in axes):
             along = " and ".join(str(axis) for axis in axes)
             yield replace(
-                against_bars(field, _from(field, np.flip(places, axes)), choices=len(several)),
+                _judged(field, np.flip(places, axes), len(several)),
                 kind="permuted",
                 claim=f"holds the numeric gradient in reverse order along axis {along}",
                 cause="A kernel is flipped: convolution against cross-correlation, or a loop that "

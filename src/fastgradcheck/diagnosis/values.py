@@ -17,6 +17,7 @@ from fastgradcheck.diagnosis.field import (
     against_bars,
     fitted_slope,
 )
+from fastgradcheck.problem.factor import as_factor
 
 
 def zero(field: Field, setting: Setting) -> Iterator[Candidate]:
@@ -61,7 +62,7 @@ def factor(field: Field, setting: Setting) -> Iterator[Candidate]:
         value, claim, cause = named[0]
         judged = against_bars(field, field.analytic / value, choices=2.0 * len(known))
     else:
-        claim = f"every entry is {ratio:.4g} times the numeric one"
+        claim = f"every entry is {as_factor(ratio)} times the numeric one"
         cause = "A constant factor is lost or added on the way to this gradient."
         judged = against_bars(field, inverse * field.analytic, freedom=1)
     yield replace(
@@ -72,6 +73,44 @@ def factor(field: Field, setting: Setting) -> Iterator[Candidate]:
         fitted="ratio",
         value=ratio,
         half_width=width,
+    )
+
+
+def factor_of_data(field: Field, setting: Setting) -> Iterator[Candidate]:
+    """Every entry is a multiple of the numeric one, but for the regularisation, which is right.
+
+    With g = c D + lambda theta, and D + lambda theta the truth, that is g / c + b theta.
+    """
+    theta, weight = field.theta[field.at], 1.0 / field.bar
+    system = np.column_stack([field.analytic, theta]) * weight[:, np.newaxis]
+    if len(theta) < 4 or not np.isfinite(system).all():
+        return
+    (inverse, _), _, rank, _ = np.linalg.lstsq(system, field.numeric * weight)
+    if rank < 2 or inverse == 0.0:
+        return
+    # Bars are no random errors: their largest effect, not their mean.
+    width = 4.0 * float(np.abs(np.linalg.pinv(system)[0]).sum())
+    known = list(_known_factors(setting))
+    named = [k for k in known if abs(1.0 / k[0] - inverse) <= width <= 1e-3 * abs(inverse)]
+    if named:
+        value, claim, cause = named[0]
+        inverse, choices = 1.0 / value, 2.0 * len(known)
+    else:
+        value, claim, choices = 1.0 / inverse, "", 1.0
+        claim = f"every entry is {as_factor(value)} times the numeric one"
+        cause = "A constant factor is lost or added on the way to this gradient."
+    rest = fitted_slope(theta, field.numeric - inverse * field.analytic, field.bar)
+    if rest is None or not abs(rest[0]) > 4.0 * rest[1] or abs(inverse - 1.0) <= width:
+        return
+    predicted = inverse * field.analytic + rest[0] * theta
+    yield replace(
+        against_bars(field, predicted, freedom=1 if named else 2, choices=choices),
+        kind="factor",
+        claim=f"apart from lambda * theta, {claim}",
+        cause=cause,
+        fitted="lambda",
+        value=rest[0] / (1.0 - inverse),
+        half_width=rest[1] / abs(1.0 - inverse),
     )
 
 
@@ -153,9 +192,22 @@ def regularisation(field: Field, setting: Setting) -> Iterator[Candidate]:
 def _regularisation_cause(
     field: Field, setting: Setting, slope: float, half: float, penalty: str
 ) -> str:
+    size, known = _known_lambda(setting, abs(slope), half)
+    half_size, half_of_it = _known_lambda(setting, abs(slope) / 2.0, half / 2.0)
+    missing = f"The {penalty} regularisation of the cost"
+    if slope < 0.0 and half_size < size:
+        return (
+            f"{missing} has the wrong sign in the gradient (lambda = {half_of_it}), or is missing "
+            f"there (lambda = {known or f'2 * {half_of_it}'})."
+        )
+    if slope < 0.0 and known:
+        return f"{missing} is missing in the gradient; lambda = {known}."
     if slope < 0.0:
-        cause = f"The {penalty} regularisation of the cost is missing in the gradient, or in part"
-    elif len(field.block.shape) < 2:
+        return (
+            f"{missing} is missing in the gradient, or in part, or has the wrong sign there (then "
+            f"lambda = {abs(slope) / 2.0:.4g})."
+        )
+    if len(field.block.shape) < 2:
         cause = (
             f"The gradient regularises this block ({penalty}) and the cost does not: biases are "
             "usually left out"
@@ -165,18 +217,19 @@ def _regularisation_cause(
             f"The {penalty} regularisation is counted twice in the gradient (lambda/2 in the cost?)"
             ", or the cost has none for this block"
         )
-    known = _known_lambda(setting, abs(slope), half)
     return f"{cause}; lambda = {known}." if known else f"{cause}."
 
 
-def _known_lambda(setting: Setting, value: float, half: float) -> str:
-    """How the fitted lambda follows from the cost's arguments."""
+def _known_lambda(setting: Setting, value: float, half: float) -> tuple[float, str]:
+    """How the fitted lambda follows from the cost's arguments, the simplest way, and how simple."""
     sizes = ((1.0, ""), *((1.0 / n, f" / {n:.10g}") for n, _ in setting.numbers))
-    for scalar, where in setting.scalars:
-        for (size, name), (twice, sign) in itertools.product(sizes, ((1.0, ""), (2.0, "2 * "))):
+    for simple, ((size, name), (twice, sign)) in enumerate(
+        itertools.product(sizes, ((1.0, ""), (2.0, "2 * ")))
+    ):
+        for scalar, where in setting.scalars:
             if abs(twice * scalar * size - value) <= 2.0 * half + 1e-12 * value:
-                return f"{sign}{where}{name}"
-    return ""
+                return simple, f"{sign}{where}{name}"
+    return math.inf, ""
 
 
 def constant(field: Field, setting: Setting) -> Iterator[Candidate]:

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.problem.blocks import OF, entry_name
+from fastgradcheck.problem.factor import as_factor
 from fastgradcheck.problem.finding import Rank
-from fastgradcheck.report.numbers import count, percent, plural, seconds, short
+from fastgradcheck.report.numbers import compared, count, percent, plural, seconds, short
 from fastgradcheck.report.outcome import Outcome, distances, furthest_first
 from fastgradcheck.verdict.verdict import SUBJECTS, BlockResult, Verdict
 
@@ -54,6 +55,14 @@ class Row:
         if not abs(self.numeric) > self.bar:
             return None
         return self.analytic / self.numeric
+
+    def told_ratio(self, digits: int = 6) -> str:
+        """The ratio; where the bar tells it from one, to as many digits as do so too."""
+        ratio = self.ratio
+        if ratio is None:
+            return "-"
+        sure = abs(abs(self.analytic) - abs(self.numeric)) > 4.0 * self.bar
+        return as_factor(ratio, digits) if sure else compared(ratio, digits)
 
     @property
     def relative_error(self) -> float:
@@ -255,6 +264,11 @@ def checked_line(result: Outcome) -> str:
     )
 
 
+def wrong_count(block: BlockResult) -> str:
+    """How many components of a block are wrong; ``>= 3`` if there may be more."""
+    return f"{'>= ' if block.at_least else ''}{count(block.wrong)}"
+
+
 def wrong_line(result: Outcome, limit: int, shown: Sequence[Row] = ()) -> str:
     """Which components are wrong, the first `limit` by name; empty if `shown` says it all."""
     if {row.address for row in shown}.issuperset(result.wrong):
@@ -267,7 +281,10 @@ def wrong_line(result: Outcome, limit: int, shown: Sequence[Row] = ()) -> str:
 def named_wrong(result: Outcome) -> str:
     """The blocks that are wrong, in theta's order, or the entry where one alone is wrong."""
     wrong = [block for block in result.blocks if block.verdict is Verdict.WRONG]
-    names = [block.worst if block.wrong == 1 and block.worst else block.name for block in wrong]
+    names = [
+        block.worst if block.wrong == 1 and block.worst and not block.at_least else block.name
+        for block in wrong
+    ]
     more = f" and {count(len(names) - 3)} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
 
@@ -318,7 +335,13 @@ def next_steps(result: Outcome, limit: int) -> tuple[str, ...]:
 def _after_wrong(result: Outcome, limit: int) -> tuple[str, ...]:
     wrong = [block for block in result.blocks if block.verdict is Verdict.WRONG]
     where = result.wrong[0] if result.wrong else ""
-    if len(wrong) > 1 and result.subject == "gradient":
+    if any(finding.rank is Rank.BUG for finding in result.findings):
+        # Where to look is said there, and may be another place than the last wrong block.
+        first = (
+            "Mend what the first finding names, and check again: what else is wrong may follow "
+            "from it."
+        )
+    elif len(wrong) > 1 and result.subject == "gradient":
         first = (
             f"Look at {wrong[-1].name} first: it is the last wrong block, and back-propagation "
             "may carry its error to the blocks before it. Mend it and check again."

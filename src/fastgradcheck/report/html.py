@@ -142,6 +142,7 @@ def _values(result: Outcome) -> dict[str, Any]:
         "legend": Markup(svg.heat_legend()),
         "curves": [(address, Markup(picture)) for address, picture in drawn if picture],
         "measured": content.measured,
+        "wrong_count": content.wrong_count,
         "shape": text.shape,
         "covered": text.covered,
         "numbers": numbers,

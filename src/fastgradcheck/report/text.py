@@ -151,7 +151,7 @@ def _block_table(result: Outcome, width: int, limit: int) -> Table:
             Text(covered(block)),
             Text(short(block.relative_difference) if known else "-"),
             Text(short(block.limit) if known else "-"),
-            Text(count(block.wrong)),
+            Text(content.wrong_count(block)),
             Text(block.verdict.value, _STYLES[block.verdict]),
         )
     return table
@@ -180,12 +180,11 @@ def _component_table(rows: tuple[content.Row, ...], width: int) -> Table:
     columns |= {} if narrow else {"relative error": True}
     table = _table({**columns, "verdict": False}, width)
     for row in rows:
-        ratio = "-" if row.ratio is None else f"{row.ratio:.{min(digits, 6)}g}"
         cells = [
             compared(row.analytic, digits),
             measured(row.numeric, row.bar, digits),
             bar(row.bar),
-            ratio,
+            row.told_ratio(min(digits, 6)),
         ]
         cells += [] if narrow else [short(row.relative_error)]
         verdict = Text(row.verdict.value, _STYLES[row.verdict])

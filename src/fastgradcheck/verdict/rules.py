@@ -114,10 +114,11 @@ def judge_block(
         verdict = Verdict.AGREES
     else:
         verdict = Verdict.UNDECIDED
-    count = int(wrong.sum())
-    if evidence.located.whole_block and directions:
-        count = block.size
-    count = max(count, evidence.located.lines)
+    located = evidence.located
+    found_all = bool(directions) and not (
+        located.whole_block or located.regions or located.unexplained or evidence.disagrees
+    )
+    at_least = verdict is Verdict.WRONG and len(c) < block.size and not found_all
     return BlockResult(
         name=block.name,
         shape=block.shape,
@@ -132,10 +133,11 @@ def judge_block(
         limit=measured.limit,
         lower=measured.proven,
         resolution=resolution(evidence, tolerance),
-        wrong=count,
+        wrong=max(int(wrong.sum()), int(at_least)),
         worst=_worst(evidence, wrong),
         step=evidence.step,
         split=block.split,
+        at_least=at_least,
     )
 
 

@@ -119,13 +119,15 @@ class BlockResult:
     resolution : float
         Smallest isolated error of the block that would have been seen; inf if none.
     wrong : int
-        Components confirmed wrong; `size` when the whole block is wrong.
+        Components confirmed wrong.
     worst : str
         Address of the worst component, empty if none stands out.
     step : float
         The step used, in theta's units; nan if the block was not measured.
     reason : str
         Why the block is undecided, and what to change; empty otherwise.
+    at_least : bool
+        True if more components may be wrong than `wrong` counts: not all were looked at.
     split : int, optional
         Of a block of a Jacobian: how many of the axes of `shape` are the output's.
     """
@@ -147,6 +149,7 @@ class BlockResult:
     worst: str
     step: float
     reason: str = ""
+    at_least: bool = False
     split: int | None = None
 
     @property
