@@ -194,6 +194,13 @@ class TestBlock:
         sharp = directions([0.0] * 4) if screened else None
         found = rules.judge_block(block_evidence([2.0] * 9, numeric, screened=sharp), TOLERANCE)
         assert (found.wrong, found.at_least) == (len(numeric), at_least)
+        open_ = block_evidence([2.0] * 9, numeric, 1e-9, own=False, screened=sharp)
+        assert not rules.judge_block(open_, TOLERANCE).at_least
+        mixed = open_.components.has_own_bar.copy()
+        mixed[0] = True
+        some = replace(open_, components=replace(open_.components, has_own_bar=mixed))
+        found = rules.judge_block(some, TOLERANCE)
+        assert (found.wrong, found.at_least) == (1, True)
         right = rules.judge_block(block_evidence([1.0] * 9, numeric, screened=sharp), TOLERANCE)
         assert (right.wrong, right.at_least) == (0, False)
 

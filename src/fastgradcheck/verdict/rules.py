@@ -118,7 +118,9 @@ def judge_block(
     found_all = bool(directions) and not (
         located.whole_block or located.regions or located.unexplained or evidence.disagrees
     )
-    at_least = verdict is Verdict.WRONG and len(c) < block.size and not found_all
+    seen = found_all or len(c) == block.size
+    open_ = bool((codes == Verdict.UNDECIDED.code).any())  # disagree, and are not confirmed
+    at_least = verdict is Verdict.WRONG and (open_ or not seen)
     return BlockResult(
         name=block.name,
         shape=block.shape,

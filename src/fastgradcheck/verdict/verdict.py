@@ -127,7 +127,8 @@ class BlockResult:
     reason : str
         Why the block is undecided, and what to change; empty otherwise.
     at_least : bool
-        True if more components may be wrong than `wrong` counts: not all were looked at.
+        True if more components may be wrong than `wrong` counts: not all were looked at, or
+        confirmed.
     split : int, optional
         Of a block of a Jacobian: how many of the axes of `shape` are the output's.
     """
