@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from fastgradcheck.diagnosis.advice import reasons
 from fastgradcheck.diagnosis.coverage import covered
 from fastgradcheck.diagnosis.diagnose import diagnose
-from fastgradcheck.diagnosis.findings import kinks, lost, two_scales, undecided, unlocated, zero
+from fastgradcheck.diagnosis.findings import (
+    complex_steps,
+    kinks,
+    lost,
+    two_scales,
+    undecided,
+    unlocated,
+    zero,
+)
 from fastgradcheck.diagnosis.selftest import SelfTest, self_test
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.plateau import StepSweep
@@ -206,6 +214,7 @@ def assemble(
     if verdict is Verdict.WRONG:
         found += diagnose(problem, components, blocks)
     found += unlocated(parameters, evidence, verdict)
+    found += complex_steps(evidence, tolerance)
     found += kinks(parameters, read.values())
     found += two_scales(parameters, evidence, read.values())
     return GradcheckResult(

@@ -131,6 +131,18 @@ def two_scales(
     )
 
 
+def complex_steps(evidence: Evidence, tolerance: Tolerances) -> tuple[Finding, ...]:
+    """A finding where complex steps could not be compared with real differences as sharply."""
+    if evidence.compared <= tolerance.threshold:
+        return ()
+    message = (
+        "Complex steps agree with real differences along two random directions, but these tell no "
+        f"more than {evidence.compared:.1g} of the gradient, by noise or kinks. A part of J that "
+        "is smaller, and not analytic (abs, norm, conj), would not have been seen."
+    )
+    return (Finding("complex", message, Rank.LIMIT),)
+
+
 def kinks(parameters: Parameters, sweeps: Iterable[StepSweep]) -> tuple[Finding, ...]:
     """One finding for all kinks met."""
     kinks = [s for s in sweeps if s.kind in (KINK_RIGHT, KINK_LEFT, KINK_HERE)]

@@ -127,10 +127,14 @@ class Evidence:
     fixed : int64 array
         Entries that take no part in directions: they have no room to move, or are so large that
         the step does not move them.
+    compared : float
+        How sharply complex steps were seen to agree with real differences, relative to the
+        gradient; 0 where none were taken.
     """
 
     noise: Noise = field(default_factory=lambda: Noise(0.0, 0.0, "rounding"))
     elsewhere: NDArray[np.float64] | None = None
+    compared: float = 0.0
     steps: Steps | None = None
     components: Components = EMPTY
     sweeps: Mapping[int, tuple[StepSweep, ...]] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fastgradcheck.differences import elsewhere, noise
+from fastgradcheck.differences import analytic, elsewhere, noise
 from fastgradcheck.differences.components import Components, of_five_points
 from fastgradcheck.differences.directions import Prober
 from fastgradcheck.differences.evidence import Evidence
@@ -42,6 +42,10 @@ def search(task: Task) -> Evidence:
             task = replace(task, context=replace(task.context, noise=measured.level))
             if task.problem.computed_eps > LOW:
                 evidence = replace(evidence, elsewhere=elsewhere.slopes(task.context))
+            if task.context.scheme.imaginary:
+                sharp = task.tolerance.threshold
+                sharpness = analytic.compare(task.context, task.problem, sharp)
+                evidence = replace(evidence, compared=sharpness)
             for stage in STAGES:
                 for latest in stage(evidence, task):
                     evidence = latest
