@@ -25,14 +25,16 @@ from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.options import Options, checked_seed, options_of, refuse_vanishing
 from fastgradcheck.origin import origin_of
 from fastgradcheck.points import Points
-from fastgradcheck.problem import guards, precision, rows
+from fastgradcheck.problem import guards, low, precision, rows
 from fastgradcheck.problem.calls import arguments_of
-from fastgradcheck.problem.gradient import callables, evaluate_gradient
+from fastgradcheck.problem.foreign import COARSE
+from fastgradcheck.problem.gradient import callables, evaluate_gradient, measure_of
 from fastgradcheck.problem.parameters import describe, vector
 from fastgradcheck.problem.problem import Objective, Problem
 from fastgradcheck.result import GradcheckResult, assemble, skipped
 from fastgradcheck.search.strategy import search
 from fastgradcheck.search.task import Task
+from fastgradcheck.search.yardstick import calibrated
 from fastgradcheck.verdict.tolerances import Tolerances, tolerances
 
 MANY = 100
@@ -53,6 +55,7 @@ def gradcheck(
     epsilon: Any = "auto",
     threshold: float | None = None,
     rtol: float | None = None,
+    yardstick: Any = None,
     bounds: Any = None,
     engine: str = "auto",
     vectorized: bool | int = False,
@@ -100,6 +103,10 @@ def gradcheck(
     rtol : float, optional
         Per component, relative to the larger of the two derivatives; 1e-5 by default, 1e-3 for a
         float32 gradient.
+    yardstick : callable, array or nest of arrays, optional
+        For a gradient of 16 bits: another one of the same precision, that is trusted. How far it is
+        off is measured, block by block, and `grad` may be off by three times as much. Without it
+        the tolerances follow from the eps of the dtype and the number of terms of a sum.
     bounds : optional
         J is never evaluated outside. A pair (low, high), each a number, None for an open side, or
         of theta's structure; a list of such pairs, one for every entry, as in SciPy (two pairs are
@@ -208,11 +215,18 @@ def gradcheck(
                 # With a checkpoint it is not asked: a resumed run must take the same engine.
                 running, choice = faster(running, inspected.value, inspected.seconds, reach, n_jobs)
                 notes += choice
+            other = (
+                None
+                if yardstick is None
+                else measure_of(yardstick, theta, args, parameters, eps, inspected.seconds)
+            )
             problem = Problem(
                 running.objective, claim.gradient, eps, inspected.value, claim.eps, claim.rounding,
                 inspected.moves,
             )  # fmt: skip
-            tolerance = tolerances(problem, threshold, rtol)
+            tolerance = tolerances(problem, threshold, rtol, options.screens)
+            if eps > COARSE and other is None:
+                found += (low.derived(running.objective, eps, tolerance.threshold),)
             _refuse_scheme(options.scheme, running)
             found += inspected.findings + notes + claim.findings + guards.uninformative(problem)
             found += guards.slow(inspected.seconds, work, max(1, running.n_jobs))
@@ -222,6 +236,9 @@ def gradcheck(
             with Stream(running, budget=limit, listen=listen, memory=memory) as stream:
                 stream.evaluations = inspected.evaluations
                 task = _task(problem, options, tolerance, stream)
+                if other is not None:
+                    task, told = calibrated(task, other, threshold, rtol)
+                    found += told
                 evidence = search(task)
         finally:
             running.close()

@@ -39,6 +39,7 @@ from fastgradcheck.diagnosis.values import (
 )
 from fastgradcheck.problem.blocks import Block
 from fastgradcheck.problem.finding import Finding, Rank
+from fastgradcheck.problem.foreign import COARSE
 from fastgradcheck.problem.nests import arrays_in, numbers_in
 from fastgradcheck.problem.problem import Problem
 from fastgradcheck.verdict.verdict import BlockResult, Verdict
@@ -115,8 +116,7 @@ def _setting(
     fields = {
         block.name: field
         for block in known
-        if block.name in failed
-        and (field := _field(block, gradient, theta, components, problem.gradient_eps)) is not None
+        if block.name in failed and (field := _field(block, problem, theta, components)) is not None
     }
     return Setting(
         fields,
@@ -128,21 +128,22 @@ def _setting(
     )
 
 
-def _field(
-    block: Block, gradient: Array, theta: Array, components: NDArray[Any], eps: float
-) -> Field | None:
+def _field(block: Block, problem: Problem, theta: Array, components: NDArray[Any]) -> Field | None:
     inside = (components["index"] >= block.start) & (components["index"] < block.stop)
     mine = components[inside]
     finite = np.isfinite(mine["analytic"]) & np.isfinite(mine["numeric"] + mine["error"])
     mine = mine[finite]
     if not len(mine):
         return None
-    ours = gradient[block.slice]
+    ours = problem.gradient[block.slice]
     size = max(
         np.max(np.abs(ours), where=np.isfinite(ours), initial=0.0), np.max(np.abs(mine["numeric"]))
     )
     # 8 eps of the block's largest entry: the rounding of a gradient computed by sums.
-    bar = mine["error"] + 8.0 * eps * size + np.finfo(np.float64).tiny
+    bar = mine["error"] + 8.0 * problem.entry_eps * size + np.finfo(np.float64).tiny
+    if problem.gradient_eps > COARSE and problem.rounding is not None:
+        number = problem.parameters.blocks.index(block)
+        bar = bar + 2.0 * problem.rounding[number] / np.sqrt(block.size)
     field = Field(
         block, ours, theta[block.slice], mine["index"] - block.start, mine["numeric"], bar
     )

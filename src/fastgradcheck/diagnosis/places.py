@@ -225,7 +225,8 @@ class Place:
 
 def place_of(field: Field) -> Place | None:
     """Which part of a block is wrong, if it has a name and is exact."""
-    wrong, telling = field.wrong, field.telling
+    telling = field.telling
+    wrong = field.wrong & telling
     if (telling & ~wrong & (np.abs(field.difference) > 2.0 * field.bar)).any():
         return None  # what is neither wrong nor right beyond doubt leaves the place open
     if wrong.sum() == 1:

@@ -158,7 +158,7 @@ def limits(
     failure = _failure(len(draws.keys), attempt)
     blocks = prober.context.parameters.blocks
     sizes = of_blocks * [norm(prober.gradient[block.slice]) for block in blocks]
-    rounding = ROUNDING_UNITS * prober.problem.gradient_eps * norm(sizes)
+    rounding = ROUNDING_UNITS * prober.problem.entry_eps * norm(sizes)
     if prober.problem.rounding is not None:
         rounding = max(rounding, SEEN_UNITS * norm(of_blocks * prober.problem.rounding))
     owners = prober.context.parameters.block_index

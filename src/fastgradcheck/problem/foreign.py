@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from fastgradcheck.errors import GradcheckTypeError
 
 DOUBLE = float(np.finfo(np.float64).eps)
+COARSE = 1e-6
+"""Machine epsilons above this are those of 16 bits and fewer; float32 has 1.2e-7."""
 
 
 def is_tensor(value: Any) -> bool:

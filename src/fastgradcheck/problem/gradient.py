@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.problem.calls import GRADIENT, Names
 from fastgradcheck.problem.finding import Finding
+from fastgradcheck.problem.foreign import COARSE
 from fastgradcheck.problem.guards import IRREPRODUCIBLE, changed_array
 from fastgradcheck.problem.nests import arrays_in, fingerprints
 from fastgradcheck.problem.parameters import Parameters
@@ -183,3 +184,30 @@ def _refuse(where: str, one: float, other: float) -> None:
         f"grad is not repeatable: its entry {where} is {one!r}, then {other!r} at the same theta. "
         f"{cause}"
     )
+
+
+def measure_of(
+    yardstick: Any,
+    theta: Any,
+    args: tuple[Any, ...],
+    parameters: Parameters,
+    eps: float,
+    seconds: float,
+) -> NDArray[np.float64]:
+    """Another gradient of the same low precision, flat; `eps` is that of the claim.
+
+    Raises
+    ------
+    GradcheckInputError
+        If the claim is of float32 or float64, or this one is no gradient of theta.
+    """
+    if eps <= COARSE:
+        raise GradcheckInputError(
+            "yardstick= is for gradients of 16 bits, such as bfloat16: this one came in float32 or "
+            "float64, of which differences show all that matters. Leave yardstick= out."
+        )
+    flat, _, _ = evaluate_gradient(yardstick, theta, args, parameters, seconds)
+    if not np.isfinite(flat).all():
+        where = parameters.address(int(np.argmin(np.isfinite(flat))))
+        raise GradcheckInputError(f"the yardstick is not finite at {where}: it measures nothing.")
+    return flat

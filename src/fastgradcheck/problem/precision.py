@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.problem import low
 from fastgradcheck.problem.finding import Finding
+from fastgradcheck.problem.foreign import COARSE
 from fastgradcheck.problem.nests import promoted
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.parameters import Parameters
@@ -45,6 +47,7 @@ class Claim:
         Machine epsilon of the dtype in which it was computed.
     rounding : float64 array, shape (blocks,)
         How far an ulp of theta was seen to move each block, as a norm; zero where it was not seen.
+        Of a gradient of 16 bits, what is expected (`problem.low`).
     findings : tuple of Finding
     """
 
@@ -73,6 +76,9 @@ def sharpest(
     """
     parameters = objective.parameters
     claim = Claim(gradient, eps, np.zeros(len(parameters.blocks)))
+    if eps > COARSE:
+        rounding = low.expected(objective, gradient, eps)
+        return Claim(gradient, eps, rounding)
     if eps < LOW or not callable(grad):
         return claim
     if objective.theta.dtype == np.float64:

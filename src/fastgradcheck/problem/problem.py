@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.problem.foreign import COARSE
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.outputs import Outputs
 from fastgradcheck.problem.parameters import Parameters
@@ -163,6 +164,14 @@ class Problem:
     computed_eps: float = float(np.finfo(np.float64).eps)
     rounding: NDArray[np.float64] | None = None
     moves: bool = True
+
+    @property
+    def entry_eps(self) -> float:
+        """What each entry is granted, in units of the largest of its block.
+
+        Of a gradient of 16 bits, `rounding` says all.
+        """
+        return self.gradient_eps if self.gradient_eps <= COARSE else 0.0
 
     @property
     def parameters(self) -> Parameters:

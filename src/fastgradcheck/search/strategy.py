@@ -15,6 +15,7 @@ from fastgradcheck.differences.stencils import Loop
 from fastgradcheck.differences.steps import calibrate, choose
 from fastgradcheck.differences.sweep import sweep
 from fastgradcheck.evaluation.stream import COMPONENTS, Stopped
+from fastgradcheck.problem.foreign import COARSE
 from fastgradcheck.problem.precision import LOW
 from fastgradcheck.search.block import FIVE_POINT_STEP
 from fastgradcheck.search.confirm import confirm
@@ -40,7 +41,7 @@ def search(task: Task) -> Evidence:
             measured = noise.measure(task.context)
             evidence = replace(evidence, noise=measured)
             task = replace(task, context=replace(task.context, noise=measured.level))
-            if task.problem.computed_eps > LOW:
+            if LOW < task.problem.computed_eps <= COARSE:
                 evidence = replace(evidence, elsewhere=elsewhere.slopes(task.context))
             if task.context.scheme.imaginary:
                 sharp = task.tolerance.threshold

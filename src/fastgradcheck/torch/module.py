@@ -28,6 +28,7 @@ def gradcheck(
     args: tuple[Any, ...] = (),
     reference: Callable[..., Any] | None = None,
     dtype: torch.dtype = torch.float64,
+    yardstick: Callable[..., Any] | None = None,
     vectorized: bool | int = True,
     **options: Any,
 ) -> GradcheckResult:
@@ -50,6 +51,10 @@ def gradcheck(
         ``reference(module, *args)``: the same J by other means, for a kernel that has no `dtype`.
     dtype : torch.dtype
         In which J is evaluated: float64, or float32 on a device that has nothing else.
+    yardstick : callable, optional
+        ``yardstick(module, *args)``: the same loss by operations that are trusted, in the same
+        dtype, such as eager torch beside a fused kernel in bfloat16. The gradient may be off by
+        three times what the backward pass of this is off by.
     vectorized : bool or int
         Whether J is evaluated at many points in one call, by `torch.func.vmap`; a whole number is
         the largest number of them. Where vmap cannot, a finding says why, and each point is
@@ -86,7 +91,7 @@ def gradcheck(
     """
     if check.switched_off():
         return skipped()
-    _refuse_unusable(loss, module, args, reference, dtype)
+    _refuse_unusable(module, args, dtype, loss=loss, reference=reference, yardstick=yardstick)
     network = network_of(module)
     backward = Backward(network, loss, args)
     forward = Forward(network, reference or loss, converted(args, dtype), dtype)
@@ -96,7 +101,15 @@ def gradcheck(
         findings += reason
         vectorized = vectorized if not reason else False
         forward = replace(forward, mapped=bool(vectorized))
-    result = check.gradcheck(forward, backward, network.theta, vectorized=vectorized, **options)
+    measure = None if yardstick is None else Backward(network, yardstick, args)
+    result = check.gradcheck(
+        forward,
+        backward,
+        network.theta,
+        vectorized=vectorized,
+        yardstick=measure,
+        **options,
+    )
     return replace(result, findings=by_rank(result.findings + findings))
 
 
@@ -177,7 +190,7 @@ def _slopes(value: torch.Tensor, leaves: Tensors) -> Tensors:
     return dict(zip(leaves, slopes, strict=True))
 
 
-def _refuse_unusable(loss: Any, module: Any, args: Any, reference: Any, dtype: Any) -> None:
+def _refuse_unusable(module: Any, args: Any, dtype: Any, **functions: Any) -> None:
     """Refuse arguments of the wrong kind."""
     if not isinstance(module, torch.nn.Module):
         raise GradcheckTypeError(
@@ -185,8 +198,8 @@ def _refuse_unusable(loss: Any, module: Any, args: Any, reference: Any, dtype: A
             "gradcheck(loss, module, args=(x, y)); for a function of tensors use "
             "fastgradcheck.gradcheck."
         )
-    for name, function in (("loss", loss), ("reference", reference)):
-        if not callable(function) and not (function is None and name == "reference"):
+    for name, function in functions.items():
+        if not callable(function) and (function is not None or name == "loss"):
             raise GradcheckTypeError(
                 f"{name} is a {type(function).__name__}, which cannot be called; pass a function "
                 f"{name}(module, *args) that returns a scalar tensor."

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.problem import low
+from fastgradcheck.problem.foreign import COARSE
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.problem import Problem
 
@@ -25,6 +27,11 @@ ROUNDING_UNITS = 8.0
 SEEN_UNITS = 8.0
 """The relative difference that a rounding of one standard deviation may look like. Directions limit
 it to max|y| / 2t; over eight of them |y| reaches 2.3 standard deviations, and t is 0.3."""
+
+
+LARGEST = 0.4
+"""No tolerance is above this, however little a dtype can tell: a doubled gradient has a relative
+difference of 1/3, per component 1/2."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,18 @@ DOUBLE, SINGLE_GRADIENT, SINGLE = (1e-7, 1e-5), (1e-6, 1e-3), (1e-3, 1e-2)
 relative error of eps^(2/3) = 2.4e-5 of J and the gradient may be a tenth of J."""
 
 
-def tolerances(problem: Problem, threshold: float | None, rtol: float | None) -> Tolerances:
+def tolerances(
+    problem: Problem, threshold: float | None, rtol: float | None, screens: bool = False
+) -> Tolerances:
     """The tolerances of a check, the user's own or those that the dtypes can reach.
+
+    Parameters
+    ----------
+    problem : Problem
+    threshold, rtol : float, optional
+        The user's own.
+    screens : bool
+        Whether directions cover theta: of a gradient of 16 bits, their limit is what is judged.
 
     Raises
     ------
@@ -78,7 +95,10 @@ def tolerances(problem: Problem, threshold: float | None, rtol: float | None) ->
     seen, reached = 0.0 if problem.rounding is None else norm(problem.rounding), 0.0
     if seen:
         reached = min(SEEN_UNITS * seen / max(norm(problem.gradient), seen), BLOCK_LIMIT)
-    return tolerances_at(problem.gradient_eps, problem.theta.dtype, threshold, rtol, reached)
+    plain = tolerances_at(problem.gradient_eps, problem.theta.dtype, threshold, rtol, reached)
+    if problem.gradient_eps > COARSE:
+        return _of_low_precision(problem, seen, threshold, rtol, screens)
+    return plain
 
 
 def tolerances_at(
@@ -101,6 +121,26 @@ def tolerances_at(
         default[1] if rtol is None else float(rtol),
         eps,
         0.1 if single else BLOCK_LIMIT,
+    )
+
+
+def _of_low_precision(
+    problem: Problem,
+    rounding: float,
+    threshold: float | None,
+    rtol: float | None,
+    screens: bool,
+) -> Tolerances:
+    """The tolerances of a gradient of 16 bits, of which this rounding is expected."""
+    level = rounding / (norm(problem.gradient) or 1.0)
+    whole = low.WHOLE / 2 * level * (low.BY_DIRECTIONS if screens else 1.0)
+    # Directions over all blocks limit each of them by what they say of all.
+    share = whole * float(np.sqrt(len(problem.parameters.blocks)))
+    return Tolerances(
+        min(whole, LARGEST) if threshold is None else float(threshold),
+        min(low.ITSELF * level, LARGEST) if rtol is None else float(rtol),
+        0.0,
+        max(BLOCK_LIMIT, min(share, LARGEST)),
     )
 
 
