@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,15 +27,17 @@ from fastgradcheck.options import STRATEGIES
 from fastgradcheck.origin import origin_of
 from fastgradcheck.problem import sampling
 from fastgradcheck.problem.bounds import flat_bounds
-from fastgradcheck.problem.calls import JACOBIAN, arguments_of
+from fastgradcheck.problem.calls import HESSIAN, JACOBIAN, arguments_of
 from fastgradcheck.problem.finding import Finding, by_rank
 from fastgradcheck.problem.gradient import callables
 from fastgradcheck.problem.inspection import inspect_outputs
-from fastgradcheck.problem.jacobian import Entries, Jacobian, evaluate_jacobian
+from fastgradcheck.problem.jacobian import Entries, Jacobian
 from fastgradcheck.problem.nests import bytes_of, hexdigest
 from fastgradcheck.problem.parameters import Parameters, describe, vector
 from fastgradcheck.problem.problem import Objective
+from fastgradcheck.problem.products import Claimed, Combined, claim_of
 from fastgradcheck.problem.sampling import Sample
+from fastgradcheck.problem.symmetry import asymmetry
 from fastgradcheck.report.outcome import Origin, Seconds
 from fastgradcheck.result import GradcheckResult, named_wrong, records, skipped, sweeps_of
 from fastgradcheck.search.columns import JacobianTask
@@ -46,7 +49,7 @@ from fastgradcheck.verdict.tolerances import tolerances_at
 from fastgradcheck.verdict.verdict import Resolution, Verdict
 from fastgradcheck.version import __version__
 
-FORMS = ("matrix",)
+FORMS = {"Jacobian": ("matrix", "jvp", "vjp"), "Hessian": ("matrix", "hvp")}
 EVERY_COLUMN = 64
 """Up to this many parameters, strategy "auto" measures every column, four evaluations each ..."""
 SPOT_CHECK = 3
@@ -131,12 +134,92 @@ def jaccheck(
     >>> result.verdict.name, result.wrong
     ('WRONG', ('F[1] / theta[1]',))
     """
+    return _check(
+        fun, jac, theta, form, "Jacobian", args, layout, outputs, sample, strategy, threshold, rtol,
+        bounds, engine, n_jobs, budget, checkpoint, progress, seed,
+    )  # fmt: skip
+
+
+def hesscheck(
+    grad: Callable[..., Any],
+    hess: Any,
+    theta: Any,
+    *,
+    form: str = "matrix",
+    args: tuple[Any, ...] = (),
+    layout: Mapping[str, Any] | None = None,
+    sample: Any = None,
+    strategy: str = "auto",
+    threshold: float | None = None,
+    rtol: float | None = None,
+    bounds: Any = None,
+    engine: str = "auto",
+    n_jobs: int | None = None,
+    budget: float | None = None,
+    checkpoint: Any = None,
+    progress: Any = None,
+    seed: int | None = None,
+) -> GradcheckResult:
+    """Check whether `hess` is the derivative of `grad` at `theta`, and symmetric.
+
+    Parameters
+    ----------
+    grad : callable
+        ``grad(theta, *args)``, of theta's structure: taken as it is; `gradcheck` checks it.
+    hess : callable, array, sparse matrix or nest of them
+        As `jac` in `jaccheck`, outputs being theta's blocks; with ``form="hvp"``,
+        ``hess(theta, v, *args)``, the product of the Hessian with v (SciPy's ``hessp``).
+    theta : float array or nest of them
+    form : {"matrix", "hvp"}
+    args, layout, sample, strategy, threshold, rtol, bounds, engine, n_jobs, budget, checkpoint, \
+progress, seed
+        As in `jaccheck`.
+
+    Returns
+    -------
+    GradcheckResult
+        WRONG also if the claimed Hessian is not symmetric. Findings tell apart: ``"asymmetric"``
+        (the claim is not symmetric), ``"not-a-gradient"`` (it is the derivative of `grad`, but
+        `grad` is the gradient of nothing), ``"linear"`` (an hvp that is not linear in v).
+
+    Raises
+    ------
+    GradcheckInputError, CostEvaluationError
+        As in `jaccheck`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scipy.optimize
+    >>> import fastgradcheck as fgc
+    >>> theta = np.linspace(-1.0, 1.0, 5)
+    >>> rosen_der, rosen_hess = scipy.optimize.rosen_der, scipy.optimize.rosen_hess
+    >>> fgc.hesscheck(rosen_der, rosen_hess, theta).verdict.name
+    'AGREES'
+    >>> hessp = scipy.optimize.rosen_hess_prod
+    >>> fgc.hesscheck(rosen_der, lambda t, v: 2 * hessp(t, v), theta, form="hvp").verdict.name
+    'WRONG'
+    """
+    return _check(
+        grad, hess, theta, form, "Hessian", args, layout, None, sample, strategy, threshold, rtol,
+        bounds, engine, n_jobs, budget, checkpoint, progress, seed,
+    )  # fmt: skip
+
+
+def _check(
+    fun: Any, jac: Any, theta: Any, form: str, subject: str, args: Any, layout: Any, outputs: Any,
+    sample: Any, strategy: str, threshold: float | None, rtol: float | None, bounds: Any,
+    engine: str, n_jobs: int | None, budget: float | None, checkpoint: Any, progress: Any,
+    seed: int | None,
+) -> GradcheckResult:  # fmt: skip
+    """The flow of both checks, which differ in their words and in symmetry."""
     began = time.perf_counter()
     if switched_off():
         return skipped()
-    if form not in FORMS:
+    names = JACOBIAN if subject == "Jacobian" else HESSIAN
+    if form not in FORMS[subject]:
         raise GradcheckInputError(
-            f"form={form!r} is not a form; use one of {', '.join(map(repr, FORMS))}."
+            f"form={form!r} is not a form; use one of {', '.join(map(repr, FORMS[subject]))}."
         )
     origin = origin_of(fun, jac)
     limit = budget_of(budget)
@@ -149,17 +232,18 @@ def jaccheck(
     drawn, screens = _columns(parameters, sample, strategy, seed, limit is not UNLIMITED)
     limits = flat_bounds(bounds, flat, parameters)
     refuse_unknown(engine)
-    args = arguments_of(fun, jac, args, JACOBIAN)
-    fun, jac = callables(fun, jac, JACOBIAN)
+    args = arguments_of(fun, jac, args, names, vectors=int(form != "matrix"))
+    fun, jac = callables(fun, jac, names)
     with one_blas_thread(), showing(progress) as listen:
         objective = Objective(fun, args, parameters, flat)
-        inspected = inspect_outputs(objective, outputs, limits)
-        objective, found = inspected.objective, inspected.findings
-        claim, notes = evaluate_jacobian(jac, theta, args, inspected.outputs, parameters)
+        square = subject == "Hessian"
+        inspected = inspect_outputs(objective, outputs, limits, names.function, square)
+        claimed = claim_of(form, jac, theta, inspected, seed, names.derivative)
+        claim, objective = claimed.jacobian, claimed.objective
         tolerance = tolerances_at(claim.eps, objective.theta.dtype, threshold, rtol)
         running = open_engine(objective, engine, n_jobs)
         try:
-            values = inspected.values
+            values = claimed.values
             if memory is not None:
                 value = float(np.sum(values))
                 memory.begin(_identity(objective, claim, drawn, limits, running.name), seed, value)
@@ -167,14 +251,44 @@ def jaccheck(
                 stream.evaluations = inspected.evaluations
                 context = Context(stream, float("nan"), bounds=limits, seed=seed)
                 rows = Rows(context, values, np.zeros(len(values)))
-                entries = Entries(inspected.outputs, parameters)
+                entries = Entries(claimed.outputs, parameters)
                 spot = screens and sample is None
                 task = JacobianTask(rows, claim, entries, tolerance, drawn, screens, spot)
                 evidence = search(task)
         finally:
             running.close()
-    found += notes + stream.findings + (memory.findings if memory is not None else ())
-    return _assemble(task, evidence, found, began, origin)
+    found = inspected.findings + claimed.findings
+    if subject == "Hessian":
+        found += asymmetry(claim, entries)
+    found += stream.findings + (memory.findings if memory is not None else ())
+    return _assemble(task, evidence, claimed, found, began, origin, subject)
+
+
+def proven(
+    verdict: Verdict, found: tuple[Finding, ...]
+) -> tuple[Verdict, str, tuple[Finding, ...]]:
+    """The verdict, given what was found of the claim by itself, and why, where that decides it."""
+    kinds = {finding.kind for finding in found}
+    if "linear" in kinds:
+        return Verdict.WRONG, "The products are not linear in their vector.", found
+    if "asymmetric" not in kinds or verdict is Verdict.WRONG:
+        return verdict, "", found
+    if verdict is not Verdict.AGREES:
+        return Verdict.WRONG, "The Hessian is not symmetric.", found
+    told = tuple(
+        replace(
+            finding,
+            kind="not-a-gradient",
+            message=finding.message.partition(". ")[0]
+            + ". It is the derivative of grad all the same, so that grad is the gradient of no "
+            "cost: check grad by gradcheck.",
+        )
+        if finding.kind == "asymmetric"
+        else finding
+        for finding in found
+    )
+    reason = "The Hessian is the derivative of grad, but grad is the gradient of nothing."
+    return Verdict.WRONG, reason, told
 
 
 def _columns(
@@ -217,9 +331,11 @@ def _identity(
 def _assemble(
     task: JacobianTask,
     evidence: Evidence,
+    claimed: Claimed,
     found: tuple[Finding, ...],
     began: float,
     origin: Origin,
+    subject: str,
 ) -> GradcheckResult:
     """The result of a check, judged on all that was measured."""
     tolerance, names = task.tolerance, task.entries.names
@@ -238,6 +354,11 @@ def _assemble(
     if verdict is Verdict.WRONG:
         found += diagnosis.diagnosed(task, components, blocks)
     found += unlocated(names, evidence, verdict)
+    verdict, reason, found = proven(verdict, found)
+    wrong = named_wrong(beside, tolerance)
+    if isinstance(claimed.outputs, Combined):
+        wrong = diagnosis.of_rows(task, components, claimed.outputs, wrong)
+        coverage += diagnosis.combinations(claimed.outputs)
     read = {
         e: reading(own, float(components["analytic"][np.searchsorted(components["index"], e)]))
         for e, own in evidence.sweeps.items()
@@ -252,7 +373,7 @@ def _assemble(
         resolution=Resolution(resolution.size, probability, resolution.relative),
         blocks=blocks,
         components=components,
-        wrong=named_wrong(beside, tolerance),
+        wrong=wrong,
         findings=by_rank(found + engine.findings),
         coverage=coverage,
         evaluations=stream.evaluations,
@@ -269,7 +390,8 @@ def _assemble(
         sweeps=sweeps_of(names, components, read),
         remembered=stream.remembered,
         origin=origin,
-        subject="Jacobian",
+        subject=subject,
+        reason=reason,
     )
 
 

@@ -13,9 +13,11 @@ from fastgradcheck.diagnosis.diagnose import diagnose
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.limits import ScreenedRows
 from fastgradcheck.differences.screen import CONFIDENCE
+from fastgradcheck.problem.blocks import OF
 from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.jacobian import Dense
 from fastgradcheck.problem.problem import Objective, Problem
+from fastgradcheck.problem.products import Combined
 from fastgradcheck.search.columns import JacobianTask
 from fastgradcheck.search.rows import ONE_BY_ONE
 from fastgradcheck.verdict.rules import component_verdicts
@@ -94,6 +96,52 @@ def _reason(task: JacobianTask, evidence: BlockEvidence, block: BlockResult) -> 
         "small against the noise of F, or F has kinks close by: check at another theta, such as a "
         "random one."
     )
+
+
+def combinations(outputs: Combined) -> str:
+    """What combinations of the outputs leave uncertain, in words."""
+    count = len(outputs.cotangents)
+    return (
+        f" The rows are {count} random combinations u'F of the {outputs.inner.size:,} outputs: an "
+        f"error of any of them is in all {count}, in one with probability 1 - 2 t (1 + ln(1 / 2t)) "
+        "by more than t of its size."
+    )
+
+
+def of_rows(
+    task: JacobianTask,
+    components: NDArray[np.void],
+    outputs: Combined,
+    wrong: tuple[str, ...],
+) -> tuple[str, ...]:
+    """Which rows of the Jacobian the wrong entries of combinations of rows belong to.
+
+    In a column with a single wrong entry, row i, the combinations are off by u_ki R_ij: they are
+    multiples of one column of the cotangents.
+    """
+    parameters, inner = task.entries.parameters, outputs.inner
+    named: list[str] = []
+    bad = components[components["verdict"] == Verdict.WRONG.code]
+    _, columns = task.entries.places(bad["index"])
+    every = ", ".join(block.name for block in inner.blocks[:3])
+    for column in np.unique(columns).tolist():
+        flat = task.entries.flat(np.arange(len(outputs.cotangents)), column)
+        known = components[np.isin(components["index"], flat)]
+        rows, _ = task.entries.places(known["index"])
+        u = outputs.cotangents[rows]
+        size = (known["analytic"] - known["numeric"])[:, np.newaxis] / u
+        doubt = known["error"][:, np.newaxis] / np.abs(u) + 1e-12 * np.abs(size)
+        fits = np.flatnonzero(np.max(size - doubt, axis=0) <= np.min(size + doubt, axis=0))
+        single = len(fits) == 1 and len(known) > 2
+        row = inner.address(int(fits[0])) if single else every
+        named.append(f"{row}{OF}{parameters.address(column)}")
+    # Lines of combinations are wrong in many columns: what is wrong is the block.
+    blocks = [f"{every}{OF}{address.partition(OF)[2]}" for address in wrong if "]" not in address]
+    lines = [address for address in wrong if address.endswith(tuple(parameters.names))]
+    if blocks or lines:
+        names = dict.fromkeys(address.partition(OF)[2] for address in (*wrong, *lines))
+        return tuple(f"{every}{OF}{name}" for name in names if name in parameters.names)
+    return tuple(dict.fromkeys(named)) or wrong
 
 
 def diagnosed(

@@ -23,9 +23,12 @@ class Names:
 
 GRADIENT = Names()
 JACOBIAN = Names("fun", "jac", "F", "jacobian")
+HESSIAN = Names("grad", "hess", "the gradient", "hessian")
 
 
-def arguments_of(cost: Any, grad: Any, args: Any, names: Names = GRADIENT) -> tuple[Any, ...]:
+def arguments_of(
+    cost: Any, grad: Any, args: Any, names: Names = GRADIENT, vectors: int = 0
+) -> tuple[Any, ...]:
     """The argument ``args`` as a tuple with which cost and grad can be called.
 
     Raises
@@ -45,8 +48,12 @@ def arguments_of(cost: Any, grad: Any, args: Any, names: Names = GRADIENT) -> tu
             "way to one without it."
         )
     taken = as_tuple(args, cost)
-    for function, name in ((cost, names.function), (grad, names.derivative)):
-        complaint = misfit(function, taken, name) if callable(function) else ""
+    for function, name, before in (
+        (cost, names.function, 0),
+        (grad, names.derivative, vectors),
+    ):
+        called = (None,) * before + taken
+        complaint = misfit(function, called, name) if callable(function) else ""
         if complaint:
             raise GradcheckTypeError(complaint)
     return taken

@@ -14,7 +14,7 @@ from fastgradcheck.problem.bounds import Bounds
 from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.guards import CLOSE, IRREPRODUCIBLE, Calls, changed_array, moved_by
 from fastgradcheck.problem.nests import fingerprints, promoted
-from fastgradcheck.problem.outputs import Outputs, describe_outputs
+from fastgradcheck.problem.outputs import Outputs, describe_outputs, like_theta
 from fastgradcheck.problem.problem import Objective
 
 Array = NDArray[np.float64]
@@ -46,7 +46,11 @@ class InspectedOutputs:
 
 
 def inspect_outputs(
-    objective: Objective, names: Mapping[str, Any] | None = None, bounds: Bounds | None = None
+    objective: Objective,
+    names: Mapping[str, Any] | None = None,
+    bounds: Bounds | None = None,
+    function: str = "fun",
+    gradient: bool = False,
 ) -> InspectedOutputs:
     """Find and name the outputs; evaluate F a few times, at theta and close to it.
 
@@ -57,6 +61,10 @@ def inspect_outputs(
     names : mapping, optional
         ``outputs=``.
     bounds : pair of float64 arrays, shape (n,), optional
+    function : str
+        What the user calls it.
+    gradient : bool
+        Whether its outputs are theta's blocks.
 
     Raises
     ------
@@ -65,7 +73,9 @@ def inspect_outputs(
         modifies theta or args.
     """
     before = fingerprints(objective.args)
-    outputs = describe_outputs(objective(objective.theta.copy()), names)
+    outputs = describe_outputs(objective(objective.theta.copy()), names, function)
+    if gradient:
+        outputs = like_theta(outputs, objective.parameters)
     objective, found = _in_double(replace(objective, outputs=outputs))
     theta, calls = objective.theta, Calls(objective)
     values = outputs.flatten(calls(theta))
@@ -103,8 +113,8 @@ def _in_double(objective: Objective) -> tuple[Objective, tuple[Finding, ...]]:
         )
         return double, (Finding("float32", message),)
     raise GradcheckInputError(
-        "fun accepts only float32, in which a difference has about 3 digits: let it compute in "
-        "float64 where theta is float64 (no .astype(np.float32), no float32 constants), and check "
+        f"{outputs.function} accepts only float32, in which a difference has about 3 digits: let "
+        "it compute in float64 where theta is float64 (no .astype(np.float32), no float32 constants), and check "
         "it there."
     )
 
@@ -121,12 +131,12 @@ def _refuse_unrepeatable(
     writes = f" It writes to {changed}." if changed else ""
     if elsewhere:
         raise GradcheckInputError(
-            f"fun keeps hidden state: {what} after one evaluation at another theta.{writes} "
-            "Running statistics, a warm start or a cache is the usual cause: freeze it, or reset "
-            "it inside fun."
+            f"{outputs.function} keeps hidden state: {what} after one evaluation at another "
+            f"theta.{writes} Running statistics, a warm start or a cache is the usual cause: freeze it, or reset "
+            f"it inside {outputs.function}."
         )
     raise GradcheckInputError(
-        f"fun is not repeatable: {what} at the same theta.{writes} Dropout, another random draw, "
-        "or an array that fun changes is the usual cause: switch it off, seed it inside fun, or "
-        "work on a copy."
+        f"{outputs.function} is not repeatable: {what} at the same theta.{writes} Dropout, another "
+        "random draw, or an array that it changes is the usual cause: switch it off, seed it inside the "
+        "function, or work on a copy."
     )

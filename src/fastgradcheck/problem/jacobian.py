@@ -18,7 +18,7 @@ from fastgradcheck.problem.nests import fingerprints
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.outputs import NAME, Outputs
 from fastgradcheck.problem.parameters import Parameters
-from fastgradcheck.problem.structure import Flat, Leaf, items_of, kind_of
+from fastgradcheck.problem.structure import Flat, Leaf, items_of, kind_of, leaf_paths
 
 Array = NDArray[np.float64]
 
@@ -187,7 +187,12 @@ class Entries:
 
 
 def evaluate_jacobian(
-    jac: Any, theta: Any, args: tuple[Any, ...], outputs: Outputs, parameters: Parameters
+    jac: Any,
+    theta: Any,
+    args: tuple[Any, ...],
+    outputs: Outputs,
+    parameters: Parameters,
+    name: str = "jac",
 ) -> tuple[Dense | Sparse, tuple[Finding, ...]]:
     """The claimed Jacobian as a matrix, and findings; `jac` is called once if it is callable.
 
@@ -196,17 +201,17 @@ def evaluate_jacobian(
     GradcheckInputError
         If it modifies theta or args, or its shape is not that of outputs and theta.
     """
-    returned = called(jac, "jac", theta, args) if callable(jac) else jac
+    returned = called(jac, name, theta, args) if callable(jac) else jac
     if returned is None:
         raise GradcheckTypeError(
-            "jac returned None: does it end with a return statement, in every branch? It must "
+            f"{name} returned None: does it end with a return statement, in every branch? It must "
             f"return an array of shape {(outputs.size, parameters.size)}."
         )
     if is_sparse(returned):
-        return _sparse(returned, outputs.size, parameters.size)
+        return _sparse(returned, outputs.size, parameters.size, name)
     if _is_one_array(returned):
-        return _dense(_whole(returned, outputs, parameters)), ()
-    return _assembled(returned, outputs, parameters)
+        return _dense(_whole(returned, outputs, parameters, name)), ()
+    return _assembled(returned, outputs, parameters, name)
 
 
 def called(function: Callable[..., Any], name: str, theta: Any, args: tuple[Any, ...]) -> Any:
@@ -268,9 +273,9 @@ def _eps(array: NDArray[Any]) -> float:
     return max(float(np.finfo(array.dtype).eps), float(np.finfo(np.float64).eps))
 
 
-def _whole(value: Any, outputs: Outputs, parameters: Parameters) -> NDArray[Any]:
+def _whole(value: Any, outputs: Outputs, parameters: Parameters, name: str) -> NDArray[Any]:
     """One array as a matrix, if its shape is that of all outputs and all of theta."""
-    array, m, n = _floats(value, "jac"), outputs.size, parameters.size
+    array, m, n = _floats(value, name), outputs.size, parameters.size
     shapes: list[tuple[int, ...]] = [(m, n)]
     if len(outputs.paths) == 1:
         shapes.append((*outputs.paths[0][1], n))
@@ -278,7 +283,7 @@ def _whole(value: Any, outputs: Outputs, parameters: Parameters) -> NDArray[Any]
     if len(outputs.paths) == 1 and whole and not isinstance(parameters.structure, Flat):
         shapes.append((*outputs.paths[0][1], *parameters.blocks[0].shape))
     if array.shape not in shapes:
-        raise GradcheckInputError(_mismatch(array.shape, tuple(dict.fromkeys(shapes))))
+        raise GradcheckInputError(_mismatch(array.shape, tuple(dict.fromkeys(shapes)), name))
     return array.reshape(m, n)
 
 
@@ -303,13 +308,13 @@ def _dense(array: NDArray[Any]) -> Dense:
     return Dense(matrix, _eps(array), (rows.astype(np.int64), columns.astype(np.int64)))
 
 
-def _sparse(value: Any, m: int, n: int) -> tuple[Sparse, tuple[Finding, ...]]:
+def _sparse(value: Any, m: int, n: int, name: str) -> tuple[Sparse, tuple[Finding, ...]]:
     if value.shape != (m, n):
-        raise GradcheckInputError(_mismatch(tuple(value.shape), ((m, n),)))
+        raise GradcheckInputError(_mismatch(tuple(value.shape), ((m, n),), name))
     from scipy.sparse import coo_array, csr_array
 
     triples = coo_array(value)
-    data = _floats(triples.data, "jac")
+    data = _floats(triples.data, name)
     row, column = triples.coords
     place = row.astype(np.int64) * n + column
     twice = len(place) - len(np.unique(place))
@@ -328,7 +333,7 @@ def _sparse(value: Any, m: int, n: int) -> tuple[Sparse, tuple[Finding, ...]]:
 
 
 def _assembled(
-    returned: Any, outputs: Outputs, parameters: Parameters
+    returned: Any, outputs: Outputs, parameters: Parameters, claim: str
 ) -> tuple[Dense | Sparse, tuple[Finding, ...]]:
     """A nest of blocks, outputs outside and parameters inside, as one matrix."""
     m, n = outputs.size, parameters.size
@@ -336,8 +341,8 @@ def _assembled(
     start, missing = 0, []
     for path, shape in outputs.paths:
         stop = start + int(np.prod(shape))
-        inner = _follow(returned, path)
-        for number, leaf in _of_parameters(inner, parameters, path):
+        inner = _follow(returned, path, claim)
+        for number, leaf in _of_parameters(inner, parameters, path, claim):
             block = parameters.blocks[number] if number >= 0 else None
             columns = slice(0, n) if block is None else block.slice
             name = f"{_named(path)}{OF}{'theta' if block is None else block.name}"
@@ -359,10 +364,10 @@ def _assembled(
     findings: tuple[Finding, ...] = ()
     if missing:
         listed = ", ".join(missing[:6] + ["..."] * (len(missing) > 6))
-        message = f"jac holds None for {listed}, which was taken as zero."
+        message = f"{claim} holds None for {listed}, which was taken as zero."
         findings = (Finding("none", message, Rank.NOTE),)
     if blocks and all(is_sparse(block) for block in blocks.values()):
-        matrix, more = _stacked(blocks, m, n)
+        matrix, more = _stacked(blocks, m, n, claim)
         return matrix, findings + more
     whole = np.zeros((m, n))
     eps = float(np.finfo(np.float64).eps)
@@ -375,7 +380,7 @@ def _assembled(
 
 
 def _stacked(
-    blocks: Mapping[tuple[int, int], Any], m: int, n: int
+    blocks: Mapping[tuple[int, int], Any], m: int, n: int, claim: str
 ) -> tuple[Sparse, tuple[Finding, ...]]:
     """Sparse blocks as one sparse matrix."""
     from scipy.sparse import coo_array
@@ -384,20 +389,20 @@ def _stacked(
     data = np.concatenate([part.data for _, _, part in parts])
     rows = np.concatenate([part.coords[0] + row for row, _, part in parts])
     columns = np.concatenate([part.coords[1] + column for _, column, part in parts])
-    return _sparse(coo_array((data, (rows, columns)), shape=(m, n)), m, n)
+    return _sparse(coo_array((data, (rows, columns)), shape=(m, n)), m, n, claim)
 
 
 def _named(path: tuple[Any, ...]) -> str:
     return ".".join(map(str, path)) or NAME
 
 
-def _follow(nest: Any, path: tuple[Any, ...]) -> Any:
+def _follow(nest: Any, path: tuple[Any, ...], claim: str) -> Any:
     """What stands in a nest at these keys, one after the other."""
     for key in path:
         items = items_of(nest)[0] if kind_of(nest) is not None else {}
         if key not in items:
             raise GradcheckInputError(
-                f"jac lacks the output {_named(path)}: as what fun returns, it must hold "
+                f"{claim} lacks the output {_named(path)}: as what fun returns, it must hold "
                 f"{key!r}, and there a block for every parameter."
             )
         nest = items[key]
@@ -405,33 +410,22 @@ def _follow(nest: Any, path: tuple[Any, ...]) -> Any:
 
 
 def _of_parameters(
-    inner: Any, parameters: Parameters, path: tuple[Any, ...]
+    inner: Any, parameters: Parameters, path: tuple[Any, ...], claim: str
 ) -> list[tuple[int, Any]]:
     """The blocks of one output, by the number of the parameter; -1 for all of theta at once."""
     if isinstance(parameters.structure, Flat | Leaf) or kind_of(inner) is None:
         # A matrix of one output by all of theta serves as well.
         return [(-1, inner)]
     found = []
-    for number, where in enumerate(_paths(parameters.structure)):
+    for number, where in enumerate(leaf_paths(parameters.structure)):
         here: Any = inner
         for key in where:
             items = items_of(here)[0] if kind_of(here) is not None else {}
             if key not in items:
                 raise GradcheckInputError(
-                    f"jac lacks {_named(path)}{OF}{parameters.blocks[number].name}: for every "
+                    f"{claim} lacks {_named(path)}{OF}{parameters.blocks[number].name}: for every "
                     "output it must hold a nest like theta, with None where a block is zero."
                 )
             here = items[key]
         found.append((number, here))
     return found
-
-
-def _paths(structure: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The keys that lead to every leaf of theta, in the order of its blocks."""
-    if isinstance(structure, Leaf):
-        return [path]
-    return [
-        found
-        for key, child in zip(structure.keys, structure.children, strict=True)
-        for found in _paths(child, (*path, key))
-    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.problem.blocks import Block
-from fastgradcheck.problem.parameters import blocks_of, shape_of
-from fastgradcheck.problem.structure import child_name, items_of, kind_of
+from fastgradcheck.problem.nests import rebuilt
+from fastgradcheck.problem.parameters import Parameters, blocks_of, shape_of
+from fastgradcheck.problem.structure import Flat, child_name, items_of, kind_of, leaf_paths
 
 NAME = "F"
 """What an output without a name is called."""
@@ -30,6 +31,10 @@ class Outputs:
         One for each array of the nest, or for each entry of ``outputs=``.
     paths : tuple of (tuple, shape)
         Where each array stands in the nest, and its shape.
+    like : nest
+        What the function returned at theta.
+    function : str
+        What the user calls it.
 
     Examples
     --------
@@ -41,6 +46,8 @@ class Outputs:
 
     blocks: tuple[Block, ...]
     paths: tuple[tuple[Path, tuple[int, ...]], ...]
+    like: Any = field(default=None, compare=False, repr=False)
+    function: str = "fun"
 
     @property
     def size(self) -> int:
@@ -65,12 +72,16 @@ class Outputs:
         found = dict(_leaves(value))
         if found.keys() != {path for path, _ in self.paths}:
             raise GradcheckInputError(
-                f"fun returned {_listing(found)}, where it returned "
+                f"{self.function} returned {_listing(found)}, where it returned "
                 f"{_listing(path for path, _ in self.paths)} at theta: it must return the same "
                 "outputs everywhere."
             )
         parts = [_numbers(found[p], _name(p), shape, is_complex) for p, shape in self.paths]
         return np.concatenate([part.reshape(-1) for part in parts])
+
+    def rebuilt(self, parts: Mapping[Path, Any]) -> Any:
+        """A nest like the one that the function returned, of other leaves."""
+        return _rebuilt(self.like, parts)
 
     def complaint(self, value: Any, is_complex: bool = False) -> str:
         """What is wrong with a value that the function returned; empty if nothing is."""
@@ -81,7 +92,9 @@ class Outputs:
         return ""
 
 
-def describe_outputs(value: Any, names: Mapping[str, Any] | None = None) -> Outputs:
+def describe_outputs(
+    value: Any, names: Mapping[str, Any] | None = None, function: str = "fun"
+) -> Outputs:
     """Find the outputs in what a function returned.
 
     Parameters
@@ -90,6 +103,8 @@ def describe_outputs(value: Any, names: Mapping[str, Any] | None = None) -> Outp
         What it returned at theta.
     names : dict, optional
         Names the outputs of a 1-d array in their order: name to shape.
+    function : str
+        What the user calls the function.
 
     Raises
     ------
@@ -100,24 +115,26 @@ def describe_outputs(value: Any, names: Mapping[str, Any] | None = None) -> Outp
     """
     if value is None:
         raise GradcheckTypeError(
-            "fun returned None: does it end with a return statement, in every branch? It must "
-            "return an array, or a nest of arrays."
+            f"{function} returned None: does it end with a return statement, in every branch? It "
+            "must return an array, or a nest of arrays."
         )
     found = list(_leaves(value))
     if not found:
-        raise GradcheckInputError("fun returned no array: there is nothing to differentiate.")
+        raise GradcheckInputError(
+            f"{function} returned no array: there is nothing to differentiate."
+        )
     arrays = [(path, _numbers(leaf, _name(path))) for path, leaf in found]
     for path, array in arrays:
         if not array.size:
             raise GradcheckInputError(
                 f"{_name(path)} is empty (shape {array.shape}): there is nothing to "
-                "differentiate. Leave empty outputs out of what fun returns."
+                f"differentiate. Leave empty outputs out of what {function} returns."
             )
     paths = tuple((path, array.shape) for path, array in arrays)
     blocks = blocks_of((_name(path), array.shape) for path, array in arrays)
     if names is not None:
         blocks = _named(names, paths)
-    outputs = Outputs(blocks, paths)
+    outputs = Outputs(blocks, paths, value, function)
     flat = outputs.flatten(value)
     spoiled = np.flatnonzero(~np.isfinite(flat))
     if len(spoiled):
@@ -128,6 +145,30 @@ def describe_outputs(value: Any, names: Mapping[str, Any] | None = None) -> Outp
             "check at a point where all outputs are finite."
         )
     return outputs
+
+
+def like_theta(outputs: Outputs, parameters: Parameters) -> Outputs:
+    """The outputs of a gradient: theta's blocks, in theta's order.
+
+    Raises
+    ------
+    GradcheckInputError
+        If they are not of theta's structure and shapes.
+    """
+    blocks = parameters.blocks
+    if isinstance(parameters.structure, Flat):
+        paths: list[tuple[Path, tuple[int, ...]]] = [((), (parameters.size,))]
+    else:
+        where = leaf_paths(parameters.structure)
+        paths = [(path, b.shape) for path, b in zip(where, blocks, strict=True)]
+    if set(outputs.paths) != set(paths):
+        shapes = ", ".join(f"{_name(path)} {shape}" for path, shape in outputs.paths[:6])
+        raise GradcheckInputError(
+            f"{outputs.function} must return the gradient, of theta's structure and shapes; it "
+            f"returned {shapes}, and theta has "
+            f"{', '.join(f'{_name(p)} {s}' for p, s in paths[:6])}."
+        )
+    return Outputs(blocks, tuple(paths), outputs.like, outputs.function)
 
 
 def _named(names: Mapping[str, Any], paths: tuple[tuple[Path, tuple[int, ...]], ...]) -> Any:
@@ -161,6 +202,16 @@ def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
         return
     for key, child in items_of(value)[0].items():
         yield from _leaves(child, (*path, key))
+
+
+def _rebuilt(value: Any, parts: Mapping[Path, Any], path: Path = ()) -> Any:
+    """A nest with these leaves in the places of those of `value`."""
+    kind = kind_of(value)
+    if kind is None:
+        return parts[path]
+    items = items_of(value)[0]
+    inner = {key: _rebuilt(child, parts, (*path, key)) for key, child in items.items()}
+    return rebuilt(value, inner)
 
 
 def _name(path: Path) -> str:

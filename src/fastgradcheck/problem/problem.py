@@ -76,7 +76,7 @@ class Objective:
     @property
     def name(self) -> str:
         """What the user calls the function."""
-        return "cost" if self.outputs is None else "fun"
+        return "cost" if self.outputs is None else self.outputs.function
 
     @property
     def value_shape(self) -> tuple[int, ...]:

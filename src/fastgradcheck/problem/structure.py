@@ -130,6 +130,19 @@ def items_of(tree: Any) -> tuple[dict[Hashable, Any], dict[str, Any]]:
             return dict(enumerate(tree)), {}
 
 
+def leaf_paths(
+    structure: Leaf | Node, path: tuple[Hashable, ...] = ()
+) -> list[tuple[Hashable, ...]]:
+    """The keys that lead to every leaf of a nest, in the order of its blocks."""
+    if isinstance(structure, Leaf):
+        return [path]
+    return [
+        found
+        for key, child in zip(structure.keys, structure.children, strict=True)
+        for found in leaf_paths(child, (*path, key))
+    ]
+
+
 def _is_static(value: Any) -> bool:
     """Tell settings (None, text, whole numbers, functions, nests of them) from parameters."""
     if kind_of(value) is not None:

@@ -1,0 +1,301 @@
+"""A Jacobian that is claimed by its products: with vectors (jvp), or with cotangents (vjp).
+
+A jvp gives columns and directions of the claim as they are asked for. A vjp gives rows: all of them
+where they are few; else random combinations of them, u'J, which are the Jacobian of u'F. Whatever
+is wrong shows in nearly every combination; an entry that is wrong alone is decoded from several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.problem.blocks import Block
+from fastgradcheck.problem.finding import Finding, Rank
+from fastgradcheck.problem.inspection import InspectedOutputs
+from fastgradcheck.problem.jacobian import Dense, Sparse, called, evaluate_jacobian
+from fastgradcheck.problem.norm import norm
+from fastgradcheck.problem.outputs import Outputs
+from fastgradcheck.problem.parameters import Parameters
+from fastgradcheck.problem.problem import Objective
+from fastgradcheck.problem.structure import items_of, kind_of
+
+Array = NDArray[np.float64]
+Product = Callable[[Array], Array]
+
+PROBES = 4
+"""Vectors that estimate the size of every row within a block of theta."""
+FEW_ROWS = 64
+"""Up to this many outputs, a vjp is asked for every row ..."""
+COTANGENTS = 16
+"""... and beyond it, for so many random combinations of them."""
+KEPT_BYTES = 1 << 27
+"""Of columns that were asked for, and will be again."""
+LINEAR = 1e3
+"""In units of eps: a product of a sum may differ from the sum of the products by so much."""
+
+
+@dataclass(frozen=True, eq=False)
+class Products:
+    """A claimed Jacobian by its products with vectors.
+
+    Attributes
+    ----------
+    product : callable
+        ``product(v)`` of shape (m,) for v of shape (n,).
+    shape : (int, int)
+    eps : float
+    """
+
+    product: Product
+    shape: tuple[int, int]
+    eps: float
+    broken: tuple[NDArray[np.int64], NDArray[np.int64]] = field(
+        default_factory=lambda: (np.zeros(0, np.int64), np.zeros(0, np.int64))
+    )
+    known: dict[int, Array] = field(default_factory=dict)
+
+    def columns(self, index: NDArray[np.int64]) -> Array:
+        """Some of its columns, shape (m, k), each a product with a unit vector."""
+        found = []
+        for j in index.tolist():
+            if j not in self.known:
+                if len(self.known) * 8 * self.shape[0] > KEPT_BYTES:
+                    self.known.clear()
+                unit = np.zeros(self.shape[1])
+                unit[j] = 1.0
+                self.known[j] = self.product(unit)
+            found.append(self.known[j])
+        return np.stack(found, axis=1) if found else np.zeros((self.shape[0], 0))
+
+    def sizes(self, columns: slice) -> Array:
+        """The norm of every row within these columns, estimated."""
+        rng = np.random.default_rng(columns.start)
+        squares = np.zeros(self.shape[0])
+        for _ in range(PROBES):
+            v = np.zeros(self.shape[1])
+            v[columns] = rng.choice([-1.0, 1.0], columns.stop - columns.start)
+            squares += self.product(v) ** 2
+        return np.sqrt(squares / PROBES)
+
+
+@dataclass(frozen=True, eq=False)
+class Claimed:
+    """What is claimed, and the function whose Jacobian that is.
+
+    Attributes
+    ----------
+    jacobian : Dense, Sparse or Products
+    objective : Objective
+        Of combined outputs, where a vjp was asked for combinations only.
+    values : float64 array, shape (m,)
+        Its values at theta.
+    findings : tuple of Finding
+    """
+
+    jacobian: Dense | Sparse | Products
+    objective: Objective
+    values: Array
+    findings: tuple[Finding, ...]
+
+    @property
+    def outputs(self) -> Outputs:
+        assert self.objective.outputs is not None
+        return self.objective.outputs
+
+
+def claim_of(
+    form: str, jac: Any, theta: Any, inspected: InspectedOutputs, seed: int, name: str
+) -> Claimed:
+    """The claim in any of its forms.
+
+    Parameters
+    ----------
+    form : {"matrix", "jvp", "hvp", "vjp"}
+    jac, theta
+        As in `jaccheck`.
+    inspected : InspectedOutputs
+    seed : int
+        Of combinations.
+    name : str
+        What the user calls `jac`.
+
+    Raises
+    ------
+    GradcheckInputError
+    """
+    objective, outputs = inspected.objective, inspected.outputs
+    args, parameters = objective.args, objective.parameters
+    if form == "matrix":
+        matrix, found = evaluate_jacobian(jac, theta, args, outputs, parameters, name)
+        return Claimed(matrix, objective, inspected.values, found)
+    if not callable(jac):
+        raise GradcheckTypeError(
+            f'{name} is a {type(jac).__name__}, but form="{form}" needs the function that returns '
+            f"the product: {name}(theta, vector, *args)."
+        )
+    if form != "vjp":
+        products, found = with_vectors(jac, theta, args, outputs, parameters, name)
+        return Claimed(products, objective, inspected.values, found)
+    rows, combined, found = with_cotangents(jac, theta, args, outputs, parameters, seed, name)
+    values = inspected.values
+    if isinstance(combined, Combined):
+        values, objective = combined.cotangents @ values, replace(objective, outputs=combined)
+    return Claimed(rows, objective, values, found)
+
+
+@dataclass(frozen=True)
+class Combined(Outputs):
+    """Random combinations of the outputs of a function.
+
+    Attributes
+    ----------
+    inner : Outputs
+        The function's own.
+    cotangents : float64 array, shape (k, m)
+    """
+
+    inner: Any = None
+    cotangents: Any = None
+
+    def flatten(self, value: Any, is_complex: bool = False) -> NDArray[Any]:
+        """The combinations, shape (k,)."""
+        combined: NDArray[Any] = self.cotangents @ self.inner.flatten(value, is_complex)
+        return combined
+
+
+def with_vectors(
+    jvp: Callable[..., Any],
+    theta: Any,
+    args: tuple[Any, ...],
+    outputs: Outputs,
+    parameters: Parameters,
+    name: str = "jac",
+) -> tuple[Products, tuple[Finding, ...]]:
+    """The claim of a ``jvp(theta, v, *args)``."""
+
+    def product(v: Array) -> Array:
+        vector = parameters.unflatten(v.astype(parameters.dtype))
+        returned = jvp(theta, vector, *args)
+        return of_outputs(returned, outputs, name)
+
+    rng = np.random.default_rng(0)
+    v = rng.choice([-1.0, 1.0], parameters.size)
+    vector = parameters.unflatten(v.astype(parameters.dtype))
+    returned = called(lambda t, *a: jvp(t, vector, *a), name, theta, args)
+    of_outputs(returned, outputs, name)
+    eps = eps_of(returned)
+    claim = Products(product, (outputs.size, parameters.size), eps)
+    return claim, linear(product, parameters.size, eps, f"{name}(theta, v)", "v")
+
+
+def with_cotangents(
+    vjp: Callable[..., Any],
+    theta: Any,
+    args: tuple[Any, ...],
+    outputs: Outputs,
+    parameters: Parameters,
+    seed: int,
+    name: str = "jac",
+) -> tuple[Dense, Outputs, tuple[Finding, ...]]:
+    """The claim of a ``vjp(theta, u, *args)``, and the outputs whose Jacobian it is."""
+    m = outputs.size
+
+    def product(u: Array) -> Array:
+        returned = vjp(theta, cotangent(u, outputs), *args)
+        return of_parameters(returned, parameters, name)
+
+    first = np.random.default_rng(0).choice([-1.0, 1.0], m)
+    returned = called(lambda t, *a: vjp(t, cotangent(first, outputs), *a), name, theta, args)
+    of_parameters(returned, parameters, name)
+    eps = eps_of(returned)
+    found = linear(product, m, eps, f"{name}(theta, u)", "u")
+    rng = np.random.default_rng([seed, 7])
+    if m <= FEW_ROWS:
+        units, combined = np.eye(m), outputs
+    else:
+        signs = rng.choice([-1.0, 1.0], (COTANGENTS, m))
+        units = signs * rng.uniform(0.5, 1.5, (COTANGENTS, m))
+        block = Block("cotangent", 0, (COTANGENTS,))
+        combined = Combined((block,), outputs.paths, outputs.like, outputs.function, outputs, units)
+    matrix = np.stack([product(u) for u in units])
+    finite = np.isfinite(matrix)
+    rows, columns = np.nonzero(~finite)
+    return Dense(np.where(finite, matrix, 0.0), eps, (rows, columns)), combined, found
+
+
+def cotangent(u: Array, outputs: Outputs) -> Any:
+    """A vector of shape (m,) in the structure that the function returns."""
+    if len(outputs.paths) == 1 and not outputs.paths[0][0]:
+        shape = outputs.paths[0][1]
+        return u.reshape(shape) if shape else float(u[0])
+    parts, start = {}, 0
+    for path, shape in outputs.paths:
+        size = int(np.prod(shape))
+        parts[path] = u[start : start + size].reshape(shape)
+        start += size
+    return outputs.rebuilt(parts)
+
+
+def of_outputs(returned: Any, outputs: Outputs, name: str) -> Array:
+    """A product as a vector of shape (m,): a nest like F, or a vector."""
+    if returned is None:
+        raise GradcheckTypeError(f"{name} returned None: does it end with a return statement?")
+    if kind_of(returned) is None and np.shape(returned) == (outputs.size,):
+        return np.asarray(returned, np.float64)
+    try:
+        return np.asarray(outputs.flatten(returned), np.float64)
+    except GradcheckInputError as error:
+        raise type(error)(
+            f"a product of {name} must have the structure and shape of what fun returns: {error}"
+        ) from error
+
+
+def of_parameters(returned: Any, parameters: Parameters, name: str) -> Array:
+    """A product as a vector of shape (n,): a nest like theta, or a vector."""
+    if returned is None:
+        raise GradcheckTypeError(f"{name} returned None: does it end with a return statement?")
+    if kind_of(returned) is None and np.shape(returned) == (parameters.size,):
+        return np.asarray(returned, np.float64)
+    try:
+        return parameters.match(returned)
+    except GradcheckInputError as error:
+        reason = str(error).removeprefix("the gradient of ")
+        raise type(error)(f"a product of {name} must be like theta: {reason}") from error
+
+
+def eps_of(returned: Any) -> float:
+    """The eps of the coarsest float dtype in a nest."""
+    if kind_of(returned) is not None:
+        return max((eps_of(child) for child in items_of(returned)[0].values()), default=0.0)
+    dtype = np.asarray(returned).dtype
+    double = float(np.finfo(np.float64).eps)
+    return max(double, float(np.finfo(dtype).eps)) if dtype.kind == "f" else double
+
+
+def linear(product: Product, size: int, eps: float, call: str, vector: str) -> tuple[Finding, ...]:
+    """A finding if a product is not linear in its vector."""
+    rng = np.random.default_rng(1)
+    one, two = rng.uniform(-1, 1, size), rng.uniform(-1, 1, size)
+    first, second = product(one), product(two)
+    together = product(one + 2 * two)
+    off = np.abs(together - (first + 2 * second))
+    scale = norm(np.array([norm(first), norm(second), norm(together)]))
+    if norm(off) <= LINEAR * eps * scale * max(1.0, np.log2(max(size, 2))):
+        return ()
+    ignored = np.array_equal(first, second)
+    cause = (
+        f"It does not depend on {vector} at all."
+        if ignored
+        else f"A constant that is added, or a {vector} in a wrong place, is the usual cause."
+    )
+    message = (
+        f"{call} is not linear in {vector}: a product with {vector}1 + 2 {vector}2 differs from "
+        f"the sum of the products by {norm(off) / max(scale, 1e-300):.1g} of their size. {cause}"
+    )
+    return (Finding("linear", message, Rank.BUG),)
