@@ -17,8 +17,9 @@ if TYPE_CHECKING:
         WorkersLostError,
     )
     from fastgradcheck.evaluation.stream import Progress
-    from fastgradcheck.jacobian import jaccheck
+    from fastgradcheck.jacobian import hesscheck, jaccheck
     from fastgradcheck.numeric import BlockBars, NumericalGradient, numerical_gradient
+    from fastgradcheck.pairs import paircheck
     from fastgradcheck.points import Points
     from fastgradcheck.problem.finding import Finding
     from fastgradcheck.result import GradcheckResult
@@ -35,9 +36,10 @@ _HOMES = {
         "WorkersLostError",
     ),
     "evaluation.stream": ("Progress",),
-    "jacobian": ("jaccheck",),
+    "jacobian": ("hesscheck", "jaccheck"),
     "numeric": ("BlockBars", "NumericalGradient", "numerical_gradient"),
     "points": ("Points",),
+    "pairs": ("paircheck",),
     "problem.finding": ("Finding",),
     "result": ("GradcheckResult",),
     "testing": ("GradcheckError", "assert_gradcheck"),
@@ -67,8 +69,10 @@ __all__ = [
     "assert_gradcheck",
     "check_points",
     "gradcheck",
+    "hesscheck",
     "jaccheck",
     "numerical_gradient",
+    "paircheck",
 ]
 
 

@@ -102,9 +102,9 @@ def combinations(outputs: Combined) -> str:
     """What combinations of the outputs leave uncertain, in words."""
     count = len(outputs.cotangents)
     return (
-        f" The rows are {count} random combinations u'F of the {outputs.inner.size:,} outputs: an "
-        f"error of any of them is in all {count}, in one with probability 1 - 2 t (1 + ln(1 / 2t)) "
-        "by more than t of its size."
+        f" The rows are {count} random combinations u'F of the {outputs.inner.size:,} outputs: of "
+        "an error R of the Jacobian, u'R v is less than t ||R|| with a probability of at most "
+        "2 t (1 + ln(1 / 2t))."
     )
 
 

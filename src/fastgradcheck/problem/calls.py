@@ -27,9 +27,16 @@ HESSIAN = Names("grad", "hess", "the gradient", "hessian")
 
 
 def arguments_of(
-    cost: Any, grad: Any, args: Any, names: Names = GRADIENT, vectors: int = 0
+    cost: Any, grad: Any, args: Any, names: Names = GRADIENT, vectors: int = 0, first: int = 0
 ) -> tuple[Any, ...]:
     """The argument ``args`` as a tuple with which cost and grad can be called.
+
+    Parameters
+    ----------
+    cost, grad, args
+    names : Names
+    vectors, first : int
+        How many vectors `grad` and `cost` take between theta and args.
 
     Raises
     ------
@@ -49,7 +56,7 @@ def arguments_of(
         )
     taken = as_tuple(args, cost)
     for function, name, before in (
-        (cost, names.function, 0),
+        (cost, names.function, first),
         (grad, names.derivative, vectors),
     ):
         called = (None,) * before + taken

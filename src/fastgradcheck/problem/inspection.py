@@ -114,8 +114,8 @@ def _in_double(objective: Objective) -> tuple[Objective, tuple[Finding, ...]]:
         return double, (Finding("float32", message),)
     raise GradcheckInputError(
         f"{outputs.function} accepts only float32, in which a difference has about 3 digits: let "
-        "it compute in float64 where theta is float64 (no .astype(np.float32), no float32 constants), and check "
-        "it there."
+        "it compute in float64 where theta is float64 (no .astype(np.float32), no float32 "
+        "constants), and check it there."
     )
 
 
@@ -132,11 +132,11 @@ def _refuse_unrepeatable(
     if elsewhere:
         raise GradcheckInputError(
             f"{outputs.function} keeps hidden state: {what} after one evaluation at another "
-            f"theta.{writes} Running statistics, a warm start or a cache is the usual cause: freeze it, or reset "
-            f"it inside {outputs.function}."
+            f"theta.{writes} Running statistics, a warm start or a cache is the usual cause: "
+            f"freeze it, or reset it inside {outputs.function}."
         )
     raise GradcheckInputError(
         f"{outputs.function} is not repeatable: {what} at the same theta.{writes} Dropout, another "
-        "random draw, or an array that it changes is the usual cause: switch it off, seed it inside the "
-        "function, or work on a copy."
+        "random draw, or an array that it changes is the usual cause: switch it off, seed it "
+        "inside the function, or work on a copy."
     )

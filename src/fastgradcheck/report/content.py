@@ -229,7 +229,7 @@ def _difference(result: Outcome) -> str:
 def _why(result: Outcome) -> str:
     if result.verdict is Verdict.AGREES:
         return _seen(result)
-    if result.verdict is Verdict.WRONG and result.limit <= result.threshold:
+    if result.verdict is Verdict.WRONG and result.wrong and result.limit <= result.threshold:
         return (
             "The difference as a whole is below the threshold, but single components are off by "
             f"more than rtol = {short(result.rtol)}."
@@ -350,6 +350,8 @@ def _after_wrong(result: Outcome, limit: int) -> tuple[str, ...]:
         name = blocks_worst_first(result)[0].name
         first = f"Look at the lines that compute the {result.subject} of {name}"
         first += f", beginning with {where}." if where not in ("", name) else "."
+    elif result.reason:
+        first = "The first finding says what is wrong, and where to look."
     else:
         where = where or "the worst component"
         first = f"Look at the lines that compute the {result.subject} at {where}."

@@ -1,0 +1,270 @@
+"""`paircheck`: whether a jvp and a vjp are products with one and the same Jacobian."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.check import seed_of, switched_off
+from fastgradcheck.errors import GradcheckTypeError
+from fastgradcheck.evaluation.engines.blas import one_blas_thread
+from fastgradcheck.origin import origin_of
+from fastgradcheck.problem.blocks import OF, Block
+from fastgradcheck.problem.calls import Names, arguments_of
+from fastgradcheck.problem.finding import Finding, Rank, by_rank
+from fastgradcheck.problem.jacobian import called
+from fastgradcheck.problem.norm import norm
+from fastgradcheck.problem.outputs import describe_outputs
+from fastgradcheck.problem.parameters import describe, vector
+from fastgradcheck.problem.products import (
+    cotangent,
+    eps_of,
+    linear,
+    of_outputs,
+    of_parameters,
+)
+from fastgradcheck.report.outcome import COMPONENT, Seconds
+from fastgradcheck.result import GradcheckResult, skipped
+from fastgradcheck.verdict.tolerances import tolerances_at
+from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
+
+ROUNDS = 4
+"""Random pairs of vectors: as many as directions of a check."""
+ROUNDING = 64.0
+"""In units of eps and of the sizes of the vectors and products, what rounding may leave of a
+difference of two inner products: the sums of long products, each in another order."""
+
+Array = NDArray[np.float64]
+
+
+def paircheck(
+    jvp: Callable[..., Any],
+    vjp: Callable[..., Any],
+    theta: Any,
+    like: Any,
+    *,
+    args: tuple[Any, ...] = (),
+    layout: Mapping[str, Any] | None = None,
+    outputs: Mapping[str, Any] | None = None,
+    threshold: float | None = None,
+    seed: int | None = None,
+) -> GradcheckResult:
+    """Check that ``u.(J v) = v.(J'u)``: that a jvp and a vjp belong to the same Jacobian.
+
+    No differences are taken, so that it is exact to rounding. What it cannot tell is which of the
+    two is wrong, or whether both are: `jaccheck` with ``form="jvp"`` and ``form="vjp"`` does.
+
+    Parameters
+    ----------
+    jvp, vjp : callable
+        ``jvp(theta, v, *args)``, of the structure of F; ``vjp(theta, u, *args)``, of theta's.
+    theta : float array or nest of them
+    like : float array or nest of them
+        F(theta), or anything of its structure and shapes.
+    args : tuple
+        Passed on to both.
+    layout, outputs : mapping of str to shape, optional
+        As in `jaccheck`.
+    threshold : float, optional
+        On the relative difference of the two inner products; 1e-7 by default, 1e-6 for float32.
+    seed : int, optional
+
+    Returns
+    -------
+    GradcheckResult
+        A block for every output and parameter. WRONG also if one of the two is not linear in its
+        vector.
+
+    Raises
+    ------
+    GradcheckInputError
+        If an argument is unusable, or a product is not of the structure that it must have.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgradcheck as fgc
+    >>> A = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    >>> def jvp(theta, v):
+    ...     return A @ v
+    >>> def vjp(theta, u):
+    ...     return A.T @ u
+    >>> fgc.paircheck(jvp, vjp, np.ones(3), np.ones(2)).verdict.name
+    'AGREES'
+    >>> fgc.paircheck(jvp, lambda theta, u: -vjp(theta, u), np.ones(3), np.ones(2)).verdict.name
+    'WRONG'
+    """
+    began = time.perf_counter()
+    if switched_off():
+        return skipped()
+    for function, name in ((jvp, "jvp"), (vjp, "vjp")):
+        if not callable(function):
+            raise GradcheckTypeError(
+                f"{name} is a {type(function).__name__}, which cannot be called; pass the function "
+                f"{name}(theta, vector, *args)."
+            )
+    origin = origin_of(jvp, vjp)
+    seed = seed_of(seed, None)
+    theta = vector(theta)
+    parameters = describe(theta, layout)
+    outcomes = describe_outputs(like, outputs, "like")
+    args = arguments_of(jvp, vjp, args, Names("jvp", "vjp"), vectors=1, first=1)
+    m, n = outcomes.size, parameters.size
+    counted = [0]
+
+    def forward(v: Array) -> Array:
+        counted[0] += 1
+        vector = parameters.unflatten(v.astype(parameters.dtype))
+        return of_outputs(jvp(theta, vector, *args), outcomes, "jvp")
+
+    def backward(u: Array) -> Array:
+        counted[0] += 1
+        return of_parameters(vjp(theta, cotangent(u, outcomes), *args), parameters, "vjp")
+
+    with one_blas_thread():
+        v, u = np.ones(n), np.ones(m)
+        vector_v = parameters.unflatten(v.astype(parameters.dtype))
+        returned = [
+            called(lambda t, *a: jvp(t, vector_v, *a), "jvp", theta, args),
+            called(lambda t, *a: vjp(t, cotangent(u, outcomes), *a), "vjp", theta, args),
+        ]
+        of_outputs(returned[0], outcomes, "jvp")
+        of_parameters(returned[1], parameters, "vjp")
+        eps = max(map(eps_of, returned))
+        tolerance = tolerances_at(eps, np.dtype(np.float64), threshold, None)
+        found = linear(forward, n, eps, "jvp(theta, v)", "v")
+        found += linear(backward, m, eps, "vjp(theta, u)", "u")
+        table = _table(forward, backward, outcomes.blocks, parameters.blocks, seed)
+    results = tuple(
+        _block(output, parameter, table[:, :, o, b], eps, tolerance.threshold)
+        for o, output in enumerate(outcomes.blocks)
+        for b, parameter in enumerate(parameters.blocks)
+    )
+    wrong = tuple(block.name for block in results if block.verdict is Verdict.WRONG)
+    verdict, reason = Verdict.AGREES, ""
+    if found:
+        verdict, reason = Verdict.WRONG, "One of the products is not linear in its vector."
+    if wrong:
+        verdict, reason = Verdict.WRONG, ""
+        found += (_disagreement(wrong, results),)
+    total = norm(table[0].ravel()) + norm(table[1].ravel())
+    difference = norm((table[0] - table[1]).ravel())
+    return GradcheckResult(
+        verdict=verdict,
+        relative_difference=difference / total if total else 0.0,
+        limit=max(block.limit for block in results),
+        threshold=tolerance.threshold,
+        rtol=tolerance.rtol,
+        resolution=Resolution(float("inf"), 0.0, float("nan")),
+        blocks=results,
+        components=np.zeros(0, COMPONENT),
+        wrong=wrong,
+        findings=by_rank(found),
+        coverage=(
+            f"All {m:,} x {n:,} entries were covered by {ROUNDS} random pairs of vectors for every "
+            "output and parameter, without differences."
+        ),
+        evaluations=counted[0] + 2,
+        seconds=Seconds(time.perf_counter() - began, 0.0),
+        engine="python",
+        n_jobs=1,
+        scheme="none",
+        strategy="pairs",
+        seed=seed,
+        steps={},
+        noise=0.0,
+        size=m * n,
+        interrupted=False,
+        origin=origin,
+        subject="pair of products",
+        reason=reason,
+    )
+
+
+def _table(
+    forward: Callable[[Array], Array],
+    backward: Callable[[Array], Array],
+    outputs: tuple[Block, ...],
+    parameters: tuple[Block, ...],
+    seed: int,
+) -> Array:
+    """u.(J v), v.(J'u) and what rounding is relative to, for every round, output and parameter.
+
+    A vector that is zero outside of one block costs one product, and gives a column of the table,
+    or a row of it.
+    """
+    rng = np.random.default_rng([seed, 8])
+    shape = ROUNDS, len(outputs), len(parameters)
+    ahead, back, size = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    m, n = outputs[-1].stop, parameters[-1].stop
+    for k in range(ROUNDS):
+        u = rng.choice([-1.0, 1.0], m) * rng.uniform(0.5, 1.5, m)
+        v = rng.choice([-1.0, 1.0], n) * rng.uniform(0.5, 1.5, n)
+        for b, parameter in enumerate(parameters):
+            own = np.zeros(n)
+            own[parameter.slice] = v[parameter.slice]
+            product = forward(own)
+            for o, output in enumerate(outputs):
+                part = product[output.slice]
+                ahead[k, o, b] = u[output.slice] @ part
+                size[k, o, b] += norm(part) * norm(u[output.slice])
+        for o, output in enumerate(outputs):
+            own = np.zeros(m)
+            own[output.slice] = u[output.slice]
+            product = backward(own)
+            for b, parameter in enumerate(parameters):
+                part = product[parameter.slice]
+                back[k, o, b] = v[parameter.slice] @ part
+                size[k, o, b] += norm(part) * norm(v[parameter.slice])
+    return np.stack([ahead, back, size])
+
+
+def _block(
+    output: Block, parameter: Block, pairs: Array, eps: float, threshold: float
+) -> BlockResult:
+    """What the pairs say of one output and one parameter; `pairs` is of shape (3, rounds)."""
+    ahead, back, size = pairs
+    bar = ROUNDING * eps * size
+    difference = np.abs(ahead - back)
+    total = norm(ahead) + norm(back)
+    finite = bool(np.isfinite(total))
+    relative = norm(difference) / total if finite and total else 0.0
+    limit = min((norm(difference) + norm(bar)) / total, 1.0) if finite and total else 0.0
+    off = norm(np.maximum(difference - bar, 0.0)) > threshold * total
+    verdict = Verdict.WRONG if off or not finite else Verdict.AGREES
+    return BlockResult(
+        name=f"{output.name}{OF}{parameter.name}",
+        shape=(*output.shape, *parameter.shape),
+        size=output.size * parameter.size,
+        verdict=verdict,
+        checked=0,
+        covered=output.size * parameter.size,
+        directions=ROUNDS,
+        norm_grad=norm(ahead),
+        norm_gradapprox=norm(back),
+        relative_difference=relative if finite else float("nan"),
+        limit=limit if finite else float("nan"),
+        lower=0.0,
+        resolution=float("inf"),
+        wrong=output.size * parameter.size if verdict is Verdict.WRONG else 0,
+        worst="",
+        step=float("nan"),
+        split=len(output.shape),
+    )
+
+
+def _disagreement(wrong: tuple[str, ...], blocks: tuple[BlockResult, ...]) -> Finding:
+    """Where jvp and vjp differ, and by what factor."""
+    first = next(block for block in blocks if block.name == wrong[0])
+    more = f" and in {len(wrong) - 1} more blocks" if len(wrong) > 1 else ""
+    ratio = first.norm_grad / first.norm_gradapprox if first.norm_gradapprox else np.inf
+    message = (
+        f"u.(J v) and v.(J'u) differ in {wrong[0]}{more}: sizes {first.norm_grad:.6g} by jvp and "
+        f"{first.norm_gradapprox:.6g} by vjp (ratio {ratio:.6g}). Check both by jaccheck, with "
+        'form="jvp" and form="vjp", to see which of them is wrong.'
+    )
+    return Finding("pair", message, Rank.BUG)

@@ -1,0 +1,231 @@
+"""Hessians and products: right ones agree, and what is wrong with a wrong one is told apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.sparse as sparse
+
+import fastgradcheck as fgc
+from fastgradcheck.verdict.verdict import Verdict
+from tests.cases.jacobians import tanh_layer, two_outputs
+
+RNG = np.random.default_rng(0)
+POINT = RNG.normal(size=100)
+GRAD, HESS = scipy.optimize.rosen_der, scipy.optimize.rosen_hess
+HESSP = scipy.optimize.rosen_hess_prod
+
+
+def kinds(result):
+    return [finding.kind for finding in result.findings]
+
+
+# Products of Jacobians
+
+
+def products(m, n, seed=0):
+    """The layer's jvp and vjp."""
+    fun, jac, theta = tanh_layer(m, n, seed)
+    return fun, lambda t, v: jac(t) @ v, lambda t, u: jac(t).T @ u, theta
+
+
+@pytest.mark.parametrize("size", [(6, 9), (100, 300)])
+@pytest.mark.parametrize("form", ["jvp", "vjp"])
+def test_right_products_agree(size, form):
+    fun, jvp, vjp, theta = products(*size)
+    product = jvp if form == "jvp" else vjp
+    result = fgc.jaccheck(fun, product, theta, form=form, seed=1)
+    assert result.verdict is Verdict.AGREES
+    assert result.evaluations <= 64
+
+
+@pytest.mark.parametrize("rows", [20, 200])
+@pytest.mark.parametrize("form", ["jvp", "vjp"])
+def test_a_wrong_entry_of_a_product_is_named_by_row_and_column(rows, form):
+    fun, jvp, vjp, theta = products(rows, 300)
+
+    def wrong_jvp(t, v):
+        out = jvp(t, v)
+        out[7] += 1e-3 * v[11]
+        return out
+
+    def wrong_vjp(t, u):
+        out = vjp(t, u)
+        out[11] += 1e-3 * u[7]
+        return out
+
+    product = wrong_jvp if form == "jvp" else wrong_vjp
+    result = fgc.jaccheck(fun, product, theta, form=form, seed=1)
+    assert result.wrong == ("F[7] / theta[11]",)
+
+
+def test_a_vjp_that_ignores_its_cotangent_is_named():
+    fun, _, vjp, theta = products(100, 30)
+    result = fgc.jaccheck(fun, lambda t, u: vjp(t, np.ones(100)), theta, form="vjp", seed=1)
+    assert result.verdict is Verdict.WRONG
+    assert kinds(result)[0] == "linear"
+    assert "does not depend on u at all" in result.findings[0].message
+
+
+def test_an_affine_jvp_is_named():
+    fun, jvp, _, theta = products(10, 30)
+    result = fgc.jaccheck(fun, lambda t, v: jvp(t, v) + 1, theta, form="jvp", seed=1)
+    assert result.verdict is Verdict.WRONG
+    assert "jac(theta, v) is not linear in v" in result.findings[0].message
+
+
+def test_products_of_nests():
+    fun, jac, theta = two_outputs()
+
+    def jvp(p, v):
+        blocks = jac(p)
+        inner = {"W": 4, "b": 1}
+        return {
+            name: sum(
+                np.tensordot(block, v[key], axes=v[key].ndim)
+                for key, block in blocks[name].items()
+                if block is not None and inner
+            )
+            for name in blocks
+        }
+
+    def vjp(p, u):
+        blocks = jac(p)
+        out = {key: np.zeros_like(value) for key, value in p.items()}
+        for name, row in blocks.items():
+            for key, block in row.items():
+                if block is not None:
+                    out[key] = out[key] + np.tensordot(u[name], block, axes=u[name].ndim)
+        return out
+
+    for form, product in (("jvp", jvp), ("vjp", vjp)):
+        assert fgc.jaccheck(fun, product, theta, form=form, seed=1), form
+    assert fgc.paircheck(jvp, vjp, theta, fun(theta), seed=1)
+
+    def twice_b(p, u):
+        out = vjp(p, u)
+        return {"W": out["W"], "b": 2 * out["b"]}
+
+    result = fgc.paircheck(jvp, twice_b, theta, fun(theta), seed=1)
+    assert set(result.wrong) == {"defect / b", "end / b"}
+    assert "ratio 0.5" in str(result)
+
+
+# Pairs
+
+
+def test_a_pair_is_exact_to_rounding():
+    fun, jvp, vjp, theta = products(50, 70)
+    result = fgc.paircheck(jvp, vjp, theta, fun(theta), seed=1)
+    assert result
+    assert result.limit < 1e-12
+    assert "pair" not in kinds(result)
+
+
+def test_a_tiny_difference_of_a_pair_is_seen():
+    fun, jvp, vjp, theta = products(50, 70)
+    result = fgc.paircheck(jvp, lambda t, u: (1 + 1e-6) * vjp(t, u), theta, fun(theta), seed=1)
+    assert result.verdict is Verdict.WRONG
+    assert result.wrong == ("F / theta",)
+    assert 'form="jvp"' in str(result)
+
+
+def test_a_pair_that_is_not_linear():
+    fun, jvp, vjp, theta = products(5, 7)
+    result = fgc.paircheck(lambda t, v: np.abs(jvp(t, v)), vjp, theta, fun(theta), seed=1)
+    assert result.verdict is Verdict.WRONG
+    assert "jvp(theta, v) is not linear in v" in str(result).replace("\n          ", " ")
+
+
+def test_a_pair_of_wrong_shapes_is_refused():
+    fun, jvp, vjp, theta = products(5, 7)
+    with pytest.raises(fgc.GradcheckInputError, match="a product of jvp must have the structure"):
+        fgc.paircheck(lambda t, v: jvp(t, v)[:3], vjp, theta, fun(theta))
+    with pytest.raises(fgc.GradcheckInputError, match="a product of vjp must be like theta"):
+        fgc.paircheck(jvp, lambda t, u: vjp(t, u)[:3], theta, fun(theta))
+    with pytest.raises(fgc.GradcheckInputError, match="vjp is a float"):
+        fgc.paircheck(jvp, 3.0, theta, fun(theta))
+
+
+# Hessians
+
+
+@pytest.mark.parametrize("n", [5, 100])
+def test_scipys_rosenbrock(n):
+    theta = POINT[:n]
+    assert fgc.hesscheck(GRAD, HESS, theta, seed=1)
+    assert fgc.hesscheck(GRAD, lambda t: sparse.csr_array(HESS(t)), theta, seed=1)
+    result = fgc.hesscheck(GRAD, HESSP, theta, form="hvp", seed=1)
+    assert result
+    assert "The Hessian is the derivative of the gradient" in str(result)
+
+
+@pytest.mark.parametrize("n", [5, 100])
+def test_an_entry_of_a_hessian_product_is_named(n):
+    def wrong(t, v):
+        out = np.array(HESSP(t, v))
+        out[3] += 0.1 * v[1]
+        return out
+
+    result = fgc.hesscheck(GRAD, wrong, POINT[:n], form="hvp", seed=1)
+    assert result.wrong == ("theta[3] / theta[1]",)
+    assert "asymmetric" in kinds(result)
+
+
+def test_a_half_that_was_not_filled_is_told_from_a_wrong_gradient():
+    result = fgc.hesscheck(GRAD, lambda t: np.triu(HESS(t)), POINT[:6], seed=1)
+    assert result.verdict is Verdict.WRONG
+    assert kinds(result)[0] == "asymmetric"
+    assert "The claimed Hessian is not symmetric: theta[" in result.findings[0].message
+    assert set(result.wrong) == {f"theta[{i + 1}] / theta[{i}]" for i in range(5)}
+
+
+@pytest.mark.parametrize("form", ["matrix", "hvp", "sparse"])
+def test_a_grad_that_is_the_gradient_of_nothing(form):
+    A = np.random.default_rng(2).normal(size=(8, 8))
+    hess = {
+        "matrix": lambda t: A,
+        "sparse": lambda t: sparse.csr_array(A),
+        "hvp": lambda t, v: A @ v,
+    }[form]
+    result = fgc.hesscheck(
+        lambda t: A @ t, hess, POINT[:8], form="hvp" if form == "hvp" else "matrix", seed=1
+    )
+    assert result.verdict is Verdict.WRONG
+    assert result.wrong == ()
+    assert kinds(result) == ["not-a-gradient"]
+    assert "grad is the gradient of nothing" in str(result)
+    assert "check grad by gradcheck" in result.findings[0].message
+
+
+def test_a_hessian_of_a_nest_in_another_order():
+    theta = {"W": RNG.normal(size=(2, 3)), "b": np.ones(2)}
+
+    def grad(p):
+        return {"b": 2 * p["b"], "W": p["W"] ** 3}
+
+    def hvp(p, v):
+        return {"W": 3 * p["W"] ** 2 * v["W"], "b": 2 * v["b"]}
+
+    assert fgc.hesscheck(grad, hvp, theta, form="hvp", seed=1)
+
+    def wrong(p, v):
+        out = hvp(p, v)
+        out["W"][1, 2] *= 2
+        return out
+
+    result = fgc.hesscheck(grad, wrong, theta, form="hvp", seed=1)
+    assert result.wrong == ("W[1, 2] / W[1, 2]",)
+
+
+def test_a_gradient_of_another_shape_is_refused():
+    with pytest.raises(fgc.GradcheckInputError, match="grad must return the gradient"):
+        fgc.hesscheck(lambda t: t[:3], np.eye(5), POINT[:5])
+
+
+def test_a_product_form_needs_a_function():
+    with pytest.raises(fgc.GradcheckInputError, match='form="hvp" needs the function'):
+        fgc.hesscheck(GRAD, np.eye(5), POINT[:5], form="hvp")
+    with pytest.raises(fgc.GradcheckInputError, match="form='vjp' is not a form"):
+        fgc.hesscheck(GRAD, HESS, POINT[:5], form="vjp")
