@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: help demo test lint types bench bench-compare docs clean
+.PHONY: help demo test lint types bench bench-compare docs dist clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make bench          asv on the last commit"
 	@echo "make bench-compare  asv: the last commit against main~1"
 	@echo "make docs           the documentation, into site/"
+	@echo "make dist           sdist and wheel, into dist/, tried in an empty environment"
 	@echo "make clean          remove $(VENV) and everything that was built"
 
 # A stamp per set of extras: a second run installs nothing unless pyproject.toml has changed.
@@ -48,6 +49,12 @@ bench-compare: $(VENV)/bench.stamp
 
 docs: $(VENV)/docs.stamp
 	$(BIN)/mkdocs build --strict
+
+dist: $(VENV)/release.stamp $(VENV)/test.stamp
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python -m studies.wheel dist/*.whl
 
 clean:
 	rm -rf $(VENV) .asv build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
