@@ -7,6 +7,7 @@ except ImportError as error:
         "fastgradcheck.torch needs PyTorch: pip install 'fastgradcheck[torch]'"
     ) from error
 
+from fastgradcheck.torch.function import functioncheck
 from fastgradcheck.torch.module import gradcheck
 
-__all__ = ["gradcheck"]
+__all__ = ["functioncheck", "gradcheck"]
