@@ -254,3 +254,14 @@ def test_print_of_a_result_is_the_report() -> None:
 def test_a_million_components_render() -> None:
     text = render(make_large(), width=100)
     assert "1,000,000 of 1,000,000" in text
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_long_addresses_are_broken_after_dots(width: int) -> None:
+    name = "encoder.layers.3.attention.weight"
+    blocks = (make_block(name, (26,), verdict=WRONG),)
+    report = render(make_result(blocks=blocks, verdict=WRONG), width=width)
+    firsts = [line.split()[0] for line in report.splitlines() if line.startswith("encoder")]
+    assert firsts
+    assert all(name.startswith(first.partition("[")[0]) for first in firsts)
+    assert all(first.endswith((".", "]", name)) for first in firsts), firsts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,9 @@ _BLOCKS, _COMPONENTS, _FINDINGS, _REASONS = 8, 5, 3, 3
 
 
 _ALL = 10**9
+
+
+_PARTS = re.compile(r"(?<=\.)|(?=\[)")
 
 
 def render(
@@ -146,7 +150,7 @@ def _block_table(result: Outcome, width: int, limit: int) -> Table:
     for block in content.blocks_worst_first(result)[:limit]:
         known = content.measured(block)
         table.add_row(
-            Text(block.name),
+            Text(_broken(block.name, width)),
             Text(shape(block)),
             Text(covered(block)),
             Text(short(block.relative_difference) if known else "-"),
@@ -170,6 +174,17 @@ def covered(block: BlockResult) -> str:
     return f"all + {count(block.checked)}" if block.checked else "all"
 
 
+def _broken(address: str, width: int) -> str:
+    """A long address on several lines, broken after its dots."""
+    most = width // 3 - 2
+    lines = [""]
+    for part in _PARTS.split(address):
+        if lines[-1] and len(lines[-1]) + len(part) > most:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
 def _component_table(rows: tuple[content.Row, ...], width: int) -> Table:
     from rich.text import Text
 
@@ -188,7 +203,7 @@ def _component_table(rows: tuple[content.Row, ...], width: int) -> Table:
         ]
         cells += [] if narrow else [short(row.relative_error)]
         verdict = Text(row.verdict.value, _STYLES[row.verdict])
-        table.add_row(Text(row.address), *map(Text, cells), verdict)
+        table.add_row(Text(_broken(row.address, width)), *map(Text, cells), verdict)
     return table
 
 
