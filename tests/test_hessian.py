@@ -229,3 +229,20 @@ def test_a_product_form_needs_a_function():
         fgc.hesscheck(GRAD, np.eye(5), POINT[:5], form="hvp")
     with pytest.raises(fgc.GradcheckInputError, match="form='vjp' is not a form"):
         fgc.hesscheck(GRAD, HESS, POINT[:5], form="vjp")
+
+
+# As assertions
+
+
+def test_assertions_raise_with_the_report():
+    fun, jvp, vjp, theta = products(5, 7)
+    jac = tanh_layer(5, 7)[1]
+    assert fgc.assert_jaccheck(fun, jac, theta)
+    assert fgc.assert_hesscheck(GRAD, HESS, POINT[:4])
+    assert fgc.assert_paircheck(jvp, vjp, theta, fun(theta))
+    with pytest.raises(fgc.GradcheckError, match="The Jacobian is not the Jacobian"):
+        fgc.assert_jaccheck(fun, -jac(theta), theta)
+    with pytest.raises(fgc.GradcheckError, match="The Hessian is not the derivative"):
+        fgc.assert_hesscheck(GRAD, lambda t: 2 * HESS(t), POINT[:4])
+    with pytest.raises(fgc.GradcheckError, match="is not a product and its transpose"):
+        fgc.assert_paircheck(jvp, lambda t, u: -vjp(t, u), theta, fun(theta))

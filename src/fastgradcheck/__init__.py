@@ -18,12 +18,24 @@ if TYPE_CHECKING:
     )
     from fastgradcheck.evaluation.stream import Progress
     from fastgradcheck.jacobian import hesscheck, jaccheck
-    from fastgradcheck.numeric import BlockBars, NumericalGradient, numerical_gradient
+    from fastgradcheck.numeric import (
+        BlockBars,
+        NumericalGradient,
+        NumericalJacobian,
+        numerical_gradient,
+        numerical_jacobian,
+    )
     from fastgradcheck.pairs import paircheck
     from fastgradcheck.points import Points
     from fastgradcheck.problem.finding import Finding
     from fastgradcheck.result import GradcheckResult
-    from fastgradcheck.testing import GradcheckError, assert_gradcheck
+    from fastgradcheck.testing import (
+        GradcheckError,
+        assert_gradcheck,
+        assert_hesscheck,
+        assert_jaccheck,
+        assert_paircheck,
+    )
     from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
 
 _HOMES = {
@@ -37,12 +49,24 @@ _HOMES = {
     ),
     "evaluation.stream": ("Progress",),
     "jacobian": ("hesscheck", "jaccheck"),
-    "numeric": ("BlockBars", "NumericalGradient", "numerical_gradient"),
+    "numeric": (
+        "BlockBars",
+        "NumericalGradient",
+        "NumericalJacobian",
+        "numerical_gradient",
+        "numerical_jacobian",
+    ),
     "points": ("Points",),
     "pairs": ("paircheck",),
     "problem.finding": ("Finding",),
     "result": ("GradcheckResult",),
-    "testing": ("GradcheckError", "assert_gradcheck"),
+    "testing": (
+        "GradcheckError",
+        "assert_gradcheck",
+        "assert_hesscheck",
+        "assert_jaccheck",
+        "assert_paircheck",
+    ),
     "verdict.verdict": ("BlockResult", "Resolution", "Verdict"),
 }
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
@@ -60,6 +84,7 @@ __all__ = [
     "GradcheckResult",
     "GradcheckTypeError",
     "NumericalGradient",
+    "NumericalJacobian",
     "Points",
     "Progress",
     "Resolution",
@@ -67,11 +92,15 @@ __all__ = [
     "WorkersLostError",
     "__version__",
     "assert_gradcheck",
+    "assert_hesscheck",
+    "assert_jaccheck",
+    "assert_paircheck",
     "check_points",
     "gradcheck",
     "hesscheck",
     "jaccheck",
     "numerical_gradient",
+    "numerical_jacobian",
     "paircheck",
 ]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastgradcheck.arguments import in_our_words
 from fastgradcheck.check import seed_of, switched_off
 from fastgradcheck.diagnosis import rows as diagnosis
 from fastgradcheck.diagnosis.findings import kinks, lost, undecided, unlocated, zero
@@ -28,10 +29,11 @@ from fastgradcheck.origin import origin_of
 from fastgradcheck.problem import sampling
 from fastgradcheck.problem.bounds import flat_bounds
 from fastgradcheck.problem.calls import HESSIAN, JACOBIAN, arguments_of
+from fastgradcheck.problem.entries import Entries
 from fastgradcheck.problem.finding import Finding, by_rank
 from fastgradcheck.problem.gradient import callables
 from fastgradcheck.problem.inspection import inspect_outputs
-from fastgradcheck.problem.jacobian import Entries, Jacobian
+from fastgradcheck.problem.jacobian import Jacobian
 from fastgradcheck.problem.nests import bytes_of, hexdigest
 from fastgradcheck.problem.parameters import Parameters, describe, vector
 from fastgradcheck.problem.problem import Objective
@@ -56,6 +58,7 @@ SPOT_CHECK = 3
 """... and beyond it, directions cover all of them, and so many columns are measured besides."""
 
 
+@in_our_words
 def jaccheck(
     fun: Callable[..., Any],
     jac: Any,
@@ -140,6 +143,7 @@ def jaccheck(
     )  # fmt: skip
 
 
+@in_our_words
 def hesscheck(
     grad: Callable[..., Any],
     hess: Any,

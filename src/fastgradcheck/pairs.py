@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.arguments import in_our_words
 from fastgradcheck.check import seed_of, switched_off
 from fastgradcheck.errors import GradcheckTypeError
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
@@ -41,6 +42,7 @@ difference of two inner products: the sums of long products, each in another ord
 Array = NDArray[np.float64]
 
 
+@in_our_words
 def paircheck(
     jvp: Callable[..., Any],
     vjp: Callable[..., Any],

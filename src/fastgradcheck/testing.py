@@ -59,6 +59,67 @@ def assert_gradcheck(
     return result
 
 
+@in_our_words
+def assert_jaccheck(
+    fun: Any, jac: Any, theta: Any, *, allow_undecided: bool = False, **options: Any
+) -> GradcheckResult:
+    """Check a Jacobian and raise unless it agrees; see `jaccheck` and `assert_gradcheck`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> A = np.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> assert_jaccheck(lambda t: A @ t, A, np.ones(2)).verdict.name
+    'AGREES'
+    """
+    __tracebackhide__ = True
+    from fastgradcheck.jacobian import jaccheck
+
+    result = jaccheck(fun, jac, theta, **options)
+    require(result, allow_undecided=allow_undecided)
+    return result
+
+
+@in_our_words
+def assert_hesscheck(
+    grad: Any, hess: Any, theta: Any, *, allow_undecided: bool = False, **options: Any
+) -> GradcheckResult:
+    """Check a Hessian and raise unless it agrees; see `hesscheck` and `assert_gradcheck`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> assert_hesscheck(lambda t: t**3, lambda t: np.diag(3 * t**2), np.ones(2)).verdict.name
+    'AGREES'
+    """
+    __tracebackhide__ = True
+    from fastgradcheck.jacobian import hesscheck
+
+    result = hesscheck(grad, hess, theta, **options)
+    require(result, allow_undecided=allow_undecided)
+    return result
+
+
+@in_our_words
+def assert_paircheck(jvp: Any, vjp: Any, theta: Any, like: Any, **options: Any) -> GradcheckResult:
+    """Check a jvp beside a vjp and raise unless they agree; see `paircheck`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> A = np.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> pair = (lambda t, v: A @ v), (lambda t, u: A.T @ u)
+    >>> assert_paircheck(*pair, np.ones(2), np.ones(2)).verdict.name
+    'AGREES'
+    """
+    __tracebackhide__ = True
+    from fastgradcheck.pairs import paircheck
+
+    result = paircheck(jvp, vjp, theta, like, **options)
+    require(result)
+    return result
+
+
 def require(result: GradcheckResult, *, allow_undecided: bool = False) -> None:
     """Raise `GradcheckError` unless the result lets an assertion pass; see `assert_gradcheck`.
 

@@ -47,6 +47,9 @@ def covered(
     screened = [j.screened for j in evidence.joint if isinstance(j.screened, ScreenedRows)]
     rows = m - sum(int(s.lost.sum()) for s in screened)
     every = f"All {m:,}" if rows == m else f"{rows:,} of {m:,}"
+    if not rows:
+        text = f"All {m:,} rows are wrong throughout, so that directions tell no more of them"
+        return f"{text}.{products}", CONFIDENCE
     text = (
         f"{every} rows of the {m:,} x {n:,} entries were covered by {directions} directions over "
         f"all columns at once: an isolated error above {resolution.size:.1g} would have been seen"
@@ -158,7 +161,11 @@ def diagnosed(
     args = task.rows.context.stream.engine.objective.args
     objective = Objective(_no_cost, args, task.entries.names, np.zeros(m * n))
     problem = Problem(objective, flat, task.claim.eps, 0.0)
-    return diagnose(problem, components, blocks) or factors(task, components)
+    found = diagnose(problem, components, blocks)
+    if all(finding.kind == "entry" for finding in found):
+        # That some entries are wrong says less than what they have in common.
+        return factors(task, components) or found
+    return found
 
 
 def _no_cost(*args: object) -> float:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastgradcheck.problem.entries import Entries
 from fastgradcheck.problem.finding import Finding, Rank
-from fastgradcheck.problem.jacobian import Dense, Entries, Sparse
+from fastgradcheck.problem.jacobian import Dense, Sparse
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.products import Products
 

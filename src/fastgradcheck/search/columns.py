@@ -21,7 +21,8 @@ from fastgradcheck.differences.rows import (
     sweep_column,
 )
 from fastgradcheck.evaluation.stream import COMPONENTS, Stopped
-from fastgradcheck.problem.jacobian import Entries, Jacobian
+from fastgradcheck.problem.entries import Entries
+from fastgradcheck.problem.jacobian import Jacobian
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.sampling import Sample
 from fastgradcheck.verdict import rows as verdicts

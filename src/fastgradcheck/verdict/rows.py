@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from fastgradcheck.differences.components import of_sweeps
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.limits import ScreenedRows
-from fastgradcheck.problem.jacobian import Entries, Jacobian
+from fastgradcheck.problem.entries import Entries
+from fastgradcheck.problem.jacobian import Jacobian
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.verdict.support import BlockEvidence, against, reading
 from fastgradcheck.verdict.tolerances import Tolerances
