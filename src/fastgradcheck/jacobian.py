@@ -92,8 +92,9 @@ def jaccheck(
         inside; None in the place of a block is zero. ``True`` if `fun` returns ``(F, jac)``.
     theta : float array or nest of them
         The point of the check.
-    form : {"matrix"}
-        What `jac` returns.
+    form : {"matrix", "jvp", "vjp"}
+        What `jac` returns: the matrix; with "jvp", ``jac(theta, v, *args)``, its product with v,
+        of the structure of F; with "vjp", ``jac(theta, u, *args)``, u' times it, of theta's.
     args : tuple
         Passed on to `fun` and `jac`.
     layout, outputs : mapping of str to shape, optional
@@ -174,10 +175,13 @@ def hesscheck(
         As `jac` in `jaccheck`, outputs being theta's blocks; with ``form="hvp"``,
         ``hess(theta, v, *args)``, the product of the Hessian with v (SciPy's ``hessp``).
     theta : float array or nest of them
+        The point of the check.
     form : {"matrix", "hvp"}
-    args, layout, sample, strategy, threshold, rtol, bounds, engine, n_jobs, budget, checkpoint, \
-progress, seed
+        What `hess` returns.
+    args, layout, sample, strategy, threshold, rtol, bounds
         As in `jaccheck`.
+    engine, n_jobs, budget, checkpoint, progress, seed
+        As in `gradcheck`.
 
     Returns
     -------

@@ -65,6 +65,7 @@ def paircheck(
     jvp, vjp : callable
         ``jvp(theta, v, *args)``, of the structure of F; ``vjp(theta, u, *args)``, of theta's.
     theta : float array or nest of them
+        The point of the check.
     like : float array or nest of them
         F(theta), or anything of its structure and shapes.
     args : tuple
@@ -74,6 +75,7 @@ def paircheck(
     threshold : float, optional
         On the relative difference of the two inner products; 1e-7 by default, 1e-6 for float32.
     seed : int, optional
+        Of the vectors; drawn, and reported, if None.
 
     Returns
     -------

@@ -65,6 +65,24 @@ def assert_jaccheck(
 ) -> GradcheckResult:
     """Check a Jacobian and raise unless it agrees; see `jaccheck` and `assert_gradcheck`.
 
+    Parameters
+    ----------
+    fun, jac, theta
+        As for `jaccheck`.
+    allow_undecided : bool
+        As for `assert_gradcheck`.
+    **options
+        Every other argument of `jaccheck`.
+
+    Returns
+    -------
+    GradcheckResult
+
+    Raises
+    ------
+    GradcheckError, GradcheckInputError, KeyboardInterrupt
+        As `assert_gradcheck` does.
+
     Examples
     --------
     >>> import numpy as np
@@ -86,6 +104,24 @@ def assert_hesscheck(
 ) -> GradcheckResult:
     """Check a Hessian and raise unless it agrees; see `hesscheck` and `assert_gradcheck`.
 
+    Parameters
+    ----------
+    grad, hess, theta
+        As for `hesscheck`.
+    allow_undecided : bool
+        As for `assert_gradcheck`.
+    **options
+        Every other argument of `hesscheck`.
+
+    Returns
+    -------
+    GradcheckResult
+
+    Raises
+    ------
+    GradcheckError, GradcheckInputError, KeyboardInterrupt
+        As `assert_gradcheck` does.
+
     Examples
     --------
     >>> import numpy as np
@@ -103,6 +139,22 @@ def assert_hesscheck(
 @in_our_words
 def assert_paircheck(jvp: Any, vjp: Any, theta: Any, like: Any, **options: Any) -> GradcheckResult:
     """Check a jvp beside a vjp and raise unless they agree; see `paircheck`.
+
+    Parameters
+    ----------
+    jvp, vjp, theta, like
+        As for `paircheck`.
+    **options
+        Every other argument of `paircheck`.
+
+    Returns
+    -------
+    GradcheckResult
+
+    Raises
+    ------
+    GradcheckError, GradcheckInputError, KeyboardInterrupt
+        As `assert_gradcheck` does.
 
     Examples
     --------
