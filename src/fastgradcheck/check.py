@@ -8,21 +8,28 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 from fastgradcheck.arguments import in_our_words
 from fastgradcheck.differences.context import Context
-from fastgradcheck.differences.schemes import Scheme
+from fastgradcheck.differences.schemes import Scheme, SchemeName
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.evaluation import checkpoint as checkpoints
 from fastgradcheck.evaluation.budget import UNLIMITED, budget_of
 from fastgradcheck.evaluation.checkpoint import Checkpoint
-from fastgradcheck.evaluation.choice import faster, open_engine, refuse_unknown
+from fastgradcheck.evaluation.choice import EngineName, faster, open_engine, refuse_unknown
 from fastgradcheck.evaluation.engines.base import Engine
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.progress import showing
 from fastgradcheck.evaluation.stream import Stream
-from fastgradcheck.options import Options, checked_seed, options_of, refuse_vanishing
+from fastgradcheck.options import (
+    CheckOptions,
+    Options,
+    Strategy,
+    checked_seed,
+    options_of,
+    refuse_vanishing,
+)
 from fastgradcheck.origin import origin_of
 from fastgradcheck.points import Points
 from fastgradcheck.problem import guards, low, precision, rows
@@ -50,14 +57,14 @@ def gradcheck(
     args: Any = (),
     layout: Mapping[str, Any] | None = None,
     sample: Any = None,
-    strategy: str = "auto",
-    scheme: str | Scheme = "central",
+    strategy: Strategy = "auto",
+    scheme: SchemeName | Scheme = "central",
     epsilon: Any = "auto",
     threshold: float | None = None,
     rtol: float | None = None,
     yardstick: Any = None,
     bounds: Any = None,
-    engine: str = "auto",
+    engine: EngineName = "auto",
     vectorized: bool | int = False,
     n_jobs: int | None = None,
     executor: Executor | None = None,
@@ -253,7 +260,7 @@ def switched_off() -> bool:
 
 @in_our_words
 def check_points(
-    cost: Callable[..., Any], grad: Any, thetas: Mapping[str, Any], **options: Any
+    cost: Callable[..., Any], grad: Any, thetas: Mapping[str, Any], **options: Unpack[CheckOptions]
 ) -> Points:
     """Check the same gradient at several points, e.g. at initialisation and after training.
 
@@ -296,11 +303,12 @@ def check_points(
             "grad is one array, which cannot be the gradient at several points; pass the function."
         )
     results = Points()
-    path = options.pop("checkpoint", None)
+    path = options.get("checkpoint")
     for name, theta in thetas.items():
-        own = None if path is None else checkpoints.path_for(path, name)
+        if path is not None:
+            options["checkpoint"] = checkpoints.path_for(path, name)
         try:
-            results[name] = gradcheck(cost, grad, theta, checkpoint=own, **options)
+            results[name] = gradcheck(cost, grad, theta, **options)
         except GradcheckInputError as error:
             raise type(error)(f"at the point {name!r}: {error}") from error
         if any(finding.kind == "interrupted" for finding in results[name].findings):

@@ -20,11 +20,11 @@ from fastgradcheck.differences.screen import CONFIDENCE
 from fastgradcheck.errors import GradcheckInputError
 from fastgradcheck.evaluation.budget import UNLIMITED, budget_of
 from fastgradcheck.evaluation.checkpoint import Checkpoint
-from fastgradcheck.evaluation.choice import open_engine, refuse_unknown
+from fastgradcheck.evaluation.choice import EngineName, open_engine, refuse_unknown
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.progress import showing
 from fastgradcheck.evaluation.stream import Stream
-from fastgradcheck.options import STRATEGIES
+from fastgradcheck.options import STRATEGIES, Strategy
 from fastgradcheck.origin import origin_of
 from fastgradcheck.problem import sampling
 from fastgradcheck.problem.bounds import flat_bounds
@@ -69,11 +69,11 @@ def jaccheck(
     layout: Mapping[str, Any] | None = None,
     outputs: Mapping[str, Any] | None = None,
     sample: Any = None,
-    strategy: str = "auto",
+    strategy: Strategy = "auto",
     threshold: float | None = None,
     rtol: float | None = None,
     bounds: Any = None,
-    engine: str = "auto",
+    engine: EngineName = "auto",
     n_jobs: int | None = None,
     budget: float | None = None,
     checkpoint: Any = None,
@@ -154,11 +154,11 @@ def hesscheck(
     args: tuple[Any, ...] = (),
     layout: Mapping[str, Any] | None = None,
     sample: Any = None,
-    strategy: str = "auto",
+    strategy: Strategy = "auto",
     threshold: float | None = None,
     rtol: float | None = None,
     bounds: Any = None,
-    engine: str = "auto",
+    engine: EngineName = "auto",
     n_jobs: int | None = None,
     budget: float | None = None,
     checkpoint: Any = None,

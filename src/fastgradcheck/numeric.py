@@ -15,7 +15,7 @@ from fastgradcheck.differences.components import of_sweeps
 from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.rows import Rows, measure_columns, measure_noise, sweep_column
 from fastgradcheck.differences.sweep import sweep
-from fastgradcheck.evaluation.choice import open_engine, refuse_unknown
+from fastgradcheck.evaluation.choice import EngineName, open_engine, refuse_unknown
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.problem import guards
@@ -101,7 +101,7 @@ def numerical_gradient(
     args: Any = (),
     layout: Mapping[str, Any] | None = None,
     bounds: Any = None,
-    engine: str = "auto",
+    engine: EngineName = "auto",
     n_jobs: int | None = None,
     seed: int = 0,
 ) -> NumericalGradient:

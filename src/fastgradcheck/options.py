@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypedDict, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.differences.schemes import Scheme, scheme_named
+from fastgradcheck.differences.schemes import Scheme, SchemeName, scheme_named
 from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.evaluation.choice import EngineName
 from fastgradcheck.problem import sampling
 from fastgradcheck.problem.bounds import Bounds, flat_bounds
 from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.problem.sampling import Sample
 
-STRATEGIES = ("auto", "components", "screen")
+Strategy = Literal["auto", "components", "screen"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+
+
+class CheckOptions(TypedDict, total=False):
+    """The keyword arguments of `fastgradcheck.gradcheck`, which tells them."""
+
+    args: Any
+    layout: Mapping[str, Any] | None
+    sample: Any
+    strategy: Strategy
+    scheme: SchemeName | Scheme
+    epsilon: Any
+    threshold: float | None
+    rtol: float | None
+    yardstick: Any
+    bounds: Any
+    engine: EngineName
+    vectorized: bool | int
+    n_jobs: int | None
+    executor: Executor | None
+    budget: float | None
+    checkpoint: Any
+    progress: Any
+    seed: int | None
 
 
 EVERY_COMPONENT = 2000

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Unpack
 
 from fastgradcheck.arguments import in_our_words
+from fastgradcheck.options import CheckOptions
 from fastgradcheck.report.content import summary
 from fastgradcheck.result import GradcheckResult
 from fastgradcheck.verdict.verdict import Verdict
@@ -12,7 +14,12 @@ from fastgradcheck.verdict.verdict import Verdict
 
 @in_our_words
 def assert_gradcheck(
-    cost: Any, grad: Any, theta: Any, *, allow_undecided: bool = False, **options: Any
+    cost: Callable[..., Any],
+    grad: Any,
+    theta: Any,
+    *,
+    allow_undecided: bool = False,
+    **options: Unpack[CheckOptions],
 ) -> GradcheckResult:
     """Check a gradient and raise unless it agrees.
 

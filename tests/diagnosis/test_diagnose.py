@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastgradcheck import gradcheck
 from tests.cases.diagnosed import Network, Theta, diagnosis
 
 M = 23
@@ -373,3 +374,26 @@ def test_a_thousand_random_differences_get_no_name() -> None:
         # With wide bars only the largest differences can be told: which ones is a fact.
         places = {"entry"} if bar_size > 1e-6 else set()
         assert kinds <= hedged | places, (seed, findings)
+
+
+def test_a_few_entries_of_a_block_that_is_wrong_throughout_are_not_all() -> None:
+    """Directions find the block wrong, and confirm a sample of its entries."""
+    rng = np.random.default_rng(0)
+    theta = {"W": rng.standard_normal((60, 50)), "b": rng.standard_normal(5)}
+    spoiled = rng.uniform(1.5, 2.5, (60, 50))
+
+    def cost(t: Theta) -> float:
+        return float((t["W"] ** 3).sum() + (t["b"] ** 2).sum())
+
+    def grad(t: Theta) -> Theta:
+        return {"W": spoiled * 3 * t["W"] ** 2, "b": 2 * t["b"]}
+
+    result = gradcheck(cost, grad, theta, strategy="screen", seed=0)
+    assert result.blocks[0].at_least
+    assert "only" not in str(result)
+    one = np.ones((60, 50))
+    one[7, 9] = 2.0
+    spoiled = one
+    result = gradcheck(cost, grad, theta, strategy="screen", seed=0)
+    assert not result.blocks[0].at_least
+    assert "W: only W[7, 9] is wrong, as directions through all show" in str(result)

@@ -26,7 +26,7 @@ from tests.cases.refusals import (
         (lambda t: t**2, r"cost returned what has theta's own structure and shape, .* exchanged\?"),
         (
             lambda t: t[:2],
-            r"cost returned an array of shape \(2,\) at theta: .* sum or mean over th",
+            r"cost returned an array of shape \(2,\) at theta: .* over th.* jaccheck\(fun, jac",
         ),
         (lambda t: t[:1], r"shape \(1,\) at theta: it must return the number itself; .*\.item\(\)"),
         (

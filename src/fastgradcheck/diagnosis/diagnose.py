@@ -209,7 +209,8 @@ def _located(field: Field, setting: Setting) -> Candidate | None:
     """Single entries that directions found wrong, where those through all others agree."""
     result = next(r for r in setting.results if r.name == field.block.name)
     count = int(field.wrong.sum())
-    if not result.directions or count != result.wrong or not count < result.size:
+    exact = result.directions and not result.at_least
+    if not exact or count != result.wrong or not count < result.size:
         return None
     names = listed([field.block.address(int(i)) for i in field.at[field.wrong]], "entries")
     claim = f"only {names} {'is' if count == 1 else 'are'} wrong, as directions through all show"

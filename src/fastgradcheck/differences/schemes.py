@@ -8,7 +8,7 @@ knows which scheme is in use.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +98,8 @@ CENTRAL4 = Scheme("central4", (1.0, -1.0, 2.0, -2.0), (2 / 3, -2 / 3, -1 / 12, 1
 
 COMPLEX = Scheme("complex", (1.0,), (1.0,), 0.0, 2, imaginary=True)
 
+
+SchemeName = Literal["central", "forward", "central4", "complex"]
 
 SCHEMES = {scheme.name: scheme for scheme in (CENTRAL, FORWARD, CENTRAL4, COMPLEX)}
 

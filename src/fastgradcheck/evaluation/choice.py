@@ -15,7 +15,7 @@ import time
 from concurrent.futures import Executor
 from dataclasses import replace
 from types import FrameType
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -25,7 +25,8 @@ from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.problem import Objective
 from fastgradcheck.problem.value import is_jitted
 
-ENGINES = ("auto", "numba", "python")
+EngineName = Literal["auto", "numba", "python"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 LONG = 1.0
 """Seconds of predicted work from which it pays to look for something faster."""
 START_OF_WORKERS = 1.2

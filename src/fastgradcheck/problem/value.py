@@ -64,7 +64,8 @@ def _reduced(size: int) -> str:
         return "it must return the number itself; take it out by .item()"
     return (
         "it must return one real number; reduce it by .sum() or .mean(), as J is the usual sum or "
-        "mean over the examples"
+        "mean over the examples. A function of several values goes with its Jacobian: "
+        "jaccheck(fun, jac, theta)"
     )
 
 

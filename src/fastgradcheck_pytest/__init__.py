@@ -15,13 +15,14 @@ import time
 import zlib
 from argparse import ArgumentTypeError
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import pytest
 
 if TYPE_CHECKING:
+    from fastgradcheck.options import CheckOptions
     from fastgradcheck.result import GradcheckResult
 
 _PROPERTY = "gradcheck"
@@ -108,7 +109,13 @@ class Gradcheck:
         self._config = request.config
 
     def __call__(
-        self, cost: Any, grad: Any, theta: Any, *, allow_undecided: bool = False, **options: Any
+        self,
+        cost: Callable[..., Any],
+        grad: Any,
+        theta: Any,
+        *,
+        allow_undecided: bool = False,
+        **options: Unpack[CheckOptions],
     ) -> GradcheckResult:
         """Check, and raise ``fastgradcheck.GradcheckError`` unless the gradient agrees."""
         __tracebackhide__ = True
