@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.arguments import in_our_words
-from fastgradcheck.differences import noise
+from fastgradcheck.differences import domain
 from fastgradcheck.differences.components import of_sweeps
 from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.rows import Rows, measure_columns, measure_noise, sweep_column
@@ -150,7 +150,8 @@ def numerical_gradient(
             stream.evaluations = inspected.evaluations
             context = Context(stream, inspected.value, bounds=limits, seed=seed)
             with np.errstate(all="ignore"):  # large steps may leave the cost's domain
-                context = replace(context, noise=noise.measure(context).level)
+                context, noise, _ = domain.settle(context)
+                context = replace(context, noise=noise.level)
                 sweeps = sweep(context, np.arange(parameters.size), stage="gradient")
         finally:
             running.close()

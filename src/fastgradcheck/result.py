@@ -15,6 +15,7 @@ from fastgradcheck.diagnosis.coverage import covered
 from fastgradcheck.diagnosis.diagnose import diagnose
 from fastgradcheck.diagnosis.findings import (
     complex_steps,
+    edge,
     kinks,
     lost,
     two_scales,
@@ -214,7 +215,7 @@ def assemble(
     if verdict is Verdict.WRONG:
         found += diagnose(problem, components, blocks)
     found += unlocated(parameters, evidence, verdict)
-    found += complex_steps(evidence, tolerance)
+    found += complex_steps(evidence, tolerance) + edge(parameters, evidence)
     found += kinks(parameters, read.values())
     found += two_scales(parameters, evidence, read.values())
     return GradcheckResult(

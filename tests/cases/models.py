@@ -84,7 +84,7 @@ FILES = {
     "extra.py": MODEL + "\n    args = (3.0,)\n",
     "edge.py": MODEL.replace(
         "return float",
-        "if theta[1] > -2.0: raise ValueError('outside the domain')\n        return float",
+        "if theta[1] != -2.0: raise ValueError('outside the domain')\n        return float",
     ),
     "bug.py": MODEL.replace("return theta**2", "return {}['W3']"),
 }

@@ -266,7 +266,7 @@ REFUSED = {
     ),
     "a cost that raises": (
         ["check", "edge.py"],
-        "cost raised ValueError at theta.*: outside the domain",
+        r"cost raised ValueError on both sides of theta\[1\] = -2, .* away: outside the domain",
     ),
     "a gradient that raises": (["check", "bug.py"], "KeyError: 'W3'"),
 }

@@ -131,6 +131,24 @@ def two_scales(
     )
 
 
+def edge(parameters: Parameters, evidence: Evidence) -> tuple[Finding, ...]:
+    """A finding about entries that could be moved to one side only."""
+    found = evidence.edge
+    if not len(found):
+        return ()
+    told = []
+    for index, side, other in (found.above, "above", "below"), (found.below, "below", "above"):
+        if len(index):
+            names = listed([parameters.address(int(i)) for i in index[:3]])
+            more = f" and {len(index) - 3:,} more" if len(index) > 3 else ""
+            told.append(f"{side} {names}{more}, and was measured from {other} there")
+    message = (
+        f"Theta is at the edge of J's domain: J is not defined {'; nor '.join(told)}. Directions "
+        "leave such entries out."
+    )
+    return (Finding("edge", message),)
+
+
 def complex_steps(evidence: Evidence, tolerance: Tolerances) -> tuple[Finding, ...]:
     """A finding where complex steps could not be compared with real differences as sharply."""
     if evidence.compared <= tolerance.threshold:

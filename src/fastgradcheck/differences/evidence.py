@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.differences.components import EMPTY, Components, of_sweeps
+from fastgradcheck.differences.domain import Edge
 from fastgradcheck.differences.joint import Joint
 from fastgradcheck.differences.noise import Noise
 from fastgradcheck.differences.plateau import TWO_SCALES, StepSweep, combined
@@ -130,11 +131,14 @@ class Evidence:
     compared : float
         How sharply complex steps were seen to agree with real differences, relative to the
         gradient; 0 where none were taken.
+    edge : Edge
+        Entries at the edge of J's domain.
     """
 
     noise: Noise = field(default_factory=lambda: Noise(0.0, 0.0, "rounding"))
     elsewhere: NDArray[np.float64] | None = None
     compared: float = 0.0
+    edge: Edge = field(default_factory=Edge)
     steps: Steps | None = None
     components: Components = EMPTY
     sweeps: Mapping[int, tuple[StepSweep, ...]] = field(default_factory=dict)

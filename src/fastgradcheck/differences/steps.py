@@ -8,6 +8,7 @@ their own truncation. It is enough to agree, and proves nothing wrong.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.plateau import NOISE_SIGMAS, SMOOTH, StepSweep
 from fastgradcheck.differences.schemes import CENTRAL, Scheme
 from fastgradcheck.differences.sweep import LARGEST_STEP, sweep
+from fastgradcheck.errors import CostEvaluationError
 from fastgradcheck.evaluation.plans import Stencils
 from fastgradcheck.problem.parameters import Parameters
 
@@ -170,7 +172,7 @@ def _balance(truncation: float, noise: float, scheme: Scheme, scale: float) -> f
 
 
 def _quotients(context: Context, sweeps: list[StepSweep]) -> list[NDArray[np.float64]]:
-    """The scheme's own difference quotients at the sweeps' steps."""
+    """The scheme's own difference quotients at the sweeps' steps; nan where J has no value."""
     scheme = context.scheme
     if scheme == CENTRAL:
         return [s.derivatives for s in sweeps]
@@ -178,11 +180,27 @@ def _quotients(context: Context, sweeps: list[StepSweep]) -> list[NDArray[np.flo
     steps = np.concatenate([s.steps for s in sweeps])
     here = context.theta[index]
     points = scheme.points(here, steps)
-    values = context.stream.values(Stencils(index, points), "calibrating")
+    if context.bounds is not None:
+        low, high = (bound[index][:, np.newaxis] for bound in context.bounds)
+        points = np.where((points < low) | (points > high), here[:, np.newaxis], points)
+    values = _defined(context, Stencils(index, points))
     taken = points.astype(np.float64) - here.astype(np.float64)[:, np.newaxis]
     with np.errstate(invalid="ignore", divide="ignore"):
         quotients = scheme.derivative(values, taken, context.value)
+    quotients[(taken == 0).any(axis=1)] = np.nan
     return np.split(quotients, np.cumsum([len(s.steps) for s in sweeps])[:-1])
+
+
+def _defined(context: Context, plan: Stencils) -> NDArray[np.float64]:
+    """J at the points of a plan, nan where the cost raises: large steps may leave its domain."""
+    try:
+        return context.stream.values(plan, "calibrating")
+    except CostEvaluationError:
+        values = np.full((len(plan), plan.width), np.nan)
+    for row in range(len(plan)):
+        with contextlib.suppress(CostEvaluationError):
+            values[row] = context.stream.values(plan.rows(slice(row, row + 1)), "calibrating")[0]
+    return values
 
 
 def _truncation(

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from fastgradcheck.differences import analytic, elsewhere, noise
+from fastgradcheck.differences import analytic, domain, elsewhere
 from fastgradcheck.differences.components import Components, of_five_points
 from fastgradcheck.differences.directions import Prober
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.stencils import Loop
 from fastgradcheck.differences.steps import calibrate, choose
 from fastgradcheck.differences.sweep import sweep
+from fastgradcheck.errors import CostEvaluationError
 from fastgradcheck.evaluation.stream import COMPONENTS, Stopped
 from fastgradcheck.problem.foreign import COARSE
 from fastgradcheck.problem.precision import LOW
@@ -38,9 +39,9 @@ def search(task: Task) -> Evidence:
     # Large steps may leave the cost's domain: that log(-1) is nan there is no news.
     with np.errstate(all="ignore"):
         try:
-            measured = noise.measure(task.context)
-            evidence = replace(evidence, noise=measured)
-            task = replace(task, context=replace(task.context, noise=measured.level))
+            context, measured, edge = domain.settle(task.context)
+            evidence = replace(evidence, noise=measured, edge=edge)
+            task = replace(task, context=replace(context, noise=measured.level))
             if LOW < task.problem.computed_eps <= COARSE:
                 evidence = replace(evidence, elsewhere=elsewhere.slopes(task.context))
             if task.context.scheme.imaginary:
@@ -48,8 +49,16 @@ def search(task: Task) -> Evidence:
                 sharpness = analytic.compare(task.context, task.problem, sharp)
                 evidence = replace(evidence, compared=sharpness)
             for stage in STAGES:
-                for latest in stage(evidence, task):
-                    evidence = latest
+                try:
+                    for latest in stage(evidence, task):
+                        evidence = latest
+                except CostEvaluationError as error:
+                    # Theta is nearer to the edge of the domain than the steps are long.
+                    context, edge = domain.inside(task.context, error)
+                    task = replace(task, context=context)
+                    evidence = replace(evidence, edge=evidence.edge.joined(edge))
+                    for latest in stage(evidence, task):
+                        evidence = latest
         except Stopped:
             pass
     return evidence

@@ -129,8 +129,8 @@ def _shared(group: Sequence[BlockEvidence], joint: Joint | None, tolerance: Tole
     weights = joint.weights[[e.number for e in group]]
     sizes = np.array([e.size for e in group])
     grad = norm(sizes)
-    repaired = [_repaired(e, joint) for e in group] if joint.repaired else []
-    found = Norms.together([_of_components(e, tolerance) for e in repaired])
+    apart = [_apart(e, joint) for e in group if joint.repaired or len(e.fixed)]
+    found = Norms.together([_of_components(e, tolerance) for e in apart])
     rest = joint.screened.upper / float(weights.min())
     weighted = norm(joint.sizes)
     # Of the weighted norms, which is all that y tells: the same share of every block.
@@ -141,10 +141,10 @@ def _shared(group: Sequence[BlockEvidence], joint: Joint | None, tolerance: Tole
     return Norms(grad, float(shares[1] * left), difference, upper, found.lower)
 
 
-def _repaired(evidence: BlockEvidence, joint: Joint) -> BlockEvidence:
-    """The components of a block that were taken out of the claim for its directions."""
+def _apart(evidence: BlockEvidence, joint: Joint) -> BlockEvidence:
+    """The components of which directions do not tell: taken out of the claim, or not moved."""
     c = evidence.components
-    rows = np.flatnonzero(np.isin(c.index, list(joint.repaired)))
+    rows = np.flatnonzero(np.isin(c.index, [*joint.repaired, *evidence.fixed]))
     return replace(evidence, components=c.take(rows))
 
 

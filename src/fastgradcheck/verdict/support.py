@@ -8,7 +8,7 @@ and one that theta's own kink leaves open takes the subgradient nearest to the c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -95,8 +95,8 @@ class BlockEvidence:
         What rounding in the gradient's own sums may leave of the block, as a norm, where it was
         computed in less than float64 and nothing is known of how much they cancel. A difference
         up to this accuses nobody.
-    still : int
-        Entries that take no part in directions, and were not measured by themselves either.
+    fixed : int64 array
+        Entries that take no part in directions.
     """
 
     number: int
@@ -110,7 +110,7 @@ class BlockEvidence:
     step: float
     rounding: float = 0.0
     doubt: float = 0.0
-    still: int = 0
+    fixed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def directions(self) -> int:
@@ -121,7 +121,9 @@ class BlockEvidence:
     @property
     def covered(self) -> int:
         """How many entries were looked at, by directions or one by one."""
-        return self.block.size - self.still if self.directions else len(self.components)
+        if not self.directions:
+            return len(self.components)
+        return self.block.size - len(np.setdiff1d(self.fixed, self.components.index))
 
     @property
     def isolated(self) -> float | None:
@@ -185,8 +187,7 @@ def beside(evidence: Evidence, problem: Problem) -> list[BlockEvidence]:
     components = compared(evidence.components.joined(of_sweeps(read)), gradient)
     starts = [*problem.parameters.blocks_start, len(gradient)]
     edges = np.searchsorted(components.index, starts)
-    still = np.setdiff1d(evidence.fixed, components.index)
-    unseen = np.diff(np.searchsorted(still, starts))
+    ends = np.searchsorted(evidence.fixed, starts)
     step = _steps(evidence, len(blocks))
     return [
         BlockEvidence(
@@ -201,7 +202,7 @@ def beside(evidence: Evidence, problem: Problem) -> list[BlockEvidence]:
             float(step[b]),
             _rounding(problem, b),
             _doubt(evidence, problem, b),
-            int(unseen[b]),
+            evidence.fixed[ends[b] : ends[b + 1]],
         )
         for b, block in enumerate(blocks)
     ]
