@@ -94,6 +94,9 @@ def _reason(task: JacobianTask, evidence: BlockEvidence, block: BlockResult) -> 
             "some of its rows disagree by more than their error bars, but no entry was found that "
             'does. Measure every column with strategy="components".'
         )
+    row = _coarsest(task, evidence) if block.limit <= task.tolerance.block_limit else ""
+    if row:
+        return row
     return (
         f"the error bars allow a relative difference of up to {block.limit:.1g}. Its rows are "
         "small against the noise of F, or F has kinks close by: check at another theta, such as a "
@@ -145,6 +148,22 @@ def of_rows(
         names = dict.fromkeys(address.partition(OF)[2] for address in (*wrong, *lines))
         return tuple(f"{every}{OF}{name}" for name in names if name in parameters.names)
     return tuple(dict.fromkeys(named)) or wrong
+
+
+def _coarsest(task: JacobianTask, evidence: BlockEvidence) -> str:
+    """Which row is known worst, beside its own size."""
+    joint = evidence.joint
+    if joint is None or not isinstance(joint.screened, ScreenedRows):
+        return ""
+    sizes, limits = joint.screened.sizes, joint.screened.of_rows()
+    share = np.divide(limits, sizes, out=np.zeros(len(sizes)), where=sizes > 0)
+    k = int(np.argmax(share))
+    output = task.entries.outputs.blocks[evidence.number // len(task.entries.parameters.blocks)]
+    return (
+        f"the row {output.address(k)} is known to {share[k]:.1g} of its size only: its derivatives "
+        "are small against the noise of that output. Check at another theta, or measure every "
+        'column with strategy="components".'
+    )
 
 
 def diagnosed(

@@ -335,7 +335,6 @@ def measure_columns(
             unit = np.where(steps > 0, steps, 1.0)[:, np.newaxis]
             slopes, error = five_point(even, unit, rows.noise)
             error += EPS * np.maximum(np.abs(rows.values), np.abs(signal).max(axis=1)) / unit
-        error = np.where((signal == 0).all(axis=1), 0.0, error)
         still = (steps <= 0)[:, np.newaxis] | ~np.isfinite(slopes)
         values[:, part] = np.where(still, 0.0, slopes).T
         bars[:, part] = np.where(still, np.inf, error + ROUNDING * np.abs(slopes)).T
