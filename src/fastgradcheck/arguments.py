@@ -107,5 +107,18 @@ def _instead(name: str, ours: list[str]) -> str:
     meant, sentence = _MEANT.get(name, ("", ""))
     if meant in ours:
         return f"{sentence}."
+    close = meant_by(name, ours)
+    return f"did you mean {close}=?" if close else f"its arguments are {', '.join(ours)}."
+
+
+def meant_by(name: str, ours: Collection[str]) -> str:
+    """Which of our names is meant by another; empty if none is near.
+
+    Examples
+    --------
+    >>> meant_by("eps", ["epsilon", "seed"]), meant_by("sampel", ["sample"]), meant_by("x", [])
+    ('epsilon', 'sample', '')
+    """
+    meant, _ = _MEANT.get(name, ("", ""))
     close = difflib.get_close_matches(name, ours, n=1, cutoff=0.75)
-    return f"did you mean {close[0]}=?" if close else f"its arguments are {', '.join(ours)}."
+    return meant if meant in ours else next(iter(close), "")

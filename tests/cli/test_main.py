@@ -132,6 +132,8 @@ class TestWhatIsChecked:
         ("text", "value"),
         [
             ("0:1", (0.0, 1.0)),
+            ("-1:1", (-1.0, 1.0)),
+            ("-inf:1", (-float("inf"), 1.0)),
             ("-1e-3:inf", (-1e-3, float("inf"))),
             ("0:", (0.0, None)),
             (":", (None, None)),
@@ -147,7 +149,7 @@ class TestWhatIsChecked:
         monkeypatch.setattr(check, "gradcheck", lambda *_, **given: seen.update(given) or 1 / 0)
         write("model.py", MODEL + "\n    box = [(0, 1)]\n    bounds = 'by its name'\n")
         write("other.py", "box = 'there'")
-        main(["check", "model.py", *([] if text is None else [f"--bounds={text}"])])
+        main(["check", "model.py", *([] if text is None else ["--bounds", text])])
         assert seen["bounds"] == value
 
     def test_bounds_keep_the_cost_in_its_domain(self, capsys):
@@ -293,7 +295,13 @@ class TestRefusals:
             (["check", "model.py", "--epsilon", "W=big"], "'W=big' is not a step: write auto"),
             (["check", "model.py", "--bounds", "0-1"], "'0-1' is not bounds: write 0:1, 0: (op"),
             (["check", "model.py", "--bounds", "W=a:b"], "'W=a:b' is not bounds: write"),
-            (["check", "model.py", "--sampel", "0.1"], "unrecognized arguments: --sampel"),
+            (
+                ["check", "model.py", "--sampel", "0.1"],
+                "unrecognized arguments: --sampel 0.1 (did you mean --sample?)",
+            ),
+            (["check", "model.py", "--eps=1e-5"], "--eps=1e-5 (did you mean --epsilon?)"),
+            (["check", "model.py", "--njobs", "2"], "--njobs 2 (did you mean --n-jobs?)"),
+            (["check", "model.py", "--zzz"], "unrecognized arguments: --zzz\n"),
         ],
     )
     def test_a_command_that_cannot_be_read_exits_with_2(self, capsys, argv, message):

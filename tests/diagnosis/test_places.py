@@ -60,3 +60,44 @@ def test_values_that_are_dense_within_the_bars_are_no_permutation() -> None:
     """Among 2,000 values any number has a neighbour within 0.01: 12 such matches say nothing."""
     chosen = np.arange(0, 2000, 170)
     assert block_diagnosis(numbers(2000), numbers(2000, seed=1), bar=0.01, chosen=chosen) == ()
+
+
+def test_what_stands_elsewhere_beside_the_regularisation() -> None:
+    n, theta = numbers(6, 6), numbers(6, 6, seed=1)
+    data = n - 0.1 * theta
+    for moved, text in [
+        (data.T, "holds the transpose of the numeric gradient (beside lambda * theta, lambda 0.1 "),
+        (np.roll(data, 1, axis=0), "shifted by one row: row i holds the numeric gradient of row i"),
+        (data[::-1], "in reverse order along axis 0 (beside lambda * theta, lambda 0.1 "),
+    ]:
+        (finding,) = block_diagnosis(n, moved + 0.1 * theta, theta=theta)
+        assert text in finding.message
+
+
+def layers(wrong: str, **shapes: tuple[int, ...]) -> str:
+    """What is said of a network with such blocks, one of them wrong without a pattern."""
+    truth = {name: numbers(*shape, seed=k) for k, (name, shape) in enumerate(shapes.items())}
+    net = Network(None, None, {k: np.ones(v.shape) for k, v in truth.items()}, (), truth)
+    spoiled = truth | {wrong: truth[wrong] * (1 + 0.1 * numbers(*shapes[wrong], seed=99))}
+    (finding,) = diagnosis(net, spoiled, np.random.default_rng(0))
+    return finding.message
+
+
+def test_what_agrees_in_the_same_layer_says_which_factor_is_wrong() -> None:
+    two = {"W1": (4, 5), "b1": (5,), "W2": (5, 3), "b2": (3,)}
+    assert layers("W2", **two).startswith(
+        "W2 is wrong, and b2, made of the same delta, agrees: delta is most likely right, and the "
+        "other factor, the input of the layer, is not. Look for stale activations"
+    )
+    assert layers("b1", **two).startswith(
+        "Only biases are wrong (b1), and the weights made of the same delta agree: look at the sum"
+    )
+    apart = {"W1": (4, 5), "W2": (5, 3), "b1": (5,), "b2": (3,)}
+    assert layers("W2", **apart).startswith("W2 is wrong, and b2, made of the same delta, agrees")
+    torch = {"0.weight": (5, 4), "0.bias": (5,), "2.weight": (5, 5), "2.bias": (5,)}
+    assert layers("2.weight", **torch).startswith("2.weight is wrong, and 2.bias, made of the same")
+    recurrent = {"Wx": (3, 5), "Wh": (5, 5), "bh": (5,), "Wo": (5, 4), "bo": (4,)}
+    assert "Wh is wrong, and bh, Wx, made of the same delta, agree: " in layers("Wh", **recurrent)
+    assert "of another step (off by one in time)" in layers("Wh", **recurrent)
+    convolution = {"K": (4, 3, 3), "bK": (4,), "W": (16, 3), "b": (3,)}
+    assert "the argmax of a pooling layer" in layers("K", **convolution)

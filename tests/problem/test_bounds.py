@@ -106,8 +106,8 @@ def test_bounds_of_a_nest() -> None:
     ("bounds", "message"),
     [
         (3.0, r"bounds must be a pair \(low, high\), a list with such a pair for each of the 3 en"),
-        ([(0, 1)] * 2, r"bounds must be .*leaves a side open\. These are 2 pairs\."),
-        ([(0, 1)] * 4, r"bounds must be .*leaves a side open\. These are 4 pairs\."),
+        ([(0, 1)] * 2, r"bounds must be .*leaves a side open\. There are 2 here\."),
+        ([(0, 1)] * 4, r"bounds must be .*leaves a side open\. There are 4 here\."),
         ((0, 1, 2), r"bounds must be a pair"),
         (
             (5, 0),

@@ -541,3 +541,14 @@ def test_float32_stays_where_the_cost_insists(otherwise: str) -> None:
     same, (finding,) = guards.in_double(objective(cost, THETA.astype(np.float32)))
     assert same.theta.dtype == np.float32
     assert "could only be evaluated in float32" in finding.message
+
+
+def test_a_whole_number_is_told_first() -> None:
+    result = fgc.gradcheck(lambda t: int((t**2).sum()), slope, THETA, seed=0)
+    assert result.verdict is fgc.Verdict.WRONG
+    assert result.findings[0].kind == "integer"
+    assert result.findings[0].message.startswith(
+        "cost returned 5, a whole number (int). What is counted or rounded moves in steps, and its "
+        "derivative is zero almost everywhere: return the number before it is rounded."
+    )
+    assert "integer" not in kinds(fgc.gradcheck(square, slope, THETA, seed=0))

@@ -34,6 +34,10 @@ from tests.cases.refusals import (
             r"cost returned the complex number .*take the real part or the squared modulus",
         ),
         (lambda t: (1.0, t), r"cost returned a tuple of 2 .*returns \(J, gradient\), .*grad=True"),
+        (
+            lambda t: bool(t[0] > 0),
+            r"cost returned True at theta, a bool\. .* a comparison has no d",
+        ),
         (lambda t: "1.0", r"cost returned a str at theta\. It must return one real number"),
         (lambda t: np.nan, r"J is nan at theta: there is no derivative\. log\(0\), a division by "),
         (lambda t: -np.inf, r"J is -inf at theta: .*check at a point where J is finite"),
@@ -84,7 +88,7 @@ def test_complaints_about_what_does_not_convert():
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(1.5, 1.5), (np.float32(0.5), 0.5), (np.array(2.0), 2.0), (3, 3.0), (True, 1.0)],
+    [(1.5, 1.5), (np.float32(0.5), 0.5), (np.array(2.0), 2.0), (3, 3.0)],
 )
 def test_real_value(value: Any, expected: float) -> None:
     assert real_value(value) == expected

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from fastgradcheck.arguments import meant_by
 from fastgradcheck.cli.tracebacks import is_our_fault, user_traceback
 from fastgradcheck.errors import CostEvaluationError, GradcheckInputError
 from fastgradcheck.version import __version__
@@ -42,6 +44,9 @@ _ENDED = 143  # 128 + SIGTERM
 _READER_LEFT = 141  # 128 + SIGPIPE, as shells report it
 
 
+_NAMES = ("theta", "args", "layout")
+
+
 _EXIT_CODES = """\
 exit codes: 0 the gradient agrees (or FASTGRADCHECK=off: nothing was checked), 1 it is wrong,
 2 bad input, 3 undecided (also by a budget that ended too early), 130 interrupted, 143 ended by
@@ -53,7 +58,7 @@ _EXAMPLES = """\
 examples:
   fastgradcheck check model.py                     a file that defines cost, grad and theta
   fastgradcheck check package.model --sample 0.1   a module; a random tenth of the components
-  fastgradcheck check model.py:loss dloss --theta params --bounds=-1:1
+  fastgradcheck check model.py:loss dloss --theta params --bounds -1:1
   fastgradcheck check nets:cost nets:grad --theta data:theta --args data:batch
 
 """
@@ -73,15 +78,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 agrees, 1 wrong, 2 bad input, 3 undecided, 130 interrupted, 143 ended by
         SIGTERM.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = _joined(sys.argv[1:] if argv is None else argv)
     parser = _parser()
     if words and _is_target(words[0]):
         parser.error(f"which command? For a check:  fastgradcheck check {' '.join(words)}")
-    options = parser.parse_args(words)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_meant(unknown[0])}")
     run: Callable[[argparse.Namespace], int] = options.run
     with _taken_for_ctrl_c(signal.SIGTERM) as ended:
         status = _run(run, options)
     return _ENDED if ended and status == _INTERRUPTED else status
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """The words, ``--bounds -1:1`` in one: argparse takes a minus for the sign of an option."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] == "--bounds" and re.match(r"-[\d.i]", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _meant(word: str) -> str:
+    """Which option an unknown one may mean."""
+    ours = meant_by(
+        word.lstrip("-").partition("=")[0].replace("-", "_"), (*_NAMES, *_CHECK_OPTIONS)
+    )
+    return f" (did you mean --{ours.replace('_', '-')}?)" if ours else ""
 
 
 def _run(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
@@ -273,14 +299,14 @@ def _add_check(commands: Any) -> None:
         "layout and bounds",
     )
     what.add_argument("grad", nargs="?", metavar="[MODULE:]GRAD", help="the gradient's name")
-    for name in ("theta", "args", "layout"):
+    for name in _NAMES:
         what.add_argument(f"--{name}", metavar="[MODULE:]NAME", help=f"the name of {name}")
     what.add_argument(
         "--bounds",
         type=_bounds,
         metavar="BOUNDS",
-        help="J is never evaluated outside: 0:1, 0: (open above), --bounds=-1:1 (with an equals "
-        "sign) or W1=0:1,b1=0:; or, as above, the name of bounds",
+        help="J is never evaluated outside: 0:1, 0: (open above), -1:1 or "
+        "W1=0:1,b1=0:; or, as above, the name of bounds",
     )
     how = check.add_argument_group("how (the arguments of fastgradcheck.gradcheck)")
     for name, (parse, metavar, text) in _CHECK_OPTIONS.items():

@@ -150,6 +150,8 @@ def _known_factors(setting: Setting) -> Iterator[tuple[float, str, str]]:
         yield n, lacks, f"The cost divides by {size} ({where}) and the gradient does not."
         has = f"has a 1/{size} too many: {times(f'1/{size}')}"
         yield 1.0 / n, has, f"The gradient divides by {size} ({where}), the cost does not."
+        if "axis" not in where:
+            continue  # such as 3/2, where 3 is the size of a block
         for value, name in (
             (-n, f"-{size}"),
             (-1.0 / n, f"-1/{size}"),

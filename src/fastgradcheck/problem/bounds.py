@@ -54,7 +54,7 @@ def flat_bounds(bounds: Any, theta: NDArray[Any], parameters: Parameters) -> Bou
     else:
         forms = _FORMS.format(parameters.size)
         if _are_pairs(bounds) and isinstance(parameters.structure, Flat):
-            raise GradcheckInputError(f"{forms} These are {len(bounds):,} pairs.")
+            raise GradcheckInputError(f"{forms} There are {len(bounds):,} here.")
         pair = _pair(bounds, forms)
         low, high = (_of_theta(x, side, parameters) for x, side in zip(pair, OPEN, strict=True))
     complaint = _complaint(low, high, theta, parameters)

@@ -137,7 +137,8 @@ def inspect(objective: Objective, bounds: Bounds | None = None) -> Inspected:
     """
     theta, calls = objective.theta, Calls(objective)
     before = fingerprints(objective.args)
-    value = _value(objective, calls(theta))
+    returned = calls(theta)
+    value = _value(objective, returned)
     changed = changed_array(before, fingerprints(objective.args))
     close, there = _evaluate_close(calls, bounds)
     work = _Work(calls)
@@ -150,6 +151,8 @@ def inspect(objective: Objective, bounds: Bounds | None = None) -> Inspected:
     moves = close is None or there != value or _moves_far(calls, value, bounds)
     changed = changed or changed_array(before, fingerprints(objective.args))
     findings = [_scratch(changed)] if changed else []
+    if np.asarray(returned).dtype.kind in "iu":
+        findings.append(_whole(returned))
     if caches:
         objective = replace(objective, copies=Copies(theta.nbytes))
         findings.append(CACHES)
@@ -157,6 +160,16 @@ def inspect(objective: Objective, bounds: Bounds | None = None) -> Inspected:
         findings.append(_constant(value))
     return Inspected(
         objective, value, calls.seconds, bool(changed), moves, tuple(findings), calls.count + 1
+    )
+
+
+def _whole(returned: Any) -> Finding:
+    return Finding(
+        "integer",
+        f"cost returned {returned}, a whole number ({type(returned).__name__}). What is counted or "
+        "rounded moves in steps, and its derivative is zero almost everywhere: return the number "
+        "before it is rounded.",
+        Rank.BUG,
     )
 
 

@@ -129,7 +129,12 @@ def real_value(value: Any, where: str = "at theta", args: Any = ()) -> float:
         raise GradcheckTypeError(
             f"cost returned an array of shape {array.shape} {where}: {_reduced(array.size)}."
         )
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind == "b":
+        raise GradcheckTypeError(
+            f"cost returned {value} {where}, a {type(value).__name__}. It must return one real "
+            "number: a comparison has no derivative."
+        )
+    if array.dtype.kind not in "fiu":
         raise GradcheckTypeError(
             f"cost returned a {type(value).__name__} {where}. It must return one real number."
         )
