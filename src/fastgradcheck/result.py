@@ -211,7 +211,7 @@ def assemble(
     found += undecided(verdict, overall.limit, blocks, tolerance)
     stopped = _stopped(stream, verdict, blocks)
     verdict, reason = _of_a_part(problem, verdict, blocks, stopped)
-    found += lost(beside) + zero(blocks, tolerance)
+    found += (lost(beside) if problem.moves else ()) + zero(blocks, tolerance)
     if verdict is Verdict.WRONG:
         found += diagnose(problem, components, blocks)
     found += unlocated(parameters, evidence, verdict)

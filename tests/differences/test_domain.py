@@ -162,6 +162,20 @@ def test_a_cost_that_raises_everywhere_else_names_the_first() -> None:
         fgc.gradcheck(edged(lambda t: bool((t == theta).all())), cubes, theta, seed=0)
 
 
+def test_a_cost_that_raises_from_some_call_on_says_where_that_was() -> None:
+    calls = 0
+
+    def failing(theta: np.ndarray) -> float:
+        nonlocal calls
+        calls += 1
+        if calls > 20:
+            raise RuntimeError("no more")
+        return float((theta**3).sum())
+
+    with pytest.raises(CostEvaluationError, match=r"cost raised RuntimeError at theta.*: no more"):
+        fgc.gradcheck(failing, cubes, at_one(12), seed=0)
+
+
 def test_one_that_is_no_number_on_both_sides_is_undecided() -> None:
     theta = at_one(30)
     result = fgc.gradcheck(edged(lambda t: t[PLACE] == 1, "nan"), cubes, theta, seed=0)

@@ -39,17 +39,31 @@ def undecided(
 
 
 def lost(evidence: list[BlockEvidence]) -> tuple[Finding, ...]:
-    """Findings about blocks of which this theta tells little: dead, or lost in noise."""
-    dead, lost = [], []
+    """Findings about blocks of which this theta tells little: unused, dead, or lost in noise."""
+    unused, dead, lost = [], [], []
     for e in evidence:
         c = e.components
-        if len(e.block.shape) >= 2 and len(c) == e.block.size > 1:
-            zero = ((c.analytic == 0) & (c.numeric == 0)).reshape(e.block.rows, -1)
+        zero = (c.analytic == 0) & (c.numeric == 0)
+        if len(c) == e.block.size and zero.all():
+            unused.append(e.block.name)
+        elif len(e.block.shape) >= 2 and len(c) == e.block.size > 1:
+            zero = zero.reshape(e.block.rows, -1)
             if zero.all(axis=0).any() or zero.all(axis=1).any():
                 dead.append(e.block.name)
         if len(c) and norm(c.error) > norm(c.numeric) > 0:
             lost.append(e.block.name)
     findings = []
+    if unused:
+        findings.append(
+            Finding(
+                "zero-block",
+                f"All of {listed(unused)} is exactly zero on both sides: J does not depend on it "
+                "here. It may be dead at this theta, or cost may read these parameters from "
+                "somewhere else (a global, a closure) and not from its argument. Check at another "
+                "theta.",
+                Rank.LIMIT,
+            )
+        )
     if dead:
         findings.append(
             Finding(
@@ -84,7 +98,8 @@ def zero(blocks: tuple[BlockResult, ...], tolerance: Tolerances) -> tuple[Findin
     message = (
         f"Zero to the resolution: {listed(names)}. Neither the claimed gradient there nor what it "
         "may be off by can be told from zero beside the whole gradient. A bias before batch "
-        "normalisation, the key bias of attention or a dead unit is the usual cause."
+        "normalisation, the key bias of attention, a dead unit, or parameters that cost does not "
+        "read from its argument are the usual cause."
     )
     return (Finding("zero", message, Rank.NOTE),)
 

@@ -109,6 +109,8 @@ def kept(context: Context, edge: Edge) -> Context:
 def find(context: Context) -> tuple[Edge, CostEvaluationError | None]:
     """The entries at the edge, if there are any, and what the cost raised last."""
     domain = _Domain(context)
+    if not domain.defined(nowhere(), 0.0):
+        return Edge(), None  # not even at theta any more: no entry is the cause
     for distance in DISTANCES:
         edge = Edge(domain.blocked(distance), domain.blocked(-distance), distance)
         if len(edge):
@@ -159,6 +161,8 @@ class _Domain:
                 twins = nowhere()
             found = np.union1d(found, np.append(twins, one))
             free = np.setdiff1d(free, found)
+            if not len(free):
+                return found
         return np.arange(len(theta))
 
     def one_of(self, index: NDArray[np.int64], distance: float) -> int | None:
