@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,6 +107,19 @@ def _constant_factor(components: NDArray[np.void]) -> float | None:
     bars = 2.0 * np.abs(factor) * wrong["error"] + 1e-6 * np.abs(wrong["analytic"])
     fits = np.abs(wrong["analytic"] - factor * wrong["numeric"]) <= bars
     return factor if fits.mean() >= 0.95 else None
+
+
+def symlog_ticks(linear: float, reach: float) -> list[float]:
+    """Zero, and a few powers of ten of both signs, from `linear` to `reach`.
+
+    Examples
+    --------
+    >>> symlog_ticks(0.01, 20.0)
+    [-1.0, -0.01, 0.0, 0.01, 1.0]
+    """
+    low, high = math.ceil(math.log10(linear) - 1e-9), math.floor(math.log10(reach))
+    powers = [10.0**k for k in range(low, high + 1, max(1, math.ceil((high - low) / 2)))]
+    return [*(-value for value in reversed(powers)), 0.0, *powers]
 
 
 def straight(slope: float, reach: float, linear: float) -> list[Array]:

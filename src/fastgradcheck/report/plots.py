@@ -121,18 +121,28 @@ def _drawn(result: Outcome, kind: str | None, names: tuple[str, ...], shown: _Sh
     figure.suptitle(
         f"{result.verdict.value}: {result.verdict.about(result.subject)}", fontsize="large"
     )
-    for axes, name in zip(figure.subplots(2, 2).flat, names, strict=True):
+    drawn, reasons = [], []
+    for k, name in enumerate(names, 1):
+        axes = figure.add_subplot(2, 2, k)
         try:
             _PANELS[name](shown, axes)
+            drawn.append(axes)
         except GradcheckInputError as error:
-            _say_instead(axes, str(error))
+            axes.remove()
+            reasons.append(str(error))
+    if reasons:
+        _close_ranks(figure, drawn)
+        figure.supxlabel("\n".join(dict.fromkeys(reasons)), fontsize="small", color=_GREY)
     return figure
 
 
-def _say_instead(axes: Axes, reason: str) -> None:
-    axes.clear()
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, reason, ha="center", va="center", wrap=True, color=_GREY)
+def _close_ranks(figure: Figure, drawn: list[Axes]) -> None:
+    """Give the pictures that there are the room of those that there are not."""
+    rows = 2 if len(drawn) > 2 else 1
+    figure.set_size_inches(13.0, 4.75 * rows + 0.6)
+    grid = figure.add_gridspec(rows, max(1, min(2, len(drawn))))
+    for k, axes in enumerate(drawn):
+        axes.set_subplotspec(grid[k])
 
 
 def _nothing(what: str) -> GradcheckInputError:
@@ -143,8 +153,6 @@ def _nothing(what: str) -> GradcheckInputError:
 
 
 def _scatter(shown: _Shown, axes: Axes) -> None:
-    from matplotlib.ticker import SymmetricalLogLocator
-
     points = pictures.points(shown.result, _POINTS)
     if not len(points.numeric):
         raise _nothing("components")
@@ -153,10 +161,9 @@ def _scatter(shown: _Shown, axes: Axes) -> None:
     if linear < reach:
         axes.set_xscale("symlog", linthresh=linear)
         axes.set_yscale("symlog", linthresh=linear)
-        for axis in (axes.xaxis, axes.yaxis):
-            few = SymmetricalLogLocator(base=10.0, linthresh=linear)
-            few.set_params(numticks=5)
-            axis.set_major_locator(few)
+        marks = pictures.symlog_ticks(linear, reach)
+        axes.set_xticks(marks)
+        axes.set_yticks(marks)
     axes.plot(x, x, color=_GREY, lw=1.0, zorder=1, label="analytic = numeric")
     if points.factor is not None:
         for k, side in enumerate(pictures.straight(points.factor, reach, linear)):
@@ -281,8 +288,8 @@ def _not_measured(result: Outcome) -> GradcheckInputError:
     if not content.worst_rows(result, 1):
         return _nothing("component")
     return GradcheckInputError(
-        "This picture needs more values of the cost, and a result that was read back from JSON no "
-        "longer holds it. Check again and plot that result."
+        "More pictures need more values of the cost. A result that was read back from JSON no "
+        "longer holds it, nor does one of a Jacobian."
     )
 
 

@@ -108,9 +108,9 @@ def _ticks(low: float, high: float) -> list[tuple[float, str]]:
     return [(k * step, short(k * step)) for k in range(first, last + 1)]
 
 
-def _decades(low: float, high: float, most: int = 6) -> list[tuple[float, str]]:
-    """Powers of ten between two logarithms, about `most` of them."""
-    every = max(1, math.ceil((high - low) / most))
+def _decades(low: float, high: float) -> list[tuple[float, str]]:
+    """Powers of ten between two logarithms, at most six or so."""
+    every = max(1, math.ceil((high - low) / 6.0))
     first = math.ceil(low / every) * every
     return [(float(k), f"1e{k}") for k in range(first, math.floor(high) + 1, every)]
 
@@ -122,9 +122,12 @@ def scatter(points: pictures.Points) -> str:
     reach, linear = points.reach, points.linear
     edge = float(pictures.symlog(np.array(reach), linear))
     frame = _Frame((-edge, edge), (-edge, edge), _SQUARE)
-    ticks = _ticks(-reach, reach) if linear == reach else _both_signs(linear, reach)
-    places = pictures.symlog(np.array([value for value, _ in ticks]), linear).tolist()
-    marks = list(zip(places, (text for _, text in ticks), strict=True))
+    if linear == reach:
+        ticks = [value for value, _ in _ticks(-reach, reach)]
+    else:
+        ticks = pictures.symlog_ticks(linear, reach)
+    places = pictures.symlog(np.array(ticks), linear).tolist()
+    marks = list(zip(places, map(short, ticks), strict=True))
     body = [
         frame.axes("numeric", "analytic", marks, marks),
         frame.line((-edge, -edge), (edge, edge), "equal"),
@@ -139,13 +142,6 @@ def scatter(points: pictures.Points) -> str:
         pairs = zip(across[mine].tolist(), up[mine].tolist(), strict=True)
         body += [_mark(*frame.at(x, y), verdict) for x, y in pairs]
     return _svg(_WIDTH, _SQUARE, "Analytic against numeric derivative", "".join(body))
-
-
-def _both_signs(low: float, high: float) -> list[tuple[float, str]]:
-    """Zero, and powers of ten of both signs between two sizes."""
-    powers = _decades(math.log10(low), math.log10(high), most=3)
-    positive = [(10.0**power, text) for power, text in powers]
-    return [*((-value, f"-{text}") for value, text in positive), (0.0, "0"), *positive]
 
 
 def _proportional(frame: _Frame, slope: float, reach: float, linear: float) -> str:
