@@ -90,11 +90,13 @@ def block_diagnosis(
     return diagnose(Problem(objective, a, 2.0**-52, 0.0), record, (block,))
 
 
-def diagnosis_of_bias(truth: Any, gradient: Any, args: tuple[Any, ...] = ()) -> tuple[Finding, ...]:
-    """Diagnose a single block b, of one dimension."""
+def diagnosis_of_bias(
+    truth: Any, gradient: Any, args: tuple[Any, ...] = (), sample: int | None = None
+) -> tuple[Finding, ...]:
+    """Diagnose a single block b, of one dimension, by all or `sample` of its entries."""
     theta = {"b": np.linspace(-1.0, 1.0, len(truth))}
     net = Network(None, None, theta, args, {"b": np.asarray(truth)})
-    return diagnosis(net, {"b": np.asarray(gradient)}, np.random.default_rng(0))
+    return diagnosis(net, {"b": np.asarray(gradient)}, np.random.default_rng(0), sample)
 
 
 def numbers(*shape: int, seed: int = 0) -> Any:

@@ -83,3 +83,15 @@ def test_labels_among_too_many_examples_are_not_guessed() -> None:
     wrong = n + 1e-3 * numbers(6, seed=1)
     found = diagnosis_of_bias(n, wrong, args=(np.broadcast_to(0.0, (10**9, 1)),))
     assert found == ()
+
+
+def test_labels_of_which_not_every_class_was_measured() -> None:
+    n = numbers(6)
+    args = numbers(M, 3), Y
+    (finding,) = diagnosis_of_bias(n, n + COUNTS, args, sample=5)
+    assert 'Delta lacks the "- 1" at the label' in finding.message
+    (finding,) = diagnosis_of_bias(n, n + COUNTS - np.roll(COUNTS, 1), args, sample=5)
+    assert "as if every label of args[1] were off by one (one too high)" in finding.message
+    wrong = n + np.array([3, -3, 2, -1, 4, -5]) / M
+    (finding,) = diagnosis_of_bias(n, wrong, args[:1], sample=5)
+    assert "takes other labels than the cost" in finding.message

@@ -85,7 +85,7 @@ def total(field: Field, setting: Setting) -> Iterator[Candidate]:
 
 def labels(field: Field, setting: Setting) -> Iterator[Candidate]:
     """The bias of a softmax is off by whole labels, each with the weight of an example."""
-    if len(field.block.shape) != 1 or len(field.at) < 2 or not _is_whole(field):
+    if len(field.block.shape) != 1 or len(field.at) < 2:
         return
     sizes = _sizes(setting)
     for examples in (1.0, *sizes):
@@ -94,36 +94,46 @@ def labels(field: Field, setting: Setting) -> Iterator[Candidate]:
         if not count.any() or np.abs(count).max() > most:
             continue
         judged = against_bars(field, field.analytic - count / examples)
-        told = _of_labels(count, examples, setting)
-        if told:
-            # Each entry chose its count among all up to the number of examples.
-            choice = judged.fits * math.log10(2.0 * most + 1.0)
+        each = "1" if examples == 1.0 else f"1/{examples:g}"
+        # Each entry chose its count among all up to the number of examples.
+        choice = judged.fits * math.log10(2.0 * most + 1.0)
+        for claim, cause in _of_labels(field, count, each, setting):
             yield replace(
-                judged, kind="labels", claim=told[0], cause=told[1], digits=judged.digits - choice
+                judged, kind="labels", claim=claim, cause=cause, digits=judged.digits - choice
             )
 
 
-def _of_labels(count: Array, examples: float, setting: Setting) -> tuple[str, str] | None:
+_ONE = (
+    'Delta lacks the "- 1" at the label: it is p - one-hot(y) for a softmax with cross-entropy, '
+    "p - y for a sigmoid."
+)
+
+
+def _of_labels(
+    field: Field, count: Array, each: str, setting: Setting
+) -> Iterator[tuple[str, str]]:
     """What counts of labels per class say: a claim and its cause."""
-    each = "1" if examples == 1.0 else f"1/{examples:g}"
-    if count.min() >= 0.0 and any(count.sum() == n for n in (examples, *_sizes(setting))):
-        return (
-            f"exceeds the numeric gradient by {each} for every label of its class",
-            'Delta lacks the "- 1" at the label: it is p - one-hot(y) for a softmax with '
-            "cross-entropy, p - y for a sigmoid.",
-        )
-    if count.sum() != 0.0:
-        return None
-    claim = f"differs from the numeric gradient by whole labels ({each} each)"
-    for classes, where in _classes(setting, len(count)):
+    missing = f"exceeds the numeric gradient by {each} for every label of its class"
+    other = f"differs from the numeric gradient by whole labels ({each} each)"
+    for classes, where in _classes(setting, field.block.size):
+        if np.array_equal(count, classes[field.at]):
+            yield missing, _ONE
+            return
         for step, way in ((1, "one too high"), (-1, "one too low")):
-            if np.array_equal(count, classes - np.roll(classes, step)):
-                return (
-                    f"{claim}, as if every label of {where} were off by one ({way})",
+            if np.array_equal(count, (classes - np.roll(classes, step))[field.at]):
+                yield (
+                    f"{other}, as if every label of {where} were off by one ({way})",
                     "Look at how the gradient indexes by the label: classes from 0 or from 1, an "
                     "index shifted by one.",
                 )
-    return claim, "The gradient takes other labels than the cost: an order, a slice, an encoding."
+                return
+    if count.min() >= 0.0 and (not _is_whole(field) or count.sum() in _sizes(setting)):
+        yield missing, _ONE
+    elif not _is_whole(field) or count.sum() == 0.0:
+        yield (
+            other,
+            "The gradient takes other labels than the cost: an order, a slice, an encoding.",
+        )
 
 
 def _sizes(setting: Setting) -> tuple[float, ...]:

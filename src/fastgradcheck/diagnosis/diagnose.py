@@ -210,7 +210,7 @@ def _located(field: Field, setting: Setting) -> Candidate | None:
     result = next(r for r in setting.results if r.name == field.block.name)
     count = int(field.wrong.sum())
     exact = result.directions and not result.at_least
-    if not exact or count != result.wrong or not count < result.size:
+    if not exact or count != result.wrong or 2 * count > result.size:
         return None
     names = listed([field.block.address(int(i)) for i in field.at[field.wrong]], "entries")
     claim = f"only {names} {'is' if count == 1 else 'are'} wrong, as directions through all show"
