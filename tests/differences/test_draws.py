@@ -26,7 +26,7 @@ def drawn(cost, flat, gradient, seed=0, imaginary=False, noise=1e-15):
     context = replace(context_of(cost, flat, **scheme), noise=noise, seed=seed)
     problem = Problem(context.stream.engine.objective, gradient, 2.2e-16, context.value)
     prober = Prober(context, problem, imaginary=imaginary)
-    weights, middle = joint.weights(prober, np.ones(1, bool))
+    weights, middle = joint.weights(context, prober.sizes, np.ones(1, bool))
     weighted = replace(prober, moving=joint.spread(prober, weights))
     before = context.stream.evaluations
     step = choose_step(weighted, middle, (0,))
@@ -75,16 +75,17 @@ def test_complex_steps_take_one_evaluation_each_and_no_noise(wrong: float) -> No
 
 
 def test_new_measurements_count_only_where_their_bars_are_smaller() -> None:
-    old = Draws(np.zeros(2, np.uint64), np.ones(2), np.zeros(2), np.ones(2))
+    old = Draws(np.zeros(2, np.uint64), np.ones(2), np.zeros(2), np.ones(2), np.zeros((2, 4)))
     keys = np.array([5, 6], np.uint64)
-    new = Draws(keys, 2 * np.ones(2), np.array([3.0, 4.0]), np.array([0.5, 2.0]))
+    new = Draws(keys, 2 * np.ones(2), np.array([3.0, 4.0]), np.array([0.5, 2.0]), np.ones((2, 4)))
     merged = old.improved(np.arange(2), new)
     assert merged.keys.tolist() == [5, 0]
     assert merged.y.tolist() == [3.0, 0.0]
     assert merged.error.tolist() == [0.5, 1.0]
+    assert merged.signal.tolist() == [[1.0] * 4, [0.0] * 4]
     assert old.keys.tolist() == [0, 0]
 
 
 def test_draws_are_joined() -> None:
-    one = Draws(np.ones(1, np.uint64), np.ones(1), np.ones(1), np.ones(1))
+    one = Draws(np.ones(1, np.uint64), np.ones(1), np.ones(1), np.ones(1), np.ones((1, 4)))
     assert len(one.joined(one).keys) == 2

@@ -86,6 +86,12 @@ class Prober:
             return claimed
         return np.nan_to_num(claimed, nan=0.0, posinf=0.0, neginf=0.0)
 
+    @cached_property
+    def sizes(self) -> NDArray[np.float64]:
+        """The norm of the claimed gradient of every block, shape (blocks,)."""
+        blocks = self.context.parameters.blocks
+        return np.array([norm(self.gradient[block.slice]) for block in blocks])
+
     def farthest(self, region: NDArray[np.int64]) -> float:
         """The longest step of a region's directions that keeps within the bounds."""
         if self.room is None or self.moving is None:
@@ -103,11 +109,19 @@ class Prober:
         stage: str,
     ) -> NDArray[np.float64]:
         """What the gradient predicts for J minus what J does, at every point; shape (k, p)."""
+        values = self.stream.values(Directions(regions, keys, offsets, self.moving), stage)
+        changes: NDArray[np.float64] = values - self.problem.value
+        return self.predicted(regions, keys, offsets) - changes
+
+    def predicted(
+        self,
+        regions: NDArray[np.int64],
+        keys: NDArray[np.uint64],
+        offsets: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """What the gradient predicts for J minus J(theta), at every point; shape (k, p)."""
         plan = Directions(regions, keys, offsets, self.moving)
-        values = self.stream.values(plan, stage)
-        predicted = project(self.gradient, self.problem.theta, plan, self.stream.engine.n_jobs)
-        signal: NDArray[np.float64] = predicted - (values - self.problem.value)
-        return signal
+        return project(self.gradient, self.problem.theta, plan, self.stream.engine.n_jobs)
 
     def exact(
         self,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.differences.directions import NOISE_GAIN, Prober
+from fastgradcheck.differences.directions import NOISE_GAIN, OFFSETS, Prober, five_point
 from fastgradcheck.differences.plateau import NOISE_SIGMAS
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.problem.region import Region
@@ -36,17 +36,22 @@ WIDER = 8.0
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Directions as measured: key, step, y and bar of each, arrays of shape (m,)."""
+    """Directions as measured: key, step, y and bar of each, arrays of shape (m,).
+
+    `signal`, of shape (m, 4), is what y and its bar were read off: at every point, what the
+    gradient predicts for J minus what J does. Complex steps have none, (m, 0).
+    """
 
     keys: NDArray[np.uint64]
     steps: NDArray[np.float64]
     y: NDArray[np.float64]
     error: NDArray[np.float64]
+    signal: NDArray[np.float64]
 
     def joined(self, more: Draws) -> Draws:
         """Both."""
         return Draws(
-            *(np.append(getattr(self, f.name), getattr(more, f.name)) for f in fields(self))
+            *(np.concatenate([getattr(self, f.name), getattr(more, f.name)]) for f in fields(self))
         )
 
     def improved(self, rows: NDArray[np.int64], new: Draws) -> Draws:
@@ -142,7 +147,21 @@ def choose_step(prober: Prober, middle: float, place: tuple[int, ...]) -> float:
 
 def _measured(prober: Prober, keys: NDArray[np.uint64], steps: NDArray[np.float64]) -> Draws:
     regions = repeated(prober.context.parameters.size, len(keys))
-    return Draws(keys, steps, *prober(regions, keys, steps))
+    if prober.imaginary:
+        y, error = prober.exact(regions, keys, steps, "directions")
+        return Draws(keys, steps, y, error, np.zeros((len(keys), 0)))
+    signal = prober.signal(regions, keys, steps[:, np.newaxis] * OFFSETS, "directions")
+    return read_off(prober, keys, steps, signal)
+
+
+def read_off(
+    prober: Prober,
+    keys: NDArray[np.uint64],
+    steps: NDArray[np.float64],
+    signal: NDArray[np.float64],
+) -> Draws:
+    """Directions from what was measured along them."""
+    return Draws(keys, steps, *five_point(signal, steps, prober.noise), signal)
 
 
 def _central(

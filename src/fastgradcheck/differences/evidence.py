@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastgradcheck.differences.components import EMPTY, Components, of_sweeps
 from fastgradcheck.differences.domain import Edge
-from fastgradcheck.differences.joint import Joint
+from fastgradcheck.differences.joint import Joint, Repaired
 from fastgradcheck.differences.noise import Noise
 from fastgradcheck.differences.plateau import TWO_SCALES, StepSweep, combined
 from fastgradcheck.differences.screen import Screened
@@ -125,6 +125,9 @@ class Evidence:
         Block number to what was located there.
     joint : tuple of Joint
         Directions over several blocks at once; no block takes part in two.
+    decoded : mapping of int to (float, float)
+        Entries that explain what joint directions disagree about, and that nothing has confirmed
+        yet: how far the claim is off, and the bar of that.
     fixed : int64 array
         Entries that take no part in directions: they have no room to move, or are so large that
         the step does not move them.
@@ -148,6 +151,7 @@ class Evidence:
     screened: Mapping[int, Screened] = field(default_factory=dict)
     located: Mapping[int, Located] = field(default_factory=dict)
     joint: tuple[Joint, ...] = ()
+    decoded: Repaired = field(default_factory=dict)
     fixed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def with_sweeps(self, sweeps: Iterable[StepSweep]) -> Evidence:

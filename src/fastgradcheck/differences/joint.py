@@ -25,6 +25,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.directions import LARGEST, NOISE_GAIN, Prober
 from fastgradcheck.differences.draws import DIRECTIONS, Draws, everything
 from fastgradcheck.differences.plateau import NOISE_SIGMAS
@@ -94,19 +95,25 @@ class Joint:
         return self.weights * float(np.median(self.screened.steps))
 
 
-def weights(prober: Prober, taking_part: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
+def weights(
+    context: Context, sizes: NDArray[np.float64], taking_part: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], float]:
     """The weight of every block, and the middle one of the steps to be tried.
 
     The middle step is the one at which noise leaves a bar of `SHARP`. There, no block moves by
     more than `WIDEST` of its typical entry.
+
+    Parameters
+    ----------
+    context : Context
+    sizes : float64 array, shape (blocks,)
+        How large the gradient of every block is.
+    taking_part : bool array, shape (blocks,)
     """
-    context, gradient = prober.context, prober.gradient
-    blocks = context.parameters.blocks
-    sizes = np.array([norm(gradient[block.slice]) for block in blocks])
     rounding = 0.5 * float(np.finfo(np.float64).eps) * abs(context.value)
     level = max(context.noise, rounding, float(np.finfo(np.float64).tiny))
     middle, widest = NOISE_GAIN * NOISE_SIGMAS * level / SHARP, WIDEST
-    if prober.imaginary:
+    if context.scheme.imaginary:
         middle, widest = COMPLEX_STEP, WIDEST_IMAGINARY
     with np.errstate(divide="ignore", over="ignore"):
         wanted = 1.0 / np.maximum(sizes, SMALLEST * np.max(sizes, initial=0.0))
@@ -157,7 +164,7 @@ def limits(
     """
     failure = _failure(len(draws.keys), attempt)
     blocks = prober.context.parameters.blocks
-    sizes = of_blocks * [norm(prober.gradient[block.slice]) for block in blocks]
+    sizes = of_blocks * prober.sizes
     rounding = ROUNDING_UNITS * prober.problem.entry_eps * norm(sizes)
     if prober.problem.rounding is not None:
         rounding = max(rounding, SEEN_UNITS * norm(of_blocks * prober.problem.rounding))

@@ -53,11 +53,15 @@ def cover(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     context, blocks = task.context, task.problem.parameters.blocks
     prober = _prober(task)
     lost = np.array([evidence.location(b).whole_block for b in range(len(blocks))])
-    weights, middle = joint.weights(prober, _moving(prober, blocks) & ~lost)
+    recording = task.recording
+    if recording is None:
+        weights, middle = joint.weights(context, prober.sizes, _moving(prober, blocks) & ~lost)
+    else:
+        weights = np.where(lost, 0.0, recording.weights)
     if not weights.any():
         return
     weighted = replace(prober, moving=joint.spread(prober, weights))
-    step = choose_step(weighted, middle, (0,))
+    step = choose_step(weighted, middle, (0,)) if recording is None else recording.step
     fixed = _leave_out(weighted, step, lost)
     evidence = replace(evidence, fixed=fixed)
     if len(fixed):
@@ -65,7 +69,10 @@ def cover(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     repaired: Repaired = {}
     for attempt in range(ROUNDS):
         probing = replace(weighted, problem=_without_errors(task, repaired))
-        draws = measure(probing, step, (1, attempt), _enough(task, probing, weights))
+        if recording is not None and not attempt and not lost.any():
+            draws = recording.beside(probing)
+        else:
+            draws = measure(probing, step, (1, attempt), _enough(task, probing, weights))
         found = joint.limits(probing, draws, weights, repaired, attempt)
         evidence = replace(evidence, joint=(found,))
         if not found.screened.fails:
@@ -78,6 +85,8 @@ def cover(evidence: Evidence, task: Task) -> Iterator[Evidence]:
             yield evidence
         evidence, entries, out = yield from _followed(evidence, task, prober, probing, found)
         repaired = _joined(repaired, entries)
+        evidence = replace(evidence, decoded=repaired)
+        yield evidence
         weights = np.where(np.isin(np.arange(len(blocks)), out), 0.0, weights)
         evidence = replace(evidence, joint=(found.only(weights > 0),) if weights.any() else ())
         if not weights.any():
@@ -87,7 +96,8 @@ def cover(evidence: Evidence, task: Task) -> Iterator[Evidence]:
             break
         weighted = replace(weighted, moving=_without(weighted, out, blocks))
     # Directions that go on disagreeing confirm nothing: entries get step sweeps of their own.
-    yield evidence.with_sweeps(sweep(context, np.array(sorted(repaired), np.int64)))
+    evidence = evidence.with_sweeps(sweep(context, np.array(sorted(repaired), np.int64)))
+    yield replace(evidence, decoded={})
 
 
 def _broken(evidence: Evidence, task: Task) -> Iterator[Evidence]:
@@ -177,7 +187,7 @@ def _apart(
     """Directions over the blocks that those over all leave too coarse, at steps of their own."""
     (found,) = evidence.joint
     plain = replace(prober, problem=_without_errors(task, found.repaired))
-    weights, middle = joint.weights(plain, coarse)
+    weights, middle = joint.weights(task.context, plain.sizes, coarse)
     weighted = replace(plain, moving=joint.spread(plain, weights))
     step = choose_step(weighted, middle, (3,))
     draws = measure(weighted, step, (4,), _enough(task, weighted, weights))
@@ -214,6 +224,7 @@ def _with_entries(evidence: Evidence, task: Task, decoded: Repaired) -> Evidence
     """
     if not decoded:
         return evidence
+    evidence = replace(evidence, decoded={})
     index = np.array(sorted(decoded), np.int64)
     sizes = np.array([decoded[int(i)] for i in index])
     sure = np.array([_shown(evidence, task, int(i), *decoded[int(i)]) for i in index])

@@ -39,10 +39,14 @@ def search(task: Task) -> Evidence:
     # Large steps may leave the cost's domain: that log(-1) is nan there is no news.
     with np.errstate(all="ignore"):
         try:
-            context, measured, edge = domain.settle(task.context)
+            known, context, edge = task.recording, task.context, evidence.edge
+            if known is None:
+                context, measured, edge = domain.settle(context)
+            else:
+                measured = known.noise
             evidence = replace(evidence, noise=measured, edge=edge)
             task = replace(task, context=replace(context, noise=measured.level))
-            if LOW < task.problem.computed_eps <= COARSE:
+            if known is None and LOW < task.problem.computed_eps <= COARSE:
                 evidence = replace(evidence, elsewhere=elsewhere.slopes(task.context))
             if task.context.scheme.imaginary:
                 sharp = task.tolerance.threshold

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.evidence import Evidence
+from fastgradcheck.differences.recording import Recording
 from fastgradcheck.problem.problem import Problem
 from fastgradcheck.problem.sampling import Sample
 from fastgradcheck.verdict.support import BlockEvidence, beside
@@ -34,6 +35,8 @@ class Task:
     spot : bool
         Whether the sample is a spot check beside the directions: each component by a five-point
         value of its own, without steps for whole blocks.
+    recording : Recording or None
+        Values of J along directions that are there already.
     """
 
     context: Context
@@ -42,6 +45,7 @@ class Task:
     sample: Sample
     screens: bool
     spot: bool = False
+    recording: Recording | None = None
 
     @property
     def gradient(self) -> NDArray[np.float64]:
