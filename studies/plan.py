@@ -14,7 +14,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "fastgradcheck"
 
 ROOMS = (
-    "__init__", "__main__", "cli", "jax", "torch", "testing", "jacobian", "pairs", "check",
+    "__init__", "__main__", "cli", "jax", "torch", "testing", "fingerprints", "jacobian", "pairs", "check",
     "points", "options", "origin", "numeric", "result", "report", "diagnosis", "search", "verdict",
     "differences", "evaluation", "problem", "table", "arguments", "errors", "version",
 )  # fmt: skip

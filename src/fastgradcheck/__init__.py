@@ -12,11 +12,18 @@ if TYPE_CHECKING:
     from fastgradcheck.errors import (
         CheckpointError,
         CostEvaluationError,
+        FingerprintError,
         GradcheckInputError,
         GradcheckTypeError,
         WorkersLostError,
     )
     from fastgradcheck.evaluation.stream import Progress
+    from fastgradcheck.fingerprints.fingerprint import (
+        Fingerprint,
+        compare,
+        fingerprint,
+        load_fingerprint,
+    )
     from fastgradcheck.jacobian import hesscheck, jaccheck
     from fastgradcheck.numeric import (
         BlockBars,
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
         numerical_jacobian,
     )
     from fastgradcheck.pairs import paircheck
-    from fastgradcheck.points import Points
+    from fastgradcheck.points import Comparison, Points
     from fastgradcheck.problem.finding import Finding
     from fastgradcheck.result import GradcheckResult
     from fastgradcheck.testing import (
@@ -43,11 +50,13 @@ _HOMES = {
     "errors": (
         "CheckpointError",
         "CostEvaluationError",
+        "FingerprintError",
         "GradcheckInputError",
         "GradcheckTypeError",
         "WorkersLostError",
     ),
     "evaluation.stream": ("Progress",),
+    "fingerprints.fingerprint": ("Fingerprint", "compare", "fingerprint", "load_fingerprint"),
     "jacobian": ("hesscheck", "jaccheck"),
     "numeric": (
         "BlockBars",
@@ -56,7 +65,7 @@ _HOMES = {
         "numerical_gradient",
         "numerical_jacobian",
     ),
-    "points": ("Points",),
+    "points": ("Comparison", "Points"),
     "pairs": ("paircheck",),
     "problem.finding": ("Finding",),
     "result": ("GradcheckResult",),
@@ -77,8 +86,11 @@ __all__ = [
     "BlockBars",
     "BlockResult",
     "CheckpointError",
+    "Comparison",
     "CostEvaluationError",
     "Finding",
+    "Fingerprint",
+    "FingerprintError",
     "GradcheckError",
     "GradcheckInputError",
     "GradcheckResult",
@@ -96,9 +108,12 @@ __all__ = [
     "assert_jaccheck",
     "assert_paircheck",
     "check_points",
+    "compare",
+    "fingerprint",
     "gradcheck",
     "hesscheck",
     "jaccheck",
+    "load_fingerprint",
     "numerical_gradient",
     "numerical_jacobian",
     "paircheck",

@@ -12,11 +12,12 @@ from typing import Any, Unpack
 
 from fastgradcheck.arguments import in_our_words
 from fastgradcheck.differences.context import Context
+from fastgradcheck.differences.recording import Recording
 from fastgradcheck.differences.schemes import Scheme, SchemeName
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.evaluation import checkpoint as checkpoints
 from fastgradcheck.evaluation.budget import UNLIMITED, budget_of
-from fastgradcheck.evaluation.checkpoint import Checkpoint
+from fastgradcheck.evaluation.checkpoint import SAME_VALUE, Checkpoint
 from fastgradcheck.evaluation.choice import EngineName, faster, open_engine, refuse_unknown
 from fastgradcheck.evaluation.engines.base import Engine
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
@@ -72,6 +73,7 @@ def gradcheck(
     checkpoint: Any = None,
     progress: Any = None,
     seed: int | None = None,
+    recording: Recording | None = None,
 ) -> GradcheckResult:
     """Check whether `grad` is the gradient of `cost` at `theta`.
 
@@ -145,6 +147,9 @@ def gradcheck(
     seed : int, optional
         Of the sample and the directions; drawn, and reported, if None (or that of the
         checkpoint).
+    recording : Recording, optional
+        Values of J along directions that are there already; see `fingerprint`, whose ``check``
+        passes them on.
 
     Returns
     -------
@@ -227,6 +232,8 @@ def gradcheck(
                 if yardstick is None
                 else measure_of(yardstick, theta, args, parameters, eps, inspected.seconds)
             )
+            if recording is not None:
+                inspected = replace(inspected, value=_recorded(inspected.value, recording))
             problem = Problem(
                 running.objective, claim.gradient, eps, inspected.value, claim.eps, claim.rounding,
                 inspected.moves,
@@ -242,7 +249,7 @@ def gradcheck(
                 problem = replace(problem, value=value)
             with Stream(running, budget=limit, listen=listen, memory=memory) as stream:
                 stream.evaluations = inspected.evaluations
-                task = _task(problem, options, tolerance, stream)
+                task = replace(_task(problem, options, tolerance, stream), recording=recording)
                 if other is not None:
                     task, told = calibrated(task, other, threshold, rtol)
                     found += told
@@ -334,6 +341,16 @@ def _task(problem: Problem, options: Options, tolerance: Tolerances, stream: Str
         seed=options.seed,
     )
     return Task(context, problem, tolerance, options.sample, options.screens, options.spot)
+
+
+def _recorded(value: float, recording: Recording) -> float:
+    """J(theta) as it was recorded, if it is the same but for its last digits."""
+    if not abs(value - recording.value) <= SAME_VALUE * abs(recording.value):
+        raise GradcheckInputError(
+            f"J(theta) is {value!r} here and was {recording.value!r} when its values were "
+            "recorded: cost or args have changed since. Record them again."
+        )
+    return recording.value
 
 
 def _identity(problem: Problem, options: Options, engine: Engine) -> dict[str, str]:

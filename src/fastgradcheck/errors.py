@@ -65,6 +65,10 @@ class CheckpointError(GradcheckInputError):
     """A checkpoint file belongs to another problem, is damaged or cannot be written."""
 
 
+class FingerprintError(GradcheckInputError):
+    """A fingerprint is of another theta, layout or args, or its file is damaged."""
+
+
 class CostEvaluationError(RuntimeError):
     """The user's cost raised at a perturbed point.
 

@@ -1,4 +1,4 @@
-"""The results of one gradient at several points."""
+"""The results of one gradient at several points, or of several gradients at one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from fastgradcheck.table import Table
 class Points(dict[str, GradcheckResult]):
     """A dict of name to `GradcheckResult`; ``print`` shows it as a table."""
 
+    _first = "point"
+
     def __repr__(self) -> str:
         said = ", ".join(f"{name}: {content.title(result)}" for name, result in self.items())
         return f"<Points {said}>"
@@ -22,7 +24,7 @@ class Points(dict[str, GradcheckResult]):
         return self._table().html()
 
     def _table(self) -> Table:
-        titles = "point", "verdict", "wrong", "relative difference", "at most", "evaluations"
+        titles = self._first, "verdict", "wrong", "relative difference", "at most", "evaluations"
         rows = (
             (
                 name,
@@ -35,3 +37,9 @@ class Points(dict[str, GradcheckResult]):
             for name, result in self.items()
         )
         return Table(titles, tuple(rows), words=3)
+
+
+class Comparison(Points):
+    """The same of several gradients."""
+
+    _first = "gradient"

@@ -163,7 +163,6 @@ def limits(
         How many sets of directions came before: each has half of the share of the one before.
     """
     failure = _failure(len(draws.keys), attempt)
-    blocks = prober.context.parameters.blocks
     sizes = of_blocks * prober.sizes
     rounding = ROUNDING_UNITS * prober.problem.entry_eps * norm(sizes)
     if prober.problem.rounding is not None:

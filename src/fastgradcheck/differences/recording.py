@@ -21,6 +21,8 @@ from fastgradcheck.evaluation import hashing
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.problem import Problem
 
+COUNTS = tuple(joint.SHARES)
+"""So many directions may be recorded."""
 GROUPS = 32
 """Blocks, or groups of neighbours, whose slopes are looked at by themselves ..."""
 LOOKS = 2

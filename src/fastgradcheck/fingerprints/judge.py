@@ -1,0 +1,159 @@
+"""The verdict on a gradient from recorded directions alone, without an evaluation of J."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgradcheck.diagnosis.along import pattern
+from fastgradcheck.diagnosis.field import listed
+from fastgradcheck.differences import joint
+from fastgradcheck.differences.context import Context
+from fastgradcheck.differences.directions import Prober
+from fastgradcheck.differences.evidence import Evidence
+from fastgradcheck.differences.recording import Recording
+from fastgradcheck.differences.screen import BEYOND_DOUBT
+from fastgradcheck.evaluation.engines.absent import AbsentEngine
+from fastgradcheck.evaluation.engines.blas import one_blas_thread
+from fastgradcheck.evaluation.stream import Stopped, Stream
+from fastgradcheck.fingerprints.subject import Subject
+from fastgradcheck.origin import origin_of
+from fastgradcheck.problem import precision
+from fastgradcheck.problem.finding import Finding, Rank, by_rank
+from fastgradcheck.problem.gradient import evaluate_gradient
+from fastgradcheck.problem.problem import Objective, Problem
+from fastgradcheck.problem.sampling import NOTHING
+from fastgradcheck.result import GradcheckResult, assemble
+from fastgradcheck.search.strategy import search
+from fastgradcheck.search.task import Task
+from fastgradcheck.verdict.tolerances import tolerances
+from fastgradcheck.verdict.verdict import Verdict
+
+
+def judged(
+    recording: Recording,
+    subject: Subject,
+    dtype: str,
+    grad: Any,
+    threshold: float | None,
+    rtol: float | None,
+    told: Finding,
+    cost: str,
+) -> GradcheckResult:
+    """The result of a gradient beside what was recorded.
+
+    Parameters
+    ----------
+    recording : Recording
+    subject : Subject
+    dtype : str
+        In which J was evaluated.
+    grad, threshold, rtol
+        As in `gradcheck`.
+    told : Finding
+        Where the values come from.
+    cost : str
+        The name of the cost.
+    """
+    began = time.perf_counter()
+    flat = subject.flat.astype(dtype, copy=False)
+    objective = Objective(_absent, subject.args, subject.parameters, flat)
+    with one_blas_thread():
+        claimed, eps, found = evaluate_gradient(
+            grad, subject.theta, subject.args, subject.parameters, 0.0
+        )
+        claim = precision.sharpest(grad, subject.theta, objective, claimed, eps)
+    problem = Problem(objective, claim.gradient, eps, recording.value, claim.eps, claim.rounding)
+    tolerance = tolerances(problem, threshold, rtol, True)
+    context = Context(Stream(AbsentEngine(objective)), recording.value, seed=recording.seed)
+    task = Task(context, problem, tolerance, NOTHING, screens=True, recording=recording)
+    evidence = search(task)
+    origin = replace(origin_of(_absent, grad), cost=cost)
+    found = (*found, *claim.findings, told)
+    result = assemble(task, evidence, "screen", found, origin, began)
+    if result:
+        return result
+    wrong = _broken(problem) or _proven(problem, recording, context, evidence)
+    return result if wrong is None else _with(result, wrong)
+
+
+@dataclass(frozen=True)
+class _Wrong:
+    """What is wrong: names, the numbers of the blocks, and what there is to say."""
+
+    named: tuple[str, ...]
+    blocks: tuple[int, ...]
+    finding: Finding
+
+
+def _broken(problem: Problem) -> _Wrong | None:
+    """Where the gradient is no number."""
+    index = np.flatnonzero(~np.isfinite(problem.gradient))
+    if not len(index):
+        return None
+    parameters = problem.parameters
+    named = tuple(parameters.address(int(i)) for i in index[:32])
+    message = f"The gradient is not a number at {listed(named, 'entries')}."
+    blocks = tuple(sorted({parameters.block_index(int(i)) for i in index}))
+    return _Wrong(named, blocks, Finding("not a number", message, Rank.BUG))
+
+
+def _proven(
+    problem: Problem, recording: Recording, context: Context, evidence: Evidence
+) -> _Wrong | None:
+    """What is wrong where most directions disagree beyond doubt, which no single kink makes."""
+    plain = Prober(replace(context, noise=recording.noise.level), problem)
+    prober = replace(plain, moving=joint.spread(plain, recording.weights))
+    found = joint.limits(prober, recording.beside(prober), recording.weights, {}, 0)
+    s = found.screened
+    if not np.mean(np.abs(s.y) > BEYOND_DOUBT * s.error + s.rounding) > 0.5:
+        return None
+    parameters, decoded = problem.parameters, sorted(evidence.decoded.items())
+    explained = pattern(prober, found)
+    if explained is not None:
+        named = tuple(parameters.blocks[b].name for b in explained.blocks)
+        return _Wrong(named, explained.blocks, explained.finding)
+    if decoded:
+        blocks = tuple(sorted({parameters.block_index(i) for i, _ in decoded}))
+        told = listed([_entry(problem, i, size) for i, (size, _) in decoded], "entries")
+        message = (
+            f"All that disagrees is explained by {told}: decoded from the "
+            "directions, and not confirmed. Pass cost= to have it confirmed."
+        )
+        named = tuple(parameters.address(i) for i, _ in decoded)
+        return _Wrong(named, blocks, Finding("decoded", message, Rank.BUG))
+    message = (
+        "The directions disagree, and neither a single entry nor a factor of a block explains it. "
+        "Pass cost= to have it located."
+    )
+    return _Wrong((), (), Finding("unlocated", message, Rank.LIMIT))
+
+
+def _entry(problem: Problem, i: int, size: float) -> str:
+    claimed = float(problem.gradient[i])
+    return f"{problem.parameters.address(i)} (claimed {claimed:.6g}, decoded {claimed - size:.6g})"
+
+
+def _with(result: GradcheckResult, wrong: _Wrong) -> GradcheckResult:
+    blocks = tuple(
+        replace(block, verdict=Verdict.WRONG) if b in wrong.blocks else block
+        for b, block in enumerate(result.blocks)
+    )
+    # What it could not decide is decided now.
+    others = (f for f in result.findings if f.kind not in ("undecided", "unlocated"))
+    return replace(
+        result,
+        verdict=Verdict.WRONG,
+        blocks=blocks,
+        wrong=wrong.named,
+        findings=by_rank((wrong.finding, *others)),
+        reason="",
+    )
+
+
+def _absent(theta: NDArray[Any], *args: Any) -> NoReturn:
+    raise Stopped("J is not at hand")
