@@ -14,9 +14,9 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "fastgradcheck"
 
 ROOMS = (
-    "__init__", "__main__", "cli", "jax", "torch", "testing", "fingerprints", "jacobian", "pairs", "check",
-    "points", "options", "origin", "numeric", "result", "report", "diagnosis", "search", "verdict",
-    "differences", "evaluation", "problem", "table", "arguments", "errors", "version",
+    "__init__", "__main__", "cli", "jax", "torch", "testing", "fingerprints", "jacobian", "pairs",
+    "check", "points", "options", "origin", "numeric", "result", "report", "diagnosis", "search",
+    "verdict", "differences", "evaluation", "problem", "table", "arguments", "errors", "version",
 )  # fmt: skip
 """From the top: each imports from itself and from those after it."""
 LONGEST = 450
