@@ -34,7 +34,8 @@ from fastgradcheck.options import (
 from fastgradcheck.origin import origin_of
 from fastgradcheck.points import Points
 from fastgradcheck.problem import guards, low, precision, rows
-from fastgradcheck.problem.calls import arguments_of
+from fastgradcheck.problem.calls import arguments_of, as_tuple
+from fastgradcheck.problem.complexes import as_pairs, complexes_of, refuse_layout
 from fastgradcheck.problem.foreign import COARSE
 from fastgradcheck.problem.gradient import callables, evaluate_gradient, measure_of
 from fastgradcheck.problem.parameters import describe, vector
@@ -65,6 +66,7 @@ def gradcheck(
     rtol: float | None = None,
     yardstick: Any = None,
     bounds: Any = None,
+    convention: str | None = None,
     engine: EngineName = "auto",
     vectorized: bool | int = False,
     n_jobs: int | None = None,
@@ -86,7 +88,7 @@ def gradcheck(
         returns ``(J, grad)``.
     theta : float array or nest of them
         The point of the check. Arrays in dicts, lists, tuples, NamedTuples or dataclasses;
-        float64 or float32. A list of numbers is a vector.
+        float64 or float32; complex, with two components each. A list of numbers is a vector.
     args : tuple
         Passed on to `cost` and `grad`. Anything else is taken for one argument, a list for
         several if `cost` takes as many.
@@ -120,6 +122,9 @@ def gradcheck(
         J is never evaluated outside. A pair (low, high), each a number, None for an open side, or
         of theta's structure; a list of such pairs, one for every entry, as in SciPy (two pairs are
         the bounds of two entries); a dict of pairs by block; or a `scipy.optimize.Bounds`.
+    convention : {"torch", "jax"}, optional
+        What the gradient by a complex theta is: dJ/dx + i dJ/dy, or its conjugate. None: what it
+        is nearer to; a finding tells.
     engine : {"auto", "numba", "python"}
         What evaluates J: compiled code, for which a Python cost is compiled, or plain calls.
         "auto" takes compiled code for a compiled cost, unless plain calls are measured to be
@@ -188,7 +193,14 @@ def gradcheck(
     memory = None if checkpoint is None else Checkpoint(checkpoint)
     seed = seed_of(seed, memory)
     theta = vector(theta)
+    complexes = complexes_of(theta)
+    if complexes is not None:
+        refuse_layout(layout)
+        args = as_tuple(args, cost)
+        cost, grad, theta, complexes = as_pairs(cost, grad, theta, args, complexes, convention)
     parameters = describe(theta, layout)
+    if complexes is not None:
+        parameters = complexes.named(parameters)
     flat = parameters.flatten(theta)
     flat.setflags(write=False)
     limited = limit is not UNLIMITED
@@ -242,6 +254,8 @@ def gradcheck(
             if eps > COARSE and other is None:
                 found += (low.derived(running.objective, eps, tolerance.threshold),)
             _refuse_scheme(options.scheme, running)
+            if complexes is not None:
+                found += complexes.findings
             found += inspected.findings + notes + claim.findings + guards.uninformative(problem)
             found += guards.slow(inspected.seconds, work, max(1, running.n_jobs))
             if memory is not None:
@@ -249,6 +263,8 @@ def gradcheck(
                 problem = replace(problem, value=value)
             with Stream(running, budget=limit, listen=listen, memory=memory) as stream:
                 stream.evaluations = inspected.evaluations
+                if complexes is not None:
+                    stream.evaluations += complexes.evaluations
                 task = replace(_task(problem, options, tolerance, stream), recording=recording)
                 if other is not None:
                     task, told = calibrated(task, other, threshold, rtol)

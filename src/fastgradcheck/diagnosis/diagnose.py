@@ -29,6 +29,7 @@ from fastgradcheck.diagnosis.places import (
     transposed,
 )
 from fastgradcheck.diagnosis.values import (
+    conjugate,
     constant,
     factor,
     factor_of_data,
@@ -176,8 +177,8 @@ def _numbers(args: tuple[Any, ...], blocks: Sequence[Block]) -> tuple[tuple[floa
 
 
 _VALUES: tuple[Pattern, ...] = (
-    zero, rounding, flat, factor, factor_of_data, regularisation, constant, transposed, shifted,
-    flipped, permuted, other_block, uniform, total, labels, single,
+    zero, rounding, conjugate, flat, factor, factor_of_data, regularisation, constant, transposed,
+    shifted, flipped, permuted, other_block, uniform, total, labels, single,
 )  # fmt: skip
 
 

@@ -35,6 +35,22 @@ def zero(field: Field, setting: Setting) -> Iterator[Candidate]:
         )
 
 
+def conjugate(field: Field, setting: Setting) -> Iterator[Candidate]:
+    """The imaginary parts of a complex block have the other sign."""
+    if not field.block.pairs:
+        return
+    turned = np.where(field.at % 2 == 1, -field.analytic, field.analytic)
+    others = any(name != field.block.name for name in setting.gradients)
+    yield replace(
+        against_bars(field, turned),
+        kind="conjugate",
+        claim="holds the conjugate of the numeric gradient"
+        + (", unlike what the rest of the gradient follows" if others else ""),
+        cause="dJ/dx + i dJ/dy (torch) and its conjugate (jax) are mixed: look for a missing "
+        "np.conj, or a .T where the conjugate transpose belongs.",
+    )
+
+
 def flat(field: Field, setting: Setting) -> Iterator[Candidate]:
     """J does not change where the gradient is not zero."""
     judged = against_bars(field, np.where(field.analytic == 0.0, np.nan, 0.0))

@@ -11,7 +11,9 @@ OF = " / "
 """Stands between an output and the parameter by which it is differentiated."""
 
 
-def entry_name(name: str, shape: tuple[int, ...], local: int, split: int | None = None) -> str:
+def entry_name(
+    name: str, shape: tuple[int, ...], local: int, split: int | None = None, pairs: bool = False
+) -> str:
     """Name the entry `local`, counted in C order, of an array of this name and shape.
 
     Parameters
@@ -21,6 +23,8 @@ def entry_name(name: str, shape: tuple[int, ...], local: int, split: int | None 
     local : int
     split : int, optional
         Of a block of a Jacobian: how many of the axes are the output's.
+    pairs : bool
+        Whether the last axis holds real and imaginary part.
 
     Examples
     --------
@@ -28,8 +32,12 @@ def entry_name(name: str, shape: tuple[int, ...], local: int, split: int | None 
     ('W1[3, 5]', 'c')
     >>> entry_name("defect / W1", (5, 2, 4, 6), 191, 2)
     'defect[3, 1] / W1[3, 5]'
+    >>> entry_name("z", (4, 2), 7, pairs=True)
+    'z[3].imag'
     """
     index = [str(i) for i in np.unravel_index(local, shape)]
+    if pairs:
+        return f"{name}{_subscript(index[:-1])}.{'imag' if index[-1] == '1' else 'real'}"
     if split is None:
         return name + _subscript(index)
     output, _, parameter = name.partition(OF)
@@ -53,6 +61,8 @@ class Block:
     split : int, optional
         Of a block of a Jacobian: how many of the axes are the output's; the rest are the
         parameter's.
+    pairs : bool
+        Whether the last axis holds the real and imaginary parts of a complex array.
 
     Examples
     --------
@@ -65,6 +75,7 @@ class Block:
     start: int
     shape: tuple[int, ...]
     split: int | None = None
+    pairs: bool = False
 
     @property
     def size(self) -> int:
@@ -98,4 +109,4 @@ class Block:
 
     def address(self, local: int) -> str:
         """Name the entry `local` of the block, e.g. ``W1[3, 5]``, ``b1[2]``; ``c`` if 0-d."""
-        return entry_name(self.name, self.shape, local, self.split)
+        return entry_name(self.name, self.shape, local, self.split, self.pairs)

@@ -26,7 +26,7 @@ WORST_FIRST = (Verdict.WRONG, Verdict.UNDECIDED, Verdict.AGREES, Verdict.SKIPPED
 _VERDICTS = tuple(Verdict)
 
 
-_PLACE = re.compile(r"(?:\[(\d+(?:, \d+)*)\])?")
+_PLACE = re.compile(r"(?:\[(\d+(?:, \d+)*)\])?(\.real|\.imag)?")
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def address(blocks: Sequence[BlockResult], index: int) -> str:
         return f"theta[{index}]"
     place = bisect.bisect_right(at, index) - 1
     block = blocks[place]
-    return entry_name(block.name, block.shape, index - at[place], block.split)
+    return entry_name(block.name, block.shape, index - at[place], block.split, block.pairs)
 
 
 def index(blocks: Sequence[BlockResult], address: str) -> int | None:
@@ -119,6 +119,8 @@ def index(blocks: Sequence[BlockResult], address: str) -> int | None:
             axes = tuple(
                 int(i) for place in places if place for i in (place[1] or "").split(",") if i
             )
+            if block.pairs and places[-1] and places[-1][2]:
+                axes += (int(places[-1][2] == ".imag"),)
             if len(axes) == len(block.shape):
                 return start + int(np.ravel_multi_index(axes, block.shape)) if axes else start
     return None

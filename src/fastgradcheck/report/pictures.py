@@ -164,7 +164,8 @@ class Heat:
             error = f"at most {error}"
         if (bottom - top) * (right - left) == 1:
             at = top * self.columns + left
-            return f"{entry_name(name, self.block.shape, at, self.block.split)}: {error}"
+            named = entry_name(name, self.block.shape, at, self.block.split, self.block.pairs)
+            return f"{named}: {error}"
         rows = f"rows {top} to {bottom - 1}, " if self.rows > 1 else ""
         return f"{name}, {rows}columns {left} to {right - 1}: the worst is {error}"
 

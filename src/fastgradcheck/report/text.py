@@ -163,7 +163,8 @@ def _block_table(result: Outcome, width: int, limit: int) -> Table:
 
 def shape(block: BlockResult) -> str:
     """The block's shape as the user would write it, `scalar` for 0-d."""
-    return str(block.shape).replace("()", "scalar")
+    shape = block.shape[:-1] if block.pairs else block.shape
+    return str(shape).replace("()", "scalar") + (" complex" if block.pairs else "")
 
 
 def covered(block: BlockResult) -> str:

@@ -139,6 +139,7 @@ def judge_block(
         worst=_worst(evidence, wrong),
         step=evidence.step,
         split=block.split,
+        pairs=block.pairs,
         at_least=at_least,
     )
 

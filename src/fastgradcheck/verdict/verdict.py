@@ -131,6 +131,8 @@ class BlockResult:
         confirmed.
     split : int, optional
         Of a block of a Jacobian: how many of the axes of `shape` are the output's.
+    pairs : bool
+        Whether the last axis of `shape` holds the real and imaginary parts of a complex array.
     """
 
     name: str
@@ -152,6 +154,7 @@ class BlockResult:
     reason: str = ""
     at_least: bool = False
     split: int | None = None
+    pairs: bool = False
 
     @property
     def rows(self) -> int:
