@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 import pytest
@@ -428,3 +430,23 @@ def test_at_a_kink_the_bar_of_a_numerical_jacobian_holds_both_slopes():
     numeric = fgc.numerical_jacobian(np.abs, np.array([0.0, 2.0]))
     assert numeric.error[0, 0] >= 1 - 1e-6
     assert abs(numeric.value[1, 1] - 1) <= numeric.error[1, 1] < 1e-8
+
+
+@pytest.mark.parametrize("n", [6, 2500])
+def test_a_function_that_knows_the_array_again_gets_copies_and_is_left_at_theta(n: int) -> None:
+    class Keeps:
+        kept: Any = None
+
+        def __call__(self, t: Any) -> Any:
+            if t is not self.kept:
+                self.kept, self.value = t, np.array([(t**3).sum(), (t**2).sum()])
+            return self.value
+
+    theta = np.random.default_rng(n).normal(size=n)
+    fun = Keeps()
+    result = fgc.jaccheck(fun, lambda t: np.stack([3 * t**2, 2 * t]), theta, seed=0)
+    assert result
+    assert "caches" in [finding.kind for finding in result.findings]
+    np.testing.assert_array_equal(fun.kept, theta)
+    wrong = fgc.jaccheck(Keeps(), lambda t: np.stack([3 * t**2, 2.1 * t]), theta, seed=0)
+    assert wrong.verdict is fgc.Verdict.WRONG

@@ -32,6 +32,7 @@ from fastgradcheck.problem.calls import HESSIAN, JACOBIAN, arguments_of
 from fastgradcheck.problem.entries import Entries
 from fastgradcheck.problem.finding import Finding, by_rank
 from fastgradcheck.problem.gradient import callables
+from fastgradcheck.problem.guards import leaving_at_theta
 from fastgradcheck.problem.inspection import inspect_outputs
 from fastgradcheck.problem.jacobian import Jacobian
 from fastgradcheck.problem.nests import bytes_of, hexdigest
@@ -242,8 +243,8 @@ def _check(
     refuse_unknown(engine)
     args = arguments_of(fun, jac, args, names, vectors=int(form != "matrix"))
     fun, jac = callables(fun, jac, names)
-    with one_blas_thread(), showing(progress) as listen:
-        objective = Objective(fun, args, parameters, flat)
+    objective = Objective(fun, args, parameters, flat)
+    with one_blas_thread(), showing(progress) as listen, leaving_at_theta(objective):
         square = subject == "Hessian"
         inspected = inspect_outputs(objective, outputs, limits, names.function, square)
         claimed = claim_of(form, jac, theta, inspected, seed, names.derivative)

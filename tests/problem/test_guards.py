@@ -335,8 +335,9 @@ def test_a_cost_that_takes_the_same_array_for_the_same_theta_gets_copies(
     theta = np.random.default_rng(n).normal(size=n) + 2
     result = fgc.gradcheck(Keeps(known_by), cubes, theta, seed=0)
     assert result
-    assert "returns an earlier J when the array that it is given was changed in place" in message(
-        result, "caches"
+    assert (
+        "An earlier value comes back when the array that is passed as theta was changed in place"
+        in message(result, "caches")
     )
     wrong = fgc.gradcheck(Keeps(known_by), lambda t: 1.01 * cubes(t), theta, seed=0)
     assert wrong.verdict is fgc.Verdict.WRONG

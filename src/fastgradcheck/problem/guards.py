@@ -141,7 +141,7 @@ def inspect(objective: Objective, bounds: Bounds | None = None) -> Inspected:
     value = _value(objective, returned)
     changed = changed_array(before, fingerprints(objective.args))
     close, there = _evaluate_close(calls, bounds)
-    work = _Work(calls)
+    work = Work(calls)
     _refuse_unrepeatable(calls, value, work(theta), changed)
     caches = False
     if close is not None and not is_jitted(objective.cost):
@@ -212,7 +212,7 @@ class Calls:
         return value
 
 
-class _Work:
+class Work:
     """Evaluates J in one array that is changed in place, as the loop over components does."""
 
     def __init__(self, calls: Calls) -> None:
@@ -320,9 +320,9 @@ def _scratch(path: str) -> Finding:
 
 CACHES = Finding(
     "caches",
-    "cost returns an earlier J when the array that it is given was changed in place: it keeps "
-    "theta itself, or its id, and takes the same array for the same theta. Every evaluation of "
-    "this check got a copy. An optimiser that updates theta in place is answered with stale "
+    "An earlier value comes back when the array that is passed as theta was changed in place: the "
+    "function keeps theta itself, or its id, and takes the same array for the same theta. Every "
+    "evaluation of this check got a copy. An optimiser that updates theta in place gets stale "
     "values: compare with a copy of theta, or do not cache.",
 )
 

@@ -12,10 +12,19 @@ from numpy.typing import NDArray
 from fastgradcheck.errors import GradcheckInputError
 from fastgradcheck.problem.bounds import Bounds
 from fastgradcheck.problem.finding import Finding
-from fastgradcheck.problem.guards import CLOSE, IRREPRODUCIBLE, Calls, changed_array, moved_by
+from fastgradcheck.problem.guards import (
+    CACHES,
+    CLOSE,
+    IRREPRODUCIBLE,
+    Calls,
+    Work,
+    changed_array,
+    moved_by,
+)  # fmt: skip
 from fastgradcheck.problem.nests import fingerprints, promoted
 from fastgradcheck.problem.outputs import Outputs, describe_outputs, like_theta
-from fastgradcheck.problem.problem import Objective
+from fastgradcheck.problem.problem import Copies, Objective
+from fastgradcheck.problem.value import is_jitted
 
 Array = NDArray[np.float64]
 
@@ -73,24 +82,40 @@ def inspect_outputs(
         modifies theta or args.
     """
     before = fingerprints(objective.args)
-    outputs = describe_outputs(objective(objective.theta.copy()), names, function)
+    first = objective(objective.theta.copy())
+    outputs = describe_outputs(first, names, function)
     if gradient:
         outputs = like_theta(outputs, objective.parameters)
     objective, found = _in_double(replace(objective, outputs=outputs))
     theta, calls = objective.theta, Calls(objective)
-    values = outputs.flatten(calls(theta))
-    again = outputs.flatten(calls(theta))
+    single = objective.parameters.dtype == np.float32
+    values = outputs.flatten(calls(theta) if single else first)
     changed = changed_array(before, fingerprints(objective.args))
-    _refuse_unrepeatable(outputs, values, again, changed)
+    close, there = moved_by(theta, CLOSE, bounds), None
     try:
-        calls(moved_by(theta, CLOSE, bounds))
+        there = outputs.flatten(calls(close))
     except GradcheckInputError:
         raise
     except Exception:  # the edge of the domain: the directions meet it again, and say where
         pass
-    later = outputs.flatten(calls(theta))
-    _refuse_unrepeatable(outputs, values, later, changed, elsewhere=True)
-    return InspectedOutputs(objective, outputs, values, calls.seconds, found, calls.count + 1)
+    work = Work(calls)
+    _refuse_unrepeatable(calls, outputs, values, work(theta), changed)
+    if there is not None and not is_jitted(objective.cost):
+        if _off(outputs.flatten(work(close)), there).any():
+            objective = replace(objective, copies=Copies(theta.nbytes))
+            found = (*found, CACHES)
+        _refuse_unrepeatable(calls, outputs, values, calls(theta), changed)
+    # With the one that told the outputs, and the one that leaves the function at theta.
+    return InspectedOutputs(objective, outputs, values, calls.seconds, found, calls.count + 2)
+
+
+def _off(again: Array, values: Array) -> NDArray[np.bool_]:
+    """Which values differ by more than rounding in another order."""
+    largest = np.maximum(np.abs(values), 1e-3 * np.abs(values).max())
+    off: NDArray[np.bool_] = ~(
+        np.abs(again - values) <= IRREPRODUCIBLE * np.finfo(np.float64).eps * largest
+    )
+    return off
 
 
 def _in_double(objective: Objective) -> tuple[Objective, tuple[Finding, ...]]:
@@ -120,12 +145,16 @@ def _in_double(objective: Objective) -> tuple[Objective, tuple[Finding, ...]]:
 
 
 def _refuse_unrepeatable(
-    outputs: Outputs, values: Array, again: Array, changed: str, elsewhere: bool = False
+    calls: Calls, outputs: Outputs, values: Array, later: Any, changed: str
 ) -> None:
-    largest = np.maximum(np.abs(values), 1e-3 * np.abs(values).max())
-    off = ~(np.abs(again - values) <= IRREPRODUCIBLE * np.finfo(np.float64).eps * largest)
+    """Refuse an F that is another one at theta, after an evaluation elsewhere."""
+    again = outputs.flatten(later)
+    off = _off(again, values)
     if not off.any():
         return
+    theta = calls.objective.theta
+    twice = outputs.flatten(calls(theta)), outputs.flatten(calls(theta))
+    elsewhere = not _off(*twice).any()
     i = int(np.argmax(off))
     what = f"{outputs.address(i)} is {float(values[i])!r}, then {float(again[i])!r}"
     writes = f" It writes to {changed}." if changed else ""
