@@ -319,3 +319,51 @@ class TestRefusals:
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
         assert main(["check", "nowhere.py", "--html", "report.html"]) == 2
         assert "pip install 'fastgradcheck[plot]'" in capsys.readouterr().err
+
+
+JACOBIAN = """
+import numpy as np
+A = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+theta = np.array([0.1, 0.2, 0.3])
+outputs = {"first": 1, "second": 1}
+def fun(t):
+    return np.tanh(A @ t)
+def jac(t):
+    return FACTOR * (1 - np.tanh(A @ t) ** 2)[:, None] * A
+def jvp(t, v):
+    return jac(t) @ v
+"""
+
+
+HESSIAN = """
+from scipy.optimize import rosen_der as grad, rosen_hess as hess, rosen_hess_prod as hvp
+import numpy as np
+theta = np.array([0.1, 0.2, 0.3])
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "status", "said"),
+    [
+        (JACOBIAN.replace("FACTOR", "1"), [], 0, "The Jacobian is the Jacobian"),
+        (JACOBIAN.replace("FACTOR", "2"), [], 1, "second[0] / theta[2]"),
+        (JACOBIAN.replace("FACTOR", "1"), ["--kind", "jacobian"], 0, "first / theta"),
+        (HESSIAN, [], 0, "The Hessian is the derivative of the gradient"),
+    ],
+)
+def test_jacobians_and_hessians_of_a_file(text, options, status, said, tmp_path, capsys):
+    path = tmp_path / "model.py"
+    path.write_text(text)
+    assert cli.main(["check", str(path), *options]) == status
+    assert said in " ".join(capsys.readouterr().out.split())
+
+
+def test_products_of_a_file(tmp_path, capsys):
+    path = tmp_path / "model.py"
+    path.write_text(JACOBIAN.replace("FACTOR", "1") + HESSIAN.partition("import numpy")[0])
+    by_jvp = ["check", f"{path}:fun", "jvp", "--kind", "jacobian", "--form", "jvp"]
+    assert cli.main(by_jvp) == 0
+    by_hvp = ["check", f"{path}:grad", "hvp", "--kind", "hessian", "--form", "hvp"]
+    assert cli.main(by_hvp) == 0
+    assert cli.main(["check", f"{path}:fun", "--kind", "jacobian", "--scheme", "forward"]) == 2
+    assert "jaccheck has no argument scheme=" in capsys.readouterr().err

@@ -19,7 +19,10 @@ from typing import Any, TypeVar
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.problem.calls import as_tuple, misfit
 
-_OPTIONAL = {"args": (), "layout": None, "bounds": None}
+_OPTIONAL = {"args": (), "layout": None, "bounds": None, "outputs": None}
+
+KINDS = {"gradient": ("cost", "grad"), "jacobian": ("fun", "jac"), "hessian": ("grad", "hess")}
+"""What is checked, and by which names: the function's, and that of its derivative."""
 
 
 _MISSING = object()
@@ -38,6 +41,8 @@ class Subject:
     args: Any
     layout: Any
     bounds: Any
+    outputs: Any = None
+    kind: str = "gradient"
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,9 @@ def load_subject(
     args: str | None = None,
     layout: str | None = None,
     bounds: str | None = None,
+    outputs: str | None = None,
+    kind: str | None = None,
+    vectors: int = 0,
 ) -> Subject:
     """Import what a command line names.
 
@@ -69,6 +77,13 @@ def load_subject(
     grad, theta, args, layout, bounds : str, optional
         ``NAME``, in the module of `target`, or ``MODULE:NAME``. By default the names that the
         parameters have; ``args``, ``layout`` and ``bounds`` may then be missing.
+    outputs : str, optional
+        The same, of a Jacobian.
+    kind : {"gradient", "jacobian", "hessian"}, optional
+        What is checked. None: what a module that defines no cost defines instead, ``fun`` and
+        ``jac``, or ``grad`` and ``hess``.
+    vectors : int
+        How many vectors the derivative takes between theta and args.
 
     Raises
     ------
@@ -76,29 +91,49 @@ def load_subject(
         A module cannot be found or raises, or does not define what is needed.
     """
     module, name = _split(target)
-    given = {"cost": name, "grad": grad, "theta": theta, "args": args}
-    given |= {"layout": layout, "bounds": bounds}
-    places = {role: _place(role, text, module) for role, text in given.items()}
     modules: dict[str, ModuleType] = {}
+    if kind is None and name is None and grad is None:
+        modules[module] = import_module(module)
+        kind = _defined(modules[module])
+    kind = kind or "gradient"
+    function, derivative = KINDS[kind]
+    given = {function: name, derivative: grad, "theta": theta, "args": args}
+    given |= {"layout": layout, "bounds": bounds}
+    if kind == "jacobian":
+        given["outputs"] = outputs
+    places = {role: _place(role, text, module) for role, text in given.items()}
     for place in places.values():
         if place.module not in modules:
             modules[place.module] = import_module(place.module)
     found = {role: _look_up(modules[place.module], place) for role, place in places.items()}
     for role, default in _OPTIONAL.items():
-        if found[role] is _MISSING and given[role] is None:
+        if role in found and found[role] is _MISSING and given[role] is None:
             found[role] = default
     absent = [role for role, value in found.items() if value is _MISSING]
     if absent:
-        raise GradcheckInputError(_what_is_missing(absent, places, modules))
-    subject = Subject(**found)
+        raise GradcheckInputError(_what_is_missing(absent, places, modules, kind))
+    subject = Subject(cost=found.pop(function), grad=found.pop(derivative), kind=kind, **found)
     given_args = as_tuple(subject.args, subject.cost)
-    for role, function in (("cost", subject.cost), ("grad", subject.grad)):
-        complaint = callable(function) and misfit(
-            function, given_args, places[role].name, str(places[role])
+    for role, called, before in (
+        (function, subject.cost, 0),
+        (derivative, subject.grad, vectors),
+    ):
+        complaint = callable(called) and misfit(
+            called, (None,) * before + given_args, places[role].name, str(places[role])
         )
         if complaint:
             raise GradcheckTypeError(complaint)
     return subject
+
+
+def _defined(module: ModuleType) -> str | None:
+    """What a module defines for a check, if that is no cost."""
+    if hasattr(module, "cost"):
+        return "gradient"
+    return next(
+        (kind for kind, names in KINDS.items() if all(hasattr(module, name) for name in names)),
+        None,
+    )
 
 
 def import_module(where: str) -> ModuleType:
@@ -227,7 +262,7 @@ def _look_up(module: ModuleType, place: Place) -> Any:
 
 
 def _what_is_missing(
-    absent: list[str], places: dict[str, Place], modules: dict[str, ModuleType]
+    absent: list[str], places: dict[str, Place], modules: dict[str, ModuleType], kind: str
 ) -> str:
     lines = []
     for where in dict.fromkeys(places[role].module for role in absent):
@@ -237,9 +272,10 @@ def _what_is_missing(
         hints = "".join(_did_you_mean(places[role].name, defined) for role in roles)
         listing = ", ".join(defined[:12]) or "nothing"
         lines.append(f"{where} defines no {names}{hints}; it defines {listing}.")
+    function, derivative = KINDS[kind]
     lines.append(
-        "A check needs cost, grad and theta, and takes args, layout and bounds where they are "
-        "defined. "
+        f"A check needs {function}, {derivative} and theta, and takes args, layout and bounds "
+        "where they are defined. "
         "Other names are given as  fastgradcheck check MODULE:COST GRAD --theta THETA."
     )
     return " ".join(lines)

@@ -166,21 +166,35 @@ def _check(options: argparse.Namespace) -> int:
             args=options.args,
             layout=options.layout,
             bounds=named,
+            kind=options.kind,
+            vectors=int(options.form not in (None, "matrix")),
         )
-        from fastgradcheck.check import gradcheck
         from fastgradcheck.testing import stopped_by_hand
 
-        result = gradcheck(
+        result = _checker(subject.kind)(
             subject.cost,
             subject.grad,
             subject.theta,
             args=subject.args,
             layout=subject.layout,
             bounds=options.bounds if named is None and options.bounds else subject.bounds,
+            **({"outputs": subject.outputs} if subject.kind == "jacobian" else {}),
+            **({"form": options.form} if options.form is not None else {}),
             **given,
         )
     _deliver(result, options)
     return _INTERRUPTED if stopped_by_hand(result) else _STATUS[result.verdict.name]
+
+
+def _checker(kind: str) -> Callable[..., GradcheckResult]:
+    """The check of a gradient, a Jacobian or a Hessian."""
+    if kind == "gradient":
+        from fastgradcheck.check import gradcheck
+
+        return gradcheck
+    from fastgradcheck.jacobian import hesscheck, jaccheck
+
+    return jaccheck if kind == "jacobian" else hesscheck
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -296,9 +310,20 @@ def _add_check(commands: Any) -> None:
         "target",
         metavar="MODULE[:COST]",
         help="a file (model.py) or a module that defines cost, grad, theta and, if needed, args, "
-        "layout and bounds",
+        "layout and bounds; or fun and jac, or grad and hess, in the place of cost and grad",
     )
     what.add_argument("grad", nargs="?", metavar="[MODULE:]GRAD", help="the gradient's name")
+    what.add_argument(
+        "--kind",
+        choices=("gradient", "jacobian", "hessian"),
+        help="cost and grad, fun and jac, or grad and hess; by default what a file without a cost "
+        "defines",
+    )
+    what.add_argument(
+        "--form",
+        choices=("matrix", "jvp", "vjp", "hvp"),
+        help="what jac or hess returns: the matrix, or its product with a vector",
+    )
     for name in _NAMES:
         what.add_argument(f"--{name}", metavar="[MODULE:]NAME", help=f"the name of {name}")
     what.add_argument(
