@@ -16,6 +16,7 @@ from fastgradcheck.diagnosis.diagnose import diagnose
 from fastgradcheck.diagnosis.findings import (
     complex_steps,
     edge,
+    jumps,
     kinks,
     lost,
     two_scales,
@@ -216,7 +217,7 @@ def assemble(
         found += diagnose(problem, components, blocks)
     found += unlocated(parameters, evidence, verdict)
     found += complex_steps(evidence, tolerance) + edge(parameters, evidence)
-    found += kinks(parameters, read.values())
+    found += jumps(parameters, read.values()) + kinks(parameters, read.values())
     found += two_scales(parameters, evidence, read.values())
     return GradcheckResult(
         verdict=verdict,

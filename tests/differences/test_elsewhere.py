@@ -46,3 +46,12 @@ def test_bounds_hold() -> None:
 
 def test_a_constant_has_none() -> None:
     assert np.array_equal(slopes(context_of(lambda t: 1.0, np.zeros(3))), [0.0])
+
+
+def test_nothing_is_known_of_a_block_without_room() -> None:
+    theta = {"free": np.ones(3), "fixed": np.ones(3)}
+    bounds = ({"free": np.full(3, -9.0), "fixed": np.ones(3)}, 9.0)
+    context = context_of(lambda t: float(t["free"] @ t["free"]), theta, bounds=bounds)
+    free, fixed = slopes(context)
+    assert free > 0
+    assert fixed == 0

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.differences.evidence import Evidence
+from fastgradcheck.differences.plateau import JUMP_HERE
+from fastgradcheck.problem.precision import LOW
 from fastgradcheck.problem.problem import Problem
 from fastgradcheck.search.task import Task
 from fastgradcheck.verdict.rules import component_verdicts
@@ -38,16 +40,20 @@ def _reason(
     evidence: BlockEvidence,
     block: BlockResult,
 ) -> str:
-    if evidence.doubt and _within_doubt(evidence):
+    if evidence.eps > LOW and _within_doubt(evidence):
         dtype = _dtype(task.problem.computed_eps)
+        doubt = float(np.max(evidence.doubt_of_entries))
         return (
             f"your gradient was computed in {dtype} and given as values, or by a function that "
             "takes nothing else. What rounding leaves there of sums that cancel may be up to "
-            f"{evidence.doubt_of_entry:.1g} in an entry, and what it differs by is no larger. Pass "
-            "grad as a function that computes in float64 when given float64."
+            f"{doubt:.1g} in an entry, and what it differs by is no larger. Pass grad as a "
+            "function that computes in float64 when given float64."
         )
     codes = component_verdicts(evidence, task.tolerance)
     undecided = codes == Verdict.UNDECIDED.code
+    jumps = evidence.components.kind == JUMP_HERE
+    if jumps.any() and not (undecided & ~jumps).any():
+        return "J jumps at theta, where it has no derivative: move theta off the jump."
     if undecided.any():
         return _without_room(task, evidence.components.index[undecided]) or (
             f"{int(undecided.sum()):,} of {len(codes):,} components gave no usable difference (a "
@@ -85,8 +91,8 @@ def _without_room(task: Task, index: NDArray[np.int64]) -> str:
 def _within_doubt(evidence: BlockEvidence) -> bool:
     """Whether what differs could be the rounding of the gradient."""
     c = evidence.components
-    beyond = (c.discrepancy - c.error)[c.discrepancy > c.error]
-    return bool(len(beyond) and np.all(beyond <= evidence.doubt_of_entry))
+    beyond = c.discrepancy - c.error
+    return bool(np.any(beyond > 0) and np.all(beyond <= evidence.doubt_of_entries))
 
 
 def _dtype(eps: float) -> str:

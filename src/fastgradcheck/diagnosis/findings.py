@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from fastgradcheck.diagnosis.field import listed
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.plateau import (
+    JUMP_HERE,
     KINK_HERE,
     KINK_LEFT,
     KINK_RIGHT,
@@ -50,7 +53,8 @@ def lost(evidence: list[BlockEvidence]) -> tuple[Finding, ...]:
             zero = zero.reshape(e.block.rows, -1)
             if zero.all(axis=0).any() or zero.all(axis=1).any():
                 dead.append(e.block.name)
-        if len(c) and norm(c.error) > norm(c.numeric) > 0:
+        seen = np.isfinite(c.error)
+        if norm(c.error[seen]) > norm(c.numeric[seen]) > 0:
             lost.append(e.block.name)
     findings = []
     if unused:
@@ -97,9 +101,10 @@ def zero(blocks: tuple[BlockResult, ...], tolerance: Tolerances) -> tuple[Findin
         return ()
     message = (
         f"Zero to the resolution: {listed(names)}. Neither the claimed gradient there nor what it "
-        "may be off by can be told from zero beside the whole gradient. A bias before batch "
-        "normalisation, the key bias of attention, a dead unit, or parameters that cost does not "
-        "read from its argument are the usual cause."
+        "may be off by can be told from zero beside the whole gradient, or the slopes around "
+        "theta. A bias before batch normalisation, the key bias of attention, a dead unit, an "
+        "optimum, or parameters that cost does not read from its argument are the usual cause; at "
+        "an optimum, check at a random theta too."
     )
     return (Finding("zero", message, Rank.NOTE),)
 
@@ -174,6 +179,22 @@ def complex_steps(evidence: Evidence, tolerance: Tolerances) -> tuple[Finding, .
         "is smaller, and not analytic (abs, norm, conj), would not have been seen."
     )
     return (Finding("complex", message, Rank.LIMIT),)
+
+
+def jumps(parameters: Parameters, sweeps: Iterable[StepSweep]) -> tuple[Finding, ...]:
+    """A finding about components in which theta is on a jump of J."""
+    found = [s for s in sweeps if s.kind == JUMP_HERE]
+    if not found:
+        return ()
+    s = found[0]
+    message = (
+        f"J jumps at theta in {parameters.address(s.index)}: {s.steps[-1]:.1e} below it, J is "
+        f"{s.lower:+.3g} away, and as far above it {s.upper:+.3g}. There is no derivative. A "
+        "floor(), round(), int() or comparison is the usual cause: move theta off the jump, or "
+        "differentiate what is not rounded."
+    )
+    more = f" So it is in {len(found) - 1:,} more components." if len(found) > 1 else ""
+    return (Finding("jump", message + more, Rank.LIMIT),)
 
 
 def kinks(parameters: Parameters, sweeps: Iterable[StepSweep]) -> tuple[Finding, ...]:

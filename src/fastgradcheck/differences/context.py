@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,16 @@ from fastgradcheck.differences.schemes import CENTRAL, Scheme
 from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.problem.bounds import Bounds
 from fastgradcheck.problem.parameters import Parameters
+
+OUTLYING = 2.0**-10
+"""An entry that is smaller than this part of its block's scale may have a scale of its own. Among
+weights drawn at random it is one of 2,000 ..."""
+FEW = 32
+"""... and more than so many of a block are pruned or regularised: no scales."""
+
+
+VANISHING = 2.0**-40
+"""A block whose entries are smaller than this part of the median of all is as good as zero."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +65,14 @@ class Context:
     def typical(self) -> NDArray[np.float64]:
         """The median size of the entries of each block that are not zero; shape (blocks,).
 
-        A block of zeros (biases at initialisation) takes that of all of theta, or one.
+        A block of zeros (biases at initialisation) takes that of all of theta, or one. So does one
+        that is vanishing beside the rest: what rounding leaves of a zero is no scale.
         """
         blocks = self.parameters.blocks
         typical = np.array([_median_size(self.theta[block.slice]) for block in blocks])
-        if not typical.all():
-            typical[typical == 0] = _median_size(self.theta) or 1.0
+        if typical.min() <= VANISHING * typical.max():
+            overall = _median_size(self.theta) or 1.0
+            typical[typical <= VANISHING * overall] = overall
         return typical
 
     @cached_property
@@ -69,6 +82,19 @@ class Context:
         for block, own in zip(self.parameters.blocks, self.typical, strict=True):
             np.maximum(scale[block.slice], own, out=scale[block.slice])
         return scale
+
+    def outliers(self, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of these are so small beside their block that its step may not be theirs.
+
+        Zeros are not: they have no scale but the block's. Nor are those of a block that holds many.
+        """
+        size = np.abs(self.theta[index])
+        small: NDArray[np.bool_] = (size > 0) & (size < OUTLYING * self.scale[index])
+        edges = np.searchsorted(index, [*self.parameters.blocks_start, len(self.theta)])
+        for low, high in pairwise(edges):
+            if np.count_nonzero(small[low:high]) > FEW:
+                small[low:high] = False
+        return small
 
     @cached_property
     def room(self) -> NDArray[np.float64] | None:

@@ -1,7 +1,7 @@
 """The slopes of J away from theta: how large is what a gradient is a sum of.
 
-Near an optimum the terms of a gradient cancel. What rounding leaves of their sum in float32 depends
-on the terms and not on the sum; and from J alone they are seen only where they do not cancel.
+Near an optimum the terms of a gradient cancel. What rounding leaves of their sum depends on the
+terms and not on the sum; and from J alone they are seen only where they do not cancel.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from fastgradcheck.errors import CostEvaluationError
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.evaluation.plans import Directions
 
-MOVE = 0.5
+MOVE = 0.125
 """How far theta is moved, relative to the scale of its entries ..."""
+LARGEST = 1e150
+"""Slopes above this are none."""
 NEARER = (1.0, 16.0, 256.0)
 """... or by this much less, where J is no number there."""
 
@@ -27,8 +29,17 @@ def slopes(context: Context) -> NDArray[np.float64]:
     changes by is held against each of them: more than its share, for most.
     """
     n, room = context.parameters.size, context.room
-    moving = context.scale if room is None else np.minimum(context.scale, room / (1.5 * MOVE))
-    typical = np.array([np.median(moving[block.slice]) for block in context.parameters.blocks])
+    # Each by a part of itself: the scale of a block may be far more than all of a small entry.
+    moving = np.abs(context.theta).astype(np.float64, copy=False)
+    moving = np.where(moving > 0, moving, context.scale)
+    if room is not None:
+        moving = np.minimum(moving, room / (1.5 * MOVE))
+    typical = np.array(
+        [
+            np.median(context.scale[block.slice]) if moving[block.slice].any() else 0.0
+            for block in context.parameters.blocks
+        ]
+    )
     change = 0.0
     for nearer in NEARER:
         move = MOVE / nearer
@@ -47,5 +58,7 @@ def slopes(context: Context) -> NDArray[np.float64]:
             break
     if not np.isfinite(change):
         change = 0.0
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return np.nan_to_num(change / typical)
+    # Nothing is known of a block that has no room to move.
+    found: NDArray[np.float64] = np.zeros(len(typical))
+    np.divide(change, typical, out=found, where=typical > change / LARGEST)
+    return found

@@ -30,6 +30,10 @@ the values that it is asked for (at 4 it took eight evaluations in vain in three
 up to 4.3e9, which is 1e-6 in float64: enough to move a J that was computed in float32."""
 
 
+JUMP = 1e3
+"""How far a jump of J stands out from the other changes between eight points."""
+
+
 WIDEST = 1e-2
 """No spacing is wider than this, relative to theta: in float32, 16,384 ulps are already 2e-3."""
 
@@ -122,7 +126,11 @@ def measure(context: Context) -> Noise:
     theta = stream.theta
     eps = float(np.finfo(theta.dtype).eps)
     scale = np.abs(theta).astype(np.float64, copy=False)
-    np.maximum(scale, 1e-3 * (_rms(scale) or 1.0), out=scale)
+    # A zero moves a little, anything else by ulps of its own: those of an entry of 1e9 may be
+    # more than all that is known of one of 1e-9.
+    zero = scale == 0
+    if zero.any():
+        scale[zero] = 1e-3 * (1.0 if zero.all() else float(np.median(scale[~zero])))
     rounding = 0.5 * float(np.finfo(np.float64).eps) * abs(value)
     spacings = [spacing * eps for spacing in SPACINGS if spacing * eps <= WIDEST]
     for attempt, spacing in enumerate(spacings):
@@ -132,6 +140,7 @@ def measure(context: Context) -> Noise:
         finite = values[np.isfinite(values)]
         if len(finite) < POINTS or len(np.unique(finite)) <= POINTS // 2:
             continue
+        values = _without_jump(values)
         level = ecnoise(values)
         if level is None:
             # A trend: the highest difference bounds what is left of it.
@@ -155,6 +164,22 @@ def _along(
     )
     values: NDArray[np.float64] = stream.values(plan, "noise")[0]
     return values
+
+
+def _without_jump(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values without a single jump among them, since theta may stand on one (a floor at 1).
+
+    Noise moves all of them: its smallest change of eight is not a thousand times smaller than its
+    largest; the second largest, hardly ever.
+    """
+    changes = np.diff(values)
+    order = np.argsort(np.abs(changes))
+    largest, second = np.abs(changes[order[-1]]), np.abs(changes[order[-2]])
+    if not largest > JUMP * second:
+        return values
+    levelled = values.copy()
+    levelled[order[-1] + 1 :] -= changes[order[-1]]
+    return levelled
 
 
 def _grid(values: NDArray[np.float64], value: float) -> float:

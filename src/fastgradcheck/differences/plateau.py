@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.differences.scatter import ROUNDING, defect, jumps, noise_shown, of_single
+
 RATIO = 4.0
 
 
@@ -14,16 +16,9 @@ NOISE_SIGMAS = 3.0
 """Bars hold errors of J of three standard deviations, added in the worst signs."""
 
 
-ROUNDING = 2 * float(np.finfo(np.float64).eps)
-"""Relative rounding of the few operations from two values of J to a slope."""
-
-
 RESTLESS = 30.0
 """A sweep that scatters this much more than J's noise at theta is continued to smaller steps: an
 oscillation is resolved there, noise is not."""
-
-
-SINGLE = float(np.finfo(np.float32).eps)
 
 
 AGREEMENT = 0.25
@@ -31,11 +26,32 @@ AGREEMENT = 0.25
 does so three times in a row in one of 50 cases, since it grows fourfold from step to step."""
 
 
+SEEN = 3
+"""So many of the smallest steps must lie in J's domain, for one side of theta to be seen."""
+RUNNING = 4
+"""Changes of the slope in a row that go one way, and are no noise, ..."""
+RUNNING_GROWTH = 3.5
+"""... each of which is less than so many times the one before: noise and a kink that is nearer
+than the steps make them four times as large."""
+RUNNING_FALL = 1.5
+"""Changes that fall by less than this do not converge: those of any power above one halve."""
+
+
 KINK_GAP = 2.0
 """The slopes of the two sides differ if they do so by twice their bars."""
 
 
-SMOOTH, KINK_RIGHT, KINK_LEFT, KINK_HERE, UNSETTLED, TWO_SCALES, FIVE_POINT, DECODED = range(8)
+(
+    SMOOTH,
+    KINK_RIGHT,
+    KINK_LEFT,
+    KINK_HERE,
+    UNSETTLED,
+    TWO_SCALES,
+    FIVE_POINT,
+    DECODED,
+    JUMP_HERE,
+) = range(9)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +107,13 @@ class StepSweep:
     kind : int
         SMOOTH; KINK_RIGHT or KINK_LEFT (a kink close by on that side; the value is the other
         side's slope); KINK_HERE (theta is on the kink: any slope between `lower` and `upper` is
-        a subgradient); UNSETTLED (the steps do not agree with each other).
+        a subgradient); JUMP_HERE (theta is on a jump of J: there is no derivative); UNSETTLED (the
+        steps do not agree with each other).
     lower, upper : float
-        The two one-sided slopes, in order; both equal `value` unless there is a kink.
+        The two one-sided slopes, in order; both equal `value` unless there is a kink. Of JUMP_HERE,
+        how far J is from J(theta) at the smallest step below and above.
     distance : float
-        Of the kink from theta, in theta's units; 0 for KINK_HERE, nan if there is none.
+        Of the kink from theta, in theta's units; 0 for KINK_HERE, JUMP_HERE; nan if there is none.
     best : int
         The step (from the largest) at which the value was read.
     restless : bool
@@ -142,18 +160,18 @@ def read_off(values: SweepValues, value: float, noise: float) -> StepSweep:
         forward = (values.plus[0] - value) / right
         backward = (value - values.minus[0]) / left
         central = (values.plus[0] - values.minus[0]) / (right + left)
-        shown = _noise_of_sweep(values.plus[0], values.minus[0], value)
+        shown = noise_shown(values.plus[0], values.minus[0])
         restless = shown > RESTLESS * noise
         noise = max(noise, shown)
         size = np.fmax(np.abs(values.plus[0]), np.abs(values.minus[0]))
-        rounding = max(ROUNDING, NOISE_SIGMAS * _single(noise, value)) * size
+        rounding = max(ROUNDING, NOISE_SIGMAS * of_single(noise, value)) * size
         bar = np.fmax(NOISE_SIGMAS * noise, rounding)
         relative = ROUNDING * np.abs(central)
         two_sided = _plateau(central, bar / np.fmin(right, left) + relative, order=2)
         from_right = _one_sided(forward, bar / right)
         from_left = _one_sided(backward, bar / left)
-        defect_right, doubt_right = _defect(values.plus[0], value, NOISE_SIGMAS * noise)
-        defect_left, doubt_left = _defect(values.minus[0], value, NOISE_SIGMAS * noise)
+        defect_right, doubt_right = defect(values.plus[0], value, NOISE_SIGMAS * noise)
+        defect_left, doubt_left = defect(values.minus[0], value, NOISE_SIGMAS * noise)
 
     def read(value: float, error: float, kind: int, best: int, *rest: float) -> StepSweep:
         lower, upper, distance = rest or (value, value, np.nan)
@@ -182,16 +200,19 @@ def read_off(values: SweepValues, value: float, noise: float) -> StepSweep:
         )
 
     candidates = [c for c in (two_sided, from_right, from_left) if np.isfinite(c.error)]
-    if not candidates:
-        return read(np.nan, np.inf, UNSETTLED, 0)
-    one_side_only = not (np.isfinite(from_right.error) and np.isfinite(from_left.error))
-    if one_side_only or not np.isfinite(two_sided.error):
+    if not (_seen(forward) and _seen(backward)):
+        if not candidates:
+            return read(np.nan, np.inf, UNSETTLED, 0)
         best = min(candidates, key=lambda c: c.error)
         return read(best.value, best.error, SMOOTH, best.place)
     on_right, on_left = defect_right > doubt_right, defect_left > doubt_left
     gap = abs(from_right.value - from_left.value)
-    if on_right and on_left:
+    if jumps(values.plus[0], values.minus[0], value, noise):
+        heights = values.minus[0, -1] - value, values.plus[0, -1] - value
+        return read(two_sided.value, np.inf, JUMP_HERE, two_sided.place, *heights, 0.0)
+    if len(candidates) < 3 or (on_right and on_left):
         # Kinks on both sides, nearer than the smallest step: it says nothing about the slope.
+        # Nor do slopes that run away.
         return read(two_sided.value, np.inf, UNSETTLED, two_sided.place)
     lower, upper = sorted((from_right.value, from_left.value))
     if on_right or on_left:
@@ -204,7 +225,29 @@ def read_off(values: SweepValues, value: float, noise: float) -> StepSweep:
         error = max(from_right.error, from_left.error)
         return read((lower + upper) / 2, error, KINK_HERE, from_right.place, lower, upper, 0.0)
     agrees = max(abs(two_sided.value - side.value) - side.error for side in (from_right, from_left))
-    return read(two_sided.value, max(two_sided.error, agrees), SMOOTH, two_sided.place)
+    error = max(two_sided.error, agrees, _rough(forward - backward, bar / np.fmin(right, left)))
+    return read(two_sided.value, error, SMOOTH, two_sided.place)
+
+
+def _rough(gap: NDArray[np.float64], doubt: NDArray[np.float64]) -> float:
+    """What a curvature without bounds, as that of |x|^1.5 at zero, leaves open of the slope.
+
+    Where J is smooth the gap between the sides falls by four from step to step. Where it falls by
+    less than three, before it is lost in noise, the slope may be any between the sides.
+    """
+    size = np.abs(gap)
+    count = int(np.argmin(np.append(size > 4 * doubt, False)))
+    last = size[:count][-3:]
+    if len(last) < 3 or not (np.all(last[1:] > last[:-1] / 3) and np.all(last[1:] < last[:-1])):
+        return 0.0
+    # Where the gap then closes at once, a kink was passed.
+    closes = count < len(size) and last[-1] / RATIO > 4 * doubt[count]
+    return 0.0 if closes else float(last[-1] / 2)
+
+
+def _seen(slopes: NDArray[np.float64]) -> bool:
+    """Whether one side was measured at all, and not at its first steps alone."""
+    return bool(np.isfinite(slopes[-SEEN:]).all())
 
 
 @dataclass(frozen=True)
@@ -238,6 +281,33 @@ def _plateau(slopes: NDArray[np.float64], doubt: NDArray[np.float64], *, order: 
     return min(pairs, key=lambda p: p.error)
 
 
+def _drift(slopes: NDArray[np.float64], doubt: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far the slopes go on moving from every step, one way and beyond their noise.
+
+    Where steps are large against theta, the slopes of log(theta) change by the same from step to
+    step, and those of a power below two by more and more: that is no noise, which would go either
+    way, and fourfold. If they still do so at the smallest step, the slope is not among them.
+    """
+    change = np.diff(slopes)
+    size = np.abs(change)
+    drift = np.zeros(len(slopes))
+    first = 0
+    for k in range(len(change)):
+        follows = k > first and bool(
+            size[k] < RUNNING_GROWTH * size[k - 1] and change[k] * change[k - 1] > 0
+        )
+        if not follows:
+            first = k
+        if not size[k] > 2 * doubt[k + 1]:
+            first = k + 1
+        elif k + 1 - first >= RUNNING:
+            run = slice(first, k + 1)
+            drift[run] = np.abs(slopes[k + 1] - slopes[run])
+            if k == len(change) - 1 and size[k] > size[k - 1] / RUNNING_FALL:
+                drift[: k + 2] = np.inf
+    return drift
+
+
 def _enlarged(
     slopes: NDArray[np.float64], errors: NDArray[np.float64], doubt: NDArray[np.float64]
 ) -> NDArray[np.float64]:
@@ -256,11 +326,10 @@ def _enlarged(
     enlarged: NDArray[np.float64] = errors + np.max(np.where(outside, as_noise, 0.0), axis=1)
     for m in range(2, count):
         three = slopes[m - 2 : m + 1]
-        # Three zeros are a J that has not moved, on the coarse grid of a float32 say.
-        agree = (np.ptp(three) < AGREEMENT * apart[:, m]) & bool(three.any())
+        agree = np.ptp(three) < AGREEMENT * apart[:, m]
         settled = agree & outside[:, m] & (values < m - 2)
         enlarged = np.where(settled, np.maximum(enlarged, apart[:, m] + doubt[m]), enlarged)
-    return enlarged
+    return np.maximum(enlarged, _drift(slopes, doubt))
 
 
 def _best(values: NDArray[np.float64], errors: NDArray[np.float64], first: int) -> _Plateau:
@@ -282,59 +351,6 @@ def _one_sided(slopes: NDArray[np.float64], doubt: NDArray[np.float64]) -> _Plat
 
 def _three_point(slopes: NDArray[np.float64]) -> NDArray[np.float64]:
     return (RATIO * slopes[1:] - slopes[:-1]) / (RATIO - 1)
-
-
-def _noise_of_sweep(plus: NDArray[np.float64], minus: NDArray[np.float64], here: float) -> float:
-    """The noise of J that the small steps themselves show, as a standard deviation.
-
-    Each side is extrapolated back to theta from three steps, and from the next three: where noise
-    rules, the two differ by sqrt(64^2 + 84^2 + 21^2 + 1)/45 = 2.4 sigma, whatever h; where
-    truncation rules, they differ by 64 times less from step to step. A kink, or a pair of them,
-    at a smaller distance than the steps shifts all extrapolations alike and is not taken for
-    noise, and one among the steps spoils some of them. So the second smallest sets the level, and
-    the largest within eight times that counts, since they are few; if they fall faster, nothing is
-    seen of the noise. Nor where J, on a coarse grid, has not moved from its value `here` at theta.
-    The quieter side counts.
-    """
-    sides = []
-    for values in (plus, minus):
-        scatter = np.abs(np.diff(_extrapolated(values)))
-        moved = np.array([np.any(values[k : k + 4] != here) for k in range(len(scatter))])
-        scatter = np.sort(scatter[np.isfinite(scatter) & moved])
-        if len(scatter) < 3:
-            continue
-        if scatter[1] > 8 * scatter[0] and scatter[2] > 8 * scatter[1]:
-            return 0.0
-        sides.append(float(np.max(scatter[scatter <= 8 * scatter[1]])))
-    return min(sides, default=0.0) / 2.4
-
-
-def _single(noise: float, value: float) -> float:
-    """J's relative noise if that is the rounding of float32, which grows with J; else 0."""
-    relative = noise / abs(value) if value else 0.0
-    return relative if SINGLE / 8 <= relative <= SINGLE * 8 else 0.0
-
-
-def _extrapolated(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """J at theta, from the parabolas through its values at h, 4h, 16h on one side."""
-    extrapolated: NDArray[np.float64] = (64 * values[2:] - 20 * values[1:-1] + values[:-2]) / 45
-    return extrapolated
-
-
-def _defect(values: NDArray[np.float64], here: float, bar: float) -> tuple[float, float]:
-    """How far one side, extrapolated back to theta, misses J(theta); and the doubt of that.
-
-    A parabola through the values at h, 4h, 16h has the value ``(64 J(h) - 20 J(4h) + J(16h))/45``
-    at zero. Its truncation falls as h^3, so that the smallest three steps are the sharpest: there
-    only noise is left, (64 + 20 + 1)/45 + 1 times one error of J.
-    """
-    defects = _extrapolated(values)[-4:] - here
-    near = defects[-1]
-    # The defect of a kink does not depend on h; truncation and noise do. Two scales must agree,
-    # and two more may not disagree by more than what truncation, falling by 64, makes of it.
-    falling = np.abs(defects - near) / 64.0 ** np.arange(len(defects) - 2, -2, -1)
-    doubt = bar * (85 / 45 + 1) + float(np.max(falling[:-1]))
-    return (abs(float(near)), doubt) if np.isfinite(doubt) else (0.0, np.inf)
 
 
 def combined(first: StepSweep, second: StepSweep) -> StepSweep:

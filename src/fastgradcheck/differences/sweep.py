@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.plateau import (
     AGREEMENT,
+    JUMP_HERE,
     RATIO,
     SMOOTH,
     UNSETTLED,
@@ -38,6 +39,10 @@ LARGEST_STEP = 2.0**-5
 """The first step of a sweep, relative to the component's scale ..."""
 BETWEEN = 0.6
 """... and of one whose steps lie between those of an earlier one, relative to that."""
+
+
+VANISHING = 2.0**-20
+"""Where J does not move, a scale below this may be none: it is tried whether J moves at one."""
 
 
 STEPS = 9
@@ -76,14 +81,17 @@ def sweep(
         In the order of `index`.
     """
     theta, value, noise = context.theta, context.value, context.noise
-    largest = (BETWEEN if again else 1.0) * LARGEST_STEP * context.scale[index]
-    if context.bounds is not None:
-        low, high = context.bounds
-        room = np.maximum(high[index] - theta[index], theta[index] - low[index])
-        largest = np.where((room > 0) & (room < largest), room, largest)
-    values = _evaluate(context, index, largest, STEPS, stage)
-    measured = [values.row(r) for r in range(len(index))]
-    sweeps = [read_off(own, value, noise) for own in measured]
+    first = (BETWEEN if again else 1.0) * LARGEST_STEP
+    measured, sweeps = _from(context, index, first * context.scale[index], stage)
+    others, scales = _other_scale(context, sweeps)
+    if len(others):
+        try:
+            anew, read = _from(context, index[others], first * scales, stage)
+        except Stopped:
+            return _graded(sweeps, theta, again)
+        for r, own, s in zip(others.tolist(), anew, read, strict=True):
+            if _better(s, sweeps[r]):
+                measured[r], sweeps[r] = own, s
     topped: set[int] = set()
     for _ in range(EXTENSIONS):
         for after in (True, False):
@@ -109,6 +117,55 @@ def sweep(
                     continue
                 measured[r], sweeps[r] = grown, longer
     return _graded(sweeps, theta, again)
+
+
+def _from(
+    context: Context, index: NDArray[np.int64], largest: NDArray[np.float64], stage: str
+) -> tuple[list[SweepValues], list[StepSweep]]:
+    """The first steps of components, from these downwards, within the bounds."""
+    if context.bounds is not None:
+        low, high = context.bounds
+        here = context.theta[index]
+        room = np.maximum(high[index] - here, here - low[index])
+        largest = np.where((room > 0) & (room < largest), room, largest)
+    values = _evaluate(context, index, largest, STEPS, stage)
+    measured = [values.row(r) for r in range(len(index))]
+    return measured, [read_off(own, context.value, context.noise) for own in measured]
+
+
+def _other_scale(
+    context: Context, sweeps: list[StepSweep]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The sweeps that found nothing at the scale of their block, and the scale to try instead.
+
+    That is the component's own magnitude where that is smaller than all steps: log(1e-14) beside
+    ones. Where all of theta is tiny and J did not move at all, it is one: a coefficient of 1e-17
+    that standardised data left is a zero, and no scale.
+    """
+    rows, scales = [], []
+    for r, s in enumerate(sweeps):
+        own = abs(float(context.theta[s.index]))
+        if 0 < own < s.steps[-1] and _wants_more(s, context.theta, True):
+            rows.append(r)
+            scales.append(own)
+        elif context.scale[s.index] < VANISHING and not s.derivatives.any():
+            rows.append(r)
+            scales.append(1.0)
+    return np.array(rows, np.int64), np.array(scales, np.float64)
+
+
+def _better(anew: StepSweep, known: StepSweep) -> bool:
+    """Whether a sweep at another scale counts instead of the first.
+
+    It does if it is sharper, or if it has smaller steps and contradicts: they are not stepped over.
+    """
+    if not np.isfinite(anew.error):
+        return False
+    smaller = anew.steps[0] < known.steps[-1]
+    contradicts = not abs(anew.value - known.value) <= anew.error + known.error
+    if not smaller:
+        return bool(np.any(anew.right) or np.any(anew.left))
+    return contradicts or anew.error < known.error
 
 
 def _next_step(known: StepSweep, after: bool) -> float:
@@ -148,7 +205,8 @@ def _wants_more(settled: StepSweep, theta: NDArray[Any], after: bool) -> bool:
     if after:
         size = max(abs(float(theta[settled.index])), float(np.finfo(theta.dtype).tiny))
         room = settled.steps[-1] > 64 * np.finfo(theta.dtype).eps * size
-        unfinished = settled.best >= count - 2 or settled.kind == UNSETTLED or settled.restless
+        unclear = settled.kind in (UNSETTLED, JUMP_HERE) or settled.restless
+        unfinished = settled.best >= count - 2 or unclear
         return bool(room and unfinished)
     sharp = settled.error <= 1e-9 * abs(settled.value)
     moves = bool(settled.derivatives.any())

@@ -36,6 +36,8 @@ MINUTES = 120.0
 """Seconds of predicted work from which a finding warns."""
 
 
+VANISHING = 2.0**-20
+"""A theta below this may have no scale of its own: it is moved by `FAR` itself, too."""
 FAR = 10.0
 """... and of whether J depends on theta at all."""
 GOLDEN = 0.6180339887498949
@@ -259,7 +261,11 @@ def moved_by(theta: NDArray[Any], relative: float, bounds: Bounds | None) -> NDA
 
 def _moves_far(calls: Calls, value: float, bounds: Bounds | None) -> bool:
     """Whether a J that does not move close to theta does so far away, or ends there."""
-    for side in (FAR, -FAR):
+    size = float(np.max(np.abs(calls.objective.theta)))
+    sides = [FAR, -FAR]
+    if 0 < size < VANISHING:  # what rounding leaves of a zero moves nothing
+        sides += [FAR / size, -FAR / size]
+    for side in sides:
         try:
             if calls(moved_by(calls.objective.theta, side, bounds)) != value:
                 return True

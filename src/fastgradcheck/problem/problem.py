@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.problem.foreign import COARSE
-from fastgradcheck.problem.norm import norm
+from fastgradcheck.problem.norm import CHUNK, norm
 from fastgradcheck.problem.outputs import Outputs
 from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.problem.structure import Leaf, Node, Structure
@@ -180,6 +180,19 @@ class Problem:
     @property
     def theta(self) -> NDArray[Any]:
         return self.objective.theta
+
+    @cached_property
+    def weighted(self) -> tuple[float, ...]:
+        """Of every block, the largest |gradient_j theta_j|."""
+        found = []
+        for block in self.parameters.blocks:
+            largest = 0.0
+            for first in range(block.start, block.stop, CHUNK):
+                part = slice(first, min(first + CHUNK, block.stop))
+                products = np.abs(self.gradient[part] * self.theta[part])
+                largest = max(largest, float(np.max(np.where(np.isfinite(products), products, 0))))
+            found.append(largest)
+        return tuple(found)
 
     @cached_property
     def sizes(self) -> tuple[float, ...]:

@@ -19,7 +19,7 @@ from fastgradcheck.search.confirm import CAP
 from fastgradcheck.search.locate import SAMPLED, locate, sampled
 from fastgradcheck.search.task import Task
 from fastgradcheck.verdict import rules
-from fastgradcheck.verdict.support import BlockEvidence, Compared
+from fastgradcheck.verdict.support import UNEVEN, BlockEvidence, Compared
 
 FIVE_POINT_STEP = 2.0**-13
 """Relative step of the five-point values that a search looks at entries with: near the optimum
@@ -164,8 +164,9 @@ class BlockSearch:
         imprecision = norm(c.discrepancy) / max(norm(c.analytic), TINY)
         self.level = IMPRECISION * imprecision
         rounding = self.level * size
-        if self.beside.doubt:
-            known = max(self.beside.doubt, IMPRECISION * self.task.tolerance.rtol * size)
+        doubt = self.beside.doubt
+        if doubt:
+            known = max(doubt, IMPRECISION * self.task.tolerance.rtol * size)
             rounding = min(rounding, known)
         rounded = replace(self.screened, rounding=rounding)
         self.evidence = self.evidence.with_screened({self.number: rounded})
@@ -194,8 +195,9 @@ class BlockSearch:
             self.evidence = self.evidence.with_components(of_five_points(new, numeric, error))
             largest = float(np.max(np.abs(self.prober.gradient[self.block.slice])))
             known = self.beside
+            share = min(1.0, UNEVEN / float(np.sqrt(self.block.size)))
             allowed = self.task.tolerance.allowed(gradient[new], numeric, largest, known.rounding)
-            wrong = np.abs(y) - error > np.maximum(allowed, known.doubt_of_entry)
+            wrong = np.abs(y) - error > np.maximum(allowed, known.doubt * share)
             self.looked.update(zip(new.tolist(), zip(y, error, wrong, strict=True), strict=True))
         y, error, wrong = np.array([self.looked[int(i)] for i in index]).reshape(-1, 3).T
         return y, error, wrong.astype(bool)

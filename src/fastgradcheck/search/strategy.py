@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from fastgradcheck.differences import analytic, domain, elsewhere
+from fastgradcheck.differences import analytic, domain
 from fastgradcheck.differences.components import Components, of_five_points
 from fastgradcheck.differences.directions import Prober
+from fastgradcheck.differences.elsewhere import slopes
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.stencils import Loop
 from fastgradcheck.differences.steps import calibrate, choose
@@ -24,7 +25,9 @@ from fastgradcheck.search.cover import cover
 from fastgradcheck.search.jumps import recheck
 from fastgradcheck.search.sharpen import sharpen
 from fastgradcheck.search.task import Stage, Task
+from fastgradcheck.verdict import rules
 from fastgradcheck.verdict.support import compared
+from fastgradcheck.verdict.verdict import Verdict
 
 
 def search(task: Task) -> Evidence:
@@ -46,8 +49,6 @@ def search(task: Task) -> Evidence:
                 measured = known.noise
             evidence = replace(evidence, noise=measured, edge=edge)
             task = replace(task, context=replace(context, noise=measured.level))
-            if known is None and LOW < task.problem.computed_eps <= COARSE:
-                evidence = replace(evidence, elsewhere=elsewhere.slopes(task.context))
             if task.context.scheme.imaginary:
                 sharp = task.tolerance.threshold
                 sharpness = analytic.compare(task.context, task.problem, sharp)
@@ -68,6 +69,21 @@ def search(task: Task) -> Evidence:
     return evidence
 
 
+def look_around(evidence: Evidence, task: Task) -> Iterator[Evidence]:
+    """The slopes away from theta, where a verdict may depend on them.
+
+    In less than float64 the search does from the start; else where something is not agreed on.
+    """
+    if evidence.elsewhere is not None or task.problem.computed_eps > COARSE:
+        return
+    measured = evidence.steps is not None or len(evidence.components) or evidence.joint
+    if not measured and (task.problem.computed_eps < LOW or task.recording is not None):
+        return
+    if measured and rules.judge(task.beside(evidence), task.tolerance)[0] is Verdict.AGREES:
+        return
+    yield replace(evidence, elsewhere=slopes(task.context))
+
+
 def spot_check(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     """A few components beside the directions, each by a five-point value of its own."""
     order = task.sample.order
@@ -83,11 +99,18 @@ def choose_steps(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     if task.spot:
         return
     context = task.context
-    index = choose(task.gradient, context.parameters, task.sample.index, context.seed)
+    wanted = task.sample.index
+    apart = context.outliers(wanted)
+    if context.epsilon is not None:
+        blocks = np.searchsorted(context.parameters.blocks_start, wanted, side="right") - 1
+        apart &= np.isnan(context.epsilon)[blocks]
+    index = choose(task.gradient, context.parameters, wanted[~apart], context.seed)
     steps, sweeps = calibrate(context, index)
     # A step of the user's own is honoured: its components are measured with it.
     mine = [s for s in sweeps if not steps.by_user(context.parameters.block_index(s.index))]
     yield replace(evidence, steps=steps).with_sweeps(mine)
+    if apart.any():
+        yield replace(evidence, steps=steps).with_sweeps([*mine, *sweep(context, wanted[apart])])
 
 
 def one_by_one(evidence: Evidence, task: Task) -> Iterator[Evidence]:
@@ -118,5 +141,6 @@ def one_by_one(evidence: Evidence, task: Task) -> Iterator[Evidence]:
 
 
 STAGES: tuple[Stage, ...] = (
-    cover, spot_check, choose_steps, one_by_one, confirm, recheck, sharpen, recheck
+    look_around, cover, spot_check, choose_steps, one_by_one, confirm, look_around, recheck,
+    sharpen, recheck
 )  # fmt: skip

@@ -156,7 +156,7 @@ def _of_components(evidence: BlockEvidence, tolerance: Tolerances) -> Norms:
     sure = c.has_own_bar & np.isfinite(c.error) & (c.discrepancy > BEYOND_DOUBT * c.error)
     own = np.where(sure, c.discrepancy - c.error, 0.0)
     own = np.maximum(np.nan_to_num(own), 0.0)
-    rounding = np.maximum(tolerance.eps * evidence.largest, evidence.rounding)
+    rounding = np.maximum(tolerance.eps * evidence.terms, evidence.rounding)
     own[own <= ROUNDING_UNITS * rounding] = 0.0
     proven = max(norm(own) - evidence.doubt, 0.0)
     upper = difference + norm(errors)

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.differences.plateau import UNSETTLED
+from fastgradcheck.problem.precision import LOW
 from fastgradcheck.verdict.norms import Norms, norms, overall
 from fastgradcheck.verdict.support import BlockEvidence
 from fastgradcheck.verdict.tolerances import Tolerances
@@ -34,14 +35,17 @@ def wrong_components(evidence: BlockEvidence, tolerance: Tolerances) -> NDArray[
     """Which components are confirmed wrong."""
     c = evidence.components
     with np.errstate(invalid="ignore"):
-        doubtful = c.discrepancy - c.error <= evidence.doubt_of_entry
+        doubtful = c.discrepancy - c.error <= evidence.doubt_of_entries
     return c.has_own_bar & disagreeing(evidence, tolerance) & np.isfinite(c.error) & ~doubtful
 
 
 def disagreeing(evidence: BlockEvidence, tolerance: Tolerances) -> NDArray[np.bool_]:
     """Which components disagree beyond their bars, provisional or their own. NaN does."""
     c = evidence.components
-    allowed = tolerance.allowed(c.analytic, c.numeric, evidence.largest, evidence.rounding)
+    allowed = tolerance.allowed(c.analytic, c.numeric, evidence.terms, evidence.rounding)
+    if evidence.eps < LOW:
+        # In float64 that is so little that it counts as agreement.
+        allowed = np.maximum(allowed, evidence.doubt_of_entries)
     with np.errstate(invalid="ignore"):
         agrees = c.discrepancy - c.error <= allowed
     return ~(agrees & np.isfinite(c.error) & np.isfinite(c.analytic))
@@ -65,7 +69,7 @@ def resolution(evidence: BlockEvidence, tolerance: Tolerances) -> float:
     c = evidence.components
     seen = np.inf
     if len(c):
-        allowed = tolerance.allowed(c.analytic, c.numeric, evidence.largest, evidence.rounding)
+        allowed = tolerance.allowed(c.analytic, c.numeric, evidence.terms, evidence.rounding)
         seen = float(np.max(np.where(np.isfinite(c.error), 2 * c.error + allowed, np.inf)))
     isolated = evidence.isolated
     if isolated is not None and len(c) < evidence.block.size:
@@ -84,9 +88,10 @@ def judge_block(
     evidence : BlockEvidence
     tolerance : Tolerances
     negligible : float
-        A norm that the threshold cannot tell from zero beside the whole gradient. Where neither
-        the claim nor what it may be off by is larger, the block is zero to the resolution: its
-        own relative difference is 0/0 and decides nothing.
+        A norm that the threshold cannot tell from zero beside the whole gradient, or beside the
+        slopes around theta, which may be an optimum. Where neither the claim nor what it may be
+        off by is larger, the block is zero to the resolution: its own relative difference is 0/0
+        and decides nothing.
     """
     block, c = evidence.block, evidence.components
     directions = evidence.directions
@@ -102,15 +107,13 @@ def judge_block(
         or measured.proven > tolerance.threshold
     ):
         verdict = Verdict.WRONG
-    elif (
-        evidence.located.unexplained
-        or evidence.disagrees
-        or (codes == Verdict.UNDECIDED.code).any()
-    ):
+    elif (codes == Verdict.UNDECIDED.code).any():
         verdict = Verdict.UNDECIDED
-    elif measured.limit <= tolerance.block_limit or (
-        measured.grad <= negligible and measured.upper <= negligible
-    ):
+    elif _vanishes(measured, negligible):
+        verdict = Verdict.AGREES
+    elif evidence.located.unexplained or evidence.disagrees:
+        verdict = Verdict.UNDECIDED
+    elif measured.limit <= tolerance.block_limit:
         verdict = Verdict.AGREES
     else:
         verdict = Verdict.UNDECIDED
@@ -144,6 +147,11 @@ def judge_block(
     )
 
 
+def _vanishes(measured: Norms, negligible: float) -> bool:
+    """Whether neither the claim nor what it may be off by is larger."""
+    return measured.grad <= negligible and measured.upper <= negligible
+
+
 def _worst(evidence: BlockEvidence, wrong: NDArray[np.bool_]) -> str:
     """The address of the component furthest outside its bar, wrong ones first."""
     c = evidence.components
@@ -160,18 +168,27 @@ def judge(
 ) -> tuple[Verdict, Norms, tuple[BlockResult, ...]]:
     """The verdict on all blocks together."""
     together = overall(evidence, tolerance)
-    negligible = tolerance.threshold * together.grad
-    blocks = tuple(judge_block(e, tolerance, negligible) for e in evidence)
-    return verdict_on(together, blocks, tolerance), together, blocks
+    around = max((e.elsewhere for e in evidence), default=0.0)
+    blocks = tuple(
+        judge_block(e, tolerance, tolerance.threshold * max(together.grad, e.elsewhere))
+        for e in evidence
+    )
+    return verdict_on(together, blocks, tolerance, around), together, blocks
 
 
-def verdict_on(together: Norms, blocks: Sequence[BlockResult], tolerance: Tolerances) -> Verdict:
-    """The verdict on all blocks, from those on each and the limit of the whole."""
+def verdict_on(
+    together: Norms, blocks: Sequence[BlockResult], tolerance: Tolerances, around: float = 0.0
+) -> Verdict:
+    """The verdict on all blocks, from those on each and the limit of the whole.
+
+    Where theta may be an optimum, the gradient `around` it tells what is zero to the resolution.
+    """
     looked = [b for b in blocks if b.verdict is not Verdict.SKIPPED]
     if any(b.verdict is Verdict.WRONG for b in looked):
         return Verdict.WRONG
-    agrees = bool(looked) and all(b.verdict is Verdict.AGREES for b in looked)
-    if agrees and together.limit <= tolerance.threshold:
+    settled = together.limit <= tolerance.threshold
+    settled = settled or _vanishes(together, tolerance.threshold * around)
+    if settled and looked and all(b.verdict is Verdict.AGREES for b in looked):
         return Verdict.AGREES
     return Verdict.UNDECIDED
 

@@ -39,6 +39,8 @@ NEGLIGIBLE = 1e-7
 """Relative difference of two slopes that no verdict depends on."""
 FIVE_POINTS_PROVE = 100.0
 """A discrepancy of this many bars is beyond any doubt that two steps leave."""
+SPREAD = 32.0
+"""Entries of theta within such a factor are of one scale."""
 UNEVEN = 10.0
 """How far above the root mean square of a block an entry of it may lie: rows have scales."""
 REMEMBERED = 4096
@@ -91,10 +93,14 @@ class BlockEvidence:
     step : float
     rounding : float
         How far rounding was seen to move an entry of the claim, as a root mean square.
-    doubt : float
-        What rounding in the gradient's own sums may leave of the block, as a norm, where it was
-        computed in less than float64 and nothing is known of how much they cancel. A difference
-        up to this accuses nobody.
+    elsewhere : float
+        The size of the block's gradient away from theta, 0 where it is not known.
+    eps : float
+        Machine epsilon of the dtype in which the claim was computed.
+    theta : float64 array, shape (size,), or None
+        The block of theta; None where its scales do not matter.
+    weighted : float
+        The largest |gradient_j theta_j| of the block.
     fixed : int64 array
         Entries that take no part in directions.
     """
@@ -109,7 +115,10 @@ class BlockEvidence:
     located: Located
     step: float
     rounding: float = 0.0
-    doubt: float = 0.0
+    elsewhere: float = 0.0
+    eps: float = float(np.finfo(np.float64).eps)
+    theta: NDArray[np.float64] | None = None
+    weighted: float = 0.0
     fixed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
@@ -138,9 +147,40 @@ class BlockEvidence:
         return self.joint is not None and self.joint.screened.fails
 
     @property
-    def doubt_of_entry(self) -> float:
-        """The part of the doubt that one entry may have."""
-        return self.doubt * min(1.0, UNEVEN / float(np.sqrt(self.block.size)))
+    def doubt(self) -> float:
+        """What rounding in the gradient's own sums may leave of the block, as a norm.
+
+        A difference up to this accuses nobody, however much the sums cancel.
+        """
+        return ROUNDING_UNITS * self.eps * self.elsewhere
+
+    @property
+    def doubt_of_entries(self) -> NDArray[np.float64]:
+        """The part of the doubt that each component may have."""
+        share = self.doubt * min(1.0, UNEVEN / float(np.sqrt(self.block.size)))
+        if not share or self.theta is None:
+            return np.full(len(self.components), share)
+        size = np.abs(self.theta)
+        return share * self._within(float(np.median(size[size > 0])) if size.any() else 0.0)
+
+    @cached_property
+    def terms(self) -> NDArray[np.float64]:
+        """The largest claimed entry, as it matters for the rounding of each component.
+
+        In a block of one scale that is the largest of all. Where theta_j are of many scales, so are
+        the entries, as 1 / theta_j: that of theta_i = 1e9 has no part in the rounding of 1e9.
+        """
+        largest = np.broadcast_to(self.largest, len(self.components))
+        if self.theta is None or not len(largest):
+            return largest
+        return largest * self._within(self.weighted / largest[0] if largest[0] else 0.0)
+
+    def _within(self, reach: float) -> NDArray[np.float64]:
+        """One for components with a |theta_i| up to `SPREAD` times this, then as 1/|theta_i|."""
+        assert self.theta is not None
+        size = np.abs(self.theta[self.components.index - self.block.start])
+        far = np.maximum(size, SPREAD * reach) if reach else np.ones_like(size)
+        return SPREAD * reach / far if reach else far
 
     @cached_property
     def largest(self) -> float | NDArray[np.float64]:
@@ -201,7 +241,10 @@ def beside(evidence: Evidence, problem: Problem) -> list[BlockEvidence]:
             evidence.location(b),
             float(step[b]),
             _rounding(problem, b),
-            _doubt(evidence, problem, b),
+            0.0 if evidence.elsewhere is None else float(evidence.elsewhere[b]),
+            problem.computed_eps,
+            problem.theta[block.slice],
+            problem.weighted[b],
             evidence.fixed[ends[b] : ends[b + 1]],
         )
         for b, block in enumerate(blocks)
@@ -212,12 +255,6 @@ def _rounding(problem: Problem, block: int) -> float:
     if problem.rounding is None:
         return 0.0
     return float(problem.rounding[block] / np.sqrt(problem.parameters.blocks[block].size))
-
-
-def _doubt(evidence: Evidence, problem: Problem, block: int) -> float:
-    if evidence.elsewhere is None:
-        return 0.0
-    return ROUNDING_UNITS * problem.computed_eps * float(evidence.elsewhere[block])
 
 
 def _steps(evidence: Evidence, blocks: int) -> NDArray[np.float64]:
@@ -273,18 +310,21 @@ def supported(measured: StepSweep, claimed: float) -> StepSweep:
     for k in range(len(measured.derivatives) - 2):
         near = measured.derivatives[k : k + 3]
         sides = [measured.right[k + 2], measured.left[k + 2]]
-        distance = float(np.max(np.abs(np.append(near, sides) - claimed)))
+        slopes = np.append(near, sides)
+        distance = float(np.max(np.abs(slopes - claimed)))
         close = distance < AGREEMENT * min(apart, abs(claimed))
-        if close and (best is None or distance < best[1]):
-            best = float(near[-1]), distance
+        # A claim in their midst makes them no sharper than they scatter.
+        error = max(distance, float(np.ptp(slopes)))
+        if close and (best is None or error < best[1]):
+            best = float(near[-1]), error
     if best is None:
         subtle = apart <= max(measured.error, SUBTLE * max(abs(claimed), abs(measured.value)))
         if subtle or _ordinary(measured, AGREEMENT * apart):
             return measured
         return replace(measured, kind=UNSETTLED, error=apart)
-    value, distance = best
+    value, error = best
     kind = TWO_SCALES if abs(claimed - measured.value) > measured.error else SMOOTH
-    return replace(measured, value=value, error=distance, kind=kind, lower=value, upper=value)
+    return replace(measured, value=value, error=error, kind=kind, lower=value, upper=value)
 
 
 def _ordinary(measured: StepSweep, within: float) -> bool:
