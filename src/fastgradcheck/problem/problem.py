@@ -189,7 +189,8 @@ class Problem:
             largest = 0.0
             for first in range(block.start, block.stop, CHUNK):
                 part = slice(first, min(first + CHUNK, block.stop))
-                products = np.abs(self.gradient[part] * self.theta[part])
+                with np.errstate(invalid="ignore", over="ignore"):
+                    products = np.abs(self.gradient[part] * self.theta[part])
                 largest = max(largest, float(np.max(np.where(np.isfinite(products), products, 0))))
             found.append(largest)
         return tuple(found)
