@@ -133,6 +133,18 @@ class GradcheckResult(Outcome):
         ----------
         kind : {"scatter", "heatmap", "steps", "secant"}, optional
             One picture alone; by default all four.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it once, as the value of a cell; elsewhere in a cell, by ``display``.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        GradcheckInputError
+            If there is no such picture, or nothing to draw in it.
         """
         from fastgradcheck.report import plots
 
