@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import numba
@@ -450,3 +451,30 @@ def test_a_function_that_knows_the_array_again_gets_copies_and_is_left_at_theta(
     np.testing.assert_array_equal(fun.kept, theta)
     wrong = fgc.jaccheck(Keeps(), lambda t: np.stack([3 * t**2, 2.1 * t]), theta, seed=0)
     assert wrong.verdict is fgc.Verdict.WRONG
+
+
+@pytest.mark.parametrize("strategy", ["components", "screen"])
+def test_a_check_that_was_stopped_never_agrees(strategy: str) -> None:
+    weights = np.random.default_rng(0).normal(size=(5, 60))
+    theta = 0.1 * np.random.default_rng(1).normal(size=60)
+
+    class Interrupting:
+        def __init__(self, at: int) -> None:
+            self.at, self.count = at, 0
+
+        def __call__(self, t: Any) -> Any:
+            self.count += 1
+            if self.count == self.at:
+                signal.raise_signal(signal.SIGINT)
+            return np.tanh(weights @ t)
+
+    def jac(t: Any) -> Any:
+        return (1 - np.tanh(weights @ t) ** 2)[:, np.newaxis] * weights
+
+    whole = fgc.jaccheck(Interrupting(0), jac, theta, strategy=strategy, seed=0)
+    assert whole
+    for at in range(9, whole.evaluations - 1, 6):
+        result = fgc.jaccheck(Interrupting(at), jac, theta, strategy=strategy, seed=0)
+        assert result.interrupted
+        assert result.verdict is Verdict.UNDECIDED
+        assert result.reason.startswith("The check was stopped before ")

@@ -42,7 +42,15 @@ from fastgradcheck.problem.products import Claimed, Combined, claim_of
 from fastgradcheck.problem.sampling import Sample
 from fastgradcheck.problem.symmetry import asymmetry
 from fastgradcheck.report.outcome import Origin, Seconds
-from fastgradcheck.result import GradcheckResult, named_wrong, records, skipped, sweeps_of
+from fastgradcheck.result import (
+    GradcheckResult,
+    named_wrong,
+    of_a_part,
+    records,
+    skipped,
+    sweeps_of,
+    was_stopped,
+)  # fmt: skip
 from fastgradcheck.search.columns import JacobianTask
 from fastgradcheck.search.rows import search
 from fastgradcheck.verdict import rules
@@ -363,6 +371,8 @@ def _assemble(
     if verdict is Verdict.WRONG:
         found += diagnosis.diagnosed(task, components, blocks)
     found += unlocated(names, evidence, verdict)
+    stopped = was_stopped(stream, verdict, blocks)
+    verdict, part = of_a_part(verdict, blocks, stopped)
     verdict, reason, found = proven(verdict, found)
     wrong = named_wrong(beside, tolerance)
     if isinstance(claimed.outputs, Combined):
@@ -395,12 +405,12 @@ def _assemble(
         steps={block.name: block.step for block in blocks},
         noise=evidence.noise.level,
         size=names.size,
-        interrupted=stream.stopped is not None or stream.cut,
+        interrupted=stopped,
         sweeps=sweeps_of(names, components, read),
         remembered=stream.remembered,
         origin=origin,
         subject=subject,
-        reason=reason,
+        reason=reason or part,
     )
 
 

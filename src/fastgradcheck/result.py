@@ -222,8 +222,10 @@ def assemble(
     coverage, probability = covered(task, evidence, blocks, resolution)
     read = readings(evidence, problem.gradient)
     found += undecided(verdict, overall.limit, blocks, tolerance)
-    stopped = _stopped(stream, verdict, blocks)
-    verdict, reason = _of_a_part(problem, verdict, blocks, stopped)
+    stopped = was_stopped(stream, verdict, blocks)
+    verdict, reason = of_a_part(verdict, blocks, stopped)
+    if verdict is Verdict.AGREES and not problem.moves:
+        verdict, reason = Verdict.UNDECIDED, "J does not depend on theta: nothing was checked."
     found += (lost(beside) if problem.moves else ()) + zero(blocks, tolerance)
     if verdict is Verdict.WRONG:
         found += diagnose(problem, components, blocks)
@@ -263,7 +265,7 @@ def assemble(
     )
 
 
-def _stopped(stream: Stream, verdict: Verdict, blocks: tuple[BlockResult, ...]) -> bool:
+def was_stopped(stream: Stream, verdict: Verdict, blocks: tuple[BlockResult, ...]) -> bool:
     """Whether Ctrl-C or the budget ended the check before it was through.
 
     Components that follow directions are as many as the budget allows: once all is covered, and
@@ -275,20 +277,16 @@ def _stopped(stream: Stream, verdict: Verdict, blocks: tuple[BlockResult, ...]) 
     return (stream.stopped is not None or stream.cut) and not through
 
 
-def _of_a_part(
-    problem: Problem, verdict: Verdict, blocks: tuple[BlockResult, ...], stopped: bool
+def of_a_part(
+    verdict: Verdict, blocks: tuple[BlockResult, ...], stopped: bool
 ) -> tuple[Verdict, str]:
-    """The verdict of a check that was stopped, or of a J that never moves, and why.
+    """The verdict of a check that may have been stopped, and why, where it was.
 
     What a part of a check agrees on decides nothing; what it proves wrong is wrong.
     """
-    if verdict is Verdict.AGREES and not problem.moves:
-        return Verdict.UNDECIDED, "J does not depend on theta: nothing was checked."
     if not stopped or verdict is Verdict.WRONG:
         return verdict, ""
-    covered, size = sum(b.covered for b in blocks), problem.parameters.size
-    if not covered:
-        return Verdict.UNDECIDED, "The check was stopped before anything was measured."
+    covered, size = sum(b.covered for b in blocks), sum(b.size for b in blocks)
     if verdict is not Verdict.AGREES:
         return verdict, "The check was stopped before it could decide."
     what = f"the {covered:,} of {size:,} components that were looked at agree"
