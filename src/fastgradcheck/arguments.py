@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Collection
 from typing import ParamSpec, TypeVar
 
-from fastgradcheck.errors import GradcheckTypeError
+from fastgradcheck.errors import CostEvaluationError, GradcheckTypeError, asks_to_stop, told
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -76,7 +76,15 @@ def in_our_words(function: Callable[_P, _R]) -> Callable[_P, _R]:
         except TypeError as error:
             message = _complaint(function.__name__, signature, len(args), kwargs)
             raise GradcheckTypeError(message or f"{function.__name__}: {error}.") from None
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except Exception:
+            raise
+        except BaseException as error:
+            if asks_to_stop(error):
+                raise
+            # Uncaught, it would end the process, with whatever exit code it has.
+            raise CostEvaluationError(f"your code raised {told(error)}.") from error
 
     return call
 

@@ -14,7 +14,7 @@ from fastgradcheck.arguments import in_our_words
 from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.recording import Recording
 from fastgradcheck.differences.schemes import Scheme, SchemeName
-from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, shown
 from fastgradcheck.evaluation import checkpoint as checkpoints
 from fastgradcheck.evaluation.budget import UNLIMITED, budget_of
 from fastgradcheck.evaluation.checkpoint import SAME_VALUE, Checkpoint
@@ -27,7 +27,6 @@ from fastgradcheck.options import (
     CheckOptions,
     Options,
     Strategy,
-    checked_seed,
     options_of,
     refuse_vanishing,
 )
@@ -40,6 +39,7 @@ from fastgradcheck.problem.foreign import COARSE
 from fastgradcheck.problem.gradient import callables, evaluate_gradient, measure_of
 from fastgradcheck.problem.parameters import describe, vector
 from fastgradcheck.problem.problem import Objective, Problem
+from fastgradcheck.problem.sampling import checked_seed
 from fastgradcheck.result import GradcheckResult, assemble, skipped
 from fastgradcheck.search.strategy import search
 from fastgradcheck.search.task import Task
@@ -321,6 +321,11 @@ def check_points(
         raise GradcheckTypeError(
             'the points must be a non-empty dict of name to theta, e.g. {"init": theta0}.'
         )
+    for name in thetas:
+        if not (isinstance(name, str) and name.isprintable()):
+            raise GradcheckTypeError(
+                f"the name {shown(name)} of a point cannot be printed: name points by text."
+            )
     if grad is not True and not callable(grad):
         raise GradcheckTypeError(
             "grad is one array, which cannot be the gradient at several points; pass the function."
@@ -333,7 +338,7 @@ def check_points(
         try:
             results[name] = gradcheck(cost, grad, theta, **options)
         except GradcheckInputError as error:
-            raise type(error)(f"at the point {name!r}: {error}") from error
+            raise type(error)(f"at the point {shown(name)}: {error}") from error
         if any(finding.kind == "interrupted" for finding in results[name].findings):
             break
     return results

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
+
+QUOTED = 160
+"""Characters of a value in a message."""
 
 _UNPRINTABLE = re.compile(
     # Control characters but for tab and line feed, line separators, marks that turn the direction
@@ -22,6 +26,21 @@ def clean(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def shown(value: object) -> str:
+    """A value that somebody passed, as it is quoted in a message: short, and without side effects.
+
+    Examples
+    --------
+    >>> shown("smoke"), shown([1, 2])
+    ("'smoke'", '[1, 2]')
+    """
+    try:
+        text = clean(repr(value))
+    except Exception:  # its own, or of what it holds: nested too deeply, for one
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]}..."
+
+
 def said(error: BaseException) -> str:
     """The message of any exception, also of one that cannot be asked for it.
 
@@ -32,7 +51,9 @@ def said(error: BaseException) -> str:
     """
     try:
         return clean(str(error))
-    except Exception as exc:
+    except BaseException as exc:
+        if asks_to_stop(exc):
+            raise
         return f"its message cannot be shown, str() of it raises {type(exc).__name__}"
 
 
@@ -45,6 +66,39 @@ def told(error: BaseException) -> str:
     ('ValueError: no such thing', 'StopIteration')
     """
     return f"{type(error).__name__}: {said(error)}".rstrip(" :")
+
+
+def asks_to_stop(error: BaseException) -> bool:
+    """Whether an exception that comes out of the user's code is a wish to stop, and not its fault.
+
+    Ctrl-C is one, and so is whatever a signal handler of the application raises, at whatever line
+    that may be. ``sys.exit()`` in a cost is none.
+    """
+    if isinstance(error, (KeyboardInterrupt, Terminated)):
+        return True
+    handlers = {
+        getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()
+    }
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code in handlers:
+            return True
+        trace = trace.tb_next
+    return False
+
+
+class Terminated(SystemExit):
+    """The process was asked to end by a signal; everything that was open is closed on its way out.
+
+    Parameters
+    ----------
+    number : int
+        The signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)  # as shells report it
+        self.number = number
 
 
 class GradcheckInputError(ValueError):

@@ -17,7 +17,7 @@ from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.rows import Rows
 from fastgradcheck.differences.screen import CONFIDENCE
-from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.errors import GradcheckInputError, shown
 from fastgradcheck.evaluation.budget import UNLIMITED, budget_of
 from fastgradcheck.evaluation.checkpoint import Checkpoint
 from fastgradcheck.evaluation.choice import EngineName, open_engine, refuse_unknown
@@ -234,9 +234,9 @@ def _check(
     if switched_off():
         return skipped()
     names = JACOBIAN if subject == "Jacobian" else HESSIAN
-    if form not in FORMS[subject]:
+    if not isinstance(form, str) or form not in FORMS[subject]:
         raise GradcheckInputError(
-            f"form={form!r} is not a form; use one of {', '.join(map(repr, FORMS[subject]))}."
+            f"form={shown(form)} is not a form; use one of {', '.join(map(repr, FORMS[subject]))}."
         )
     origin = origin_of(fun, jac)
     limit = budget_of(budget)
@@ -312,9 +312,9 @@ def _columns(
     parameters: Parameters, sample: Any, strategy: str, seed: int, limited: bool
 ) -> tuple[Sample, bool]:
     """The columns to be measured one by one, and whether directions cover all of them."""
-    if strategy not in STRATEGIES:
+    if not isinstance(strategy, str) or strategy not in STRATEGIES:
         raise GradcheckInputError(
-            f"strategy={strategy!r} is not a strategy; "
+            f"strategy={shown(strategy)} is not a strategy; "
             f"use one of {', '.join(map(repr, STRATEGIES))}."
         )
     if strategy == "auto":

@@ -27,6 +27,7 @@ from fastgradcheck.problem.inspection import inspect_outputs
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.parameters import describe, vector
 from fastgradcheck.problem.problem import Objective
+from fastgradcheck.problem.sampling import checked_seed
 from fastgradcheck.report.numbers import bar, plural, short
 from fastgradcheck.table import Table
 
@@ -135,6 +136,7 @@ def numerical_gradient(
     True
     """
     refuse_unknown(engine)
+    seed = checked_seed(seed)
     args = arguments_of(cost, True, args)
     theta = vector(theta)
     parameters = describe(theta, layout)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.differences.schemes import Scheme, SchemeName, scheme_named
-from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.errors import GradcheckInputError, shown
 from fastgradcheck.evaluation.choice import EngineName
 from fastgradcheck.problem import sampling
 from fastgradcheck.problem.bounds import Bounds, flat_bounds
@@ -86,9 +86,9 @@ def options_of(
     GradcheckInputError
         Naming the argument and what it may be.
     """
-    if strategy not in STRATEGIES:
+    if not isinstance(strategy, str) or strategy not in STRATEGIES:
         raise GradcheckInputError(
-            f"strategy={strategy!r} is not a strategy; "
+            f"strategy={shown(strategy)} is not a strategy; "
             f"use one of {', '.join(map(repr, STRATEGIES))}."
         )
     screens, spot = strategy == "screen", False
@@ -116,13 +116,6 @@ def options_of(
     )
 
 
-def checked_seed(seed: Any) -> int:
-    """The argument ``seed`` as an int, refused unless it is one and not negative."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise GradcheckInputError(f"seed={seed!r} is not a seed; use a non-negative integer.")
-    return int(seed)
-
-
 def user_epsilon(epsilon: Any, parameters: Parameters) -> NDArray[np.float64]:
     """One absolute step per block from the argument ``epsilon``; nan for ``"auto"``.
 
@@ -137,11 +130,11 @@ def user_epsilon(epsilon: Any, parameters: Parameters) -> NDArray[np.float64]:
         unknown = [name for name in epsilon if name not in names]
         if unknown:
             raise GradcheckInputError(
-                f"epsilon names the block {unknown[0]!r}, which theta does not have; "
+                f"epsilon names the block {shown(unknown[0])}, which theta does not have; "
                 f"its blocks are {', '.join(names)}."
             )
         for name, value in epsilon.items():
-            steps[names.index(name)] = _one_epsilon(value, f"epsilon[{name!r}]")
+            steps[names.index(name)] = _one_epsilon(value, f"epsilon[{shown(name)}]")
     else:
         steps[:] = _one_epsilon(epsilon, "epsilon")
     return steps
@@ -157,7 +150,7 @@ def _one_epsilon(value: Any, where: str) -> float:
     )
     if not (np.isfinite(number) and number > 0):
         raise GradcheckInputError(
-            f'{where}={value!r} is not a step: use "auto", or a positive number in '
+            f'{where}={shown(value)} is not a step: use "auto", or a positive number in '
             "theta's units such as 1e-6."
         )
     return number

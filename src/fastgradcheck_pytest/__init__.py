@@ -86,7 +86,7 @@ def pytest_configure_node(node: Any) -> None:
 
 def pytest_exception_interact(call: pytest.CallInfo[Any]) -> None:
     """End the run if it was asked to end (SIGTERM) during a check: no test is to go on then."""
-    known = sys.modules.get("fastgradcheck.evaluation.interrupt")
+    known = sys.modules.get("fastgradcheck.errors")
     error = call.excinfo.value if call.excinfo is not None else None
     if known is not None and isinstance(error, known.Terminated):
         pytest.exit("SIGTERM came during a gradient check", returncode=error.code)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, said, told
 from fastgradcheck.problem.calls import as_tuple, misfit
 
 _OPTIONAL = {"args": (), "layout": None, "bounds": None, "outputs": None}
@@ -243,14 +243,14 @@ def _guarded(label: str, command: str, load: Callable[[], _T]) -> _T:
             'runs the program under  if __name__ == "__main__":  and keep the definitions outside.'
         ) from stop
     except Exception as error:
-        relative = "relative import" in str(error)
+        relative = "relative import" in said(error)
         advice = (
             "A file that belongs to a package is given by its dotted name, as in package.model."
             if relative
             else f"Mend it until  {command}  runs, then check again."
         )
         raise GradcheckInputError(
-            f"{label} cannot be imported, it raised {type(error).__name__}: {error}. {advice}"
+            f"{label} cannot be imported, it raised {told(error)}. {advice}"
         ) from error
 
 

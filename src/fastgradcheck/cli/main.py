@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastgradcheck.arguments import meant_by
 from fastgradcheck.cli.tracebacks import is_our_fault, user_traceback
-from fastgradcheck.errors import CostEvaluationError, GradcheckInputError
+from fastgradcheck.errors import CostEvaluationError, GradcheckInputError, told
 from fastgradcheck.version import __version__
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ def _refuse(error: Exception) -> int:
         _tell("this is a fault of fastgradcheck itself; please report it with the traceback below.")
         sys.excepthook(type(error), error, error.__traceback__)
         return _OUR_FAULT
-    _tell(f"error: {error if known else f'your code raised {type(error).__name__}: {error}'}")
+    _tell(f"error: {error if known else f'your code raised {told(error)}'}")
     cause = error.__cause__ if known else error
     trace = user_traceback(cause) if cause is not None else ""
     if trace:

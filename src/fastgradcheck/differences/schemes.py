@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.errors import GradcheckInputError, shown
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def scheme_named(name: str | Scheme) -> Scheme:
         return name
     if not isinstance(name, str) or name not in SCHEMES:
         raise GradcheckInputError(
-            f"scheme={name!r} is not a difference scheme; "
+            f"scheme={shown(name)} is not a difference scheme; "
             f"use one of {', '.join(map(repr, SCHEMES))}."
         )
     return SCHEMES[name]

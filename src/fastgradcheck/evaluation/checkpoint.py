@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import CheckpointError, GradcheckTypeError
+from fastgradcheck.errors import CheckpointError, GradcheckTypeError, told
 from fastgradcheck.evaluation import archive
 from fastgradcheck.evaluation.lock import FileLock, Held
 from fastgradcheck.evaluation.plans import Plan
@@ -272,7 +272,7 @@ def path_for(path: Any, name: str) -> Path:
     'run-init.npz'
     """
     whole = _path(path)
-    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in str(name))
     return whole.with_name(f"{whole.stem}-{safe}{whole.suffix}")
 
 
@@ -360,7 +360,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Known]]:
     except Exception as error:  # NumPy's reader has many words for bytes that it does not know
         raise CheckpointError(
             f"{path} is not a checkpoint of this package, or it is damaged "
-            f"({type(error).__name__}: {error}). It was left as it is: give another path, or "
+            f"({told(error)}). It was left as it is: give another path, or "
             "delete it to begin anew."
         ) from error
     return header, stored

@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.errors import GradcheckInputError, shown
 from fastgradcheck.evaluation.engines.base import Engine
 from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.problem import Objective
@@ -41,9 +41,9 @@ SAME = 1e3
 
 def refuse_unknown(engine: Any) -> None:
     """Raise `GradcheckInputError` unless `engine` is the name of one."""
-    if engine not in ENGINES:
+    if not isinstance(engine, str) or engine not in ENGINES:
         raise GradcheckInputError(
-            f"engine={engine!r} is not an engine; use one of {', '.join(map(repr, ENGINES))}."
+            f"engine={shown(engine)} is not an engine; use one of {', '.join(map(repr, ENGINES))}."
         )
 
 
@@ -84,8 +84,13 @@ def open_engine(
     """
     from fastgradcheck.evaluation.engines.batched import BatchedEngine
     from fastgradcheck.evaluation.engines.python import PythonEngine
-    from fastgradcheck.evaluation.parallel import ParallelEngine, number_of_workers
+    from fastgradcheck.evaluation.parallel import (
+        ParallelEngine,
+        number_of_workers,
+        refuse_no_number,
+    )
 
+    refuse_no_number(n_jobs)
     if objective.batch:
         return BatchedEngine(objective)
     compiled = engine == "numba" or (engine == "auto" and is_jitted(objective.cost))

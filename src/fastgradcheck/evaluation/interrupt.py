@@ -11,20 +11,6 @@ _TO_END = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasat
 """What asks a process to end: a batch system, a container, a terminal that is closed."""
 
 
-class Terminated(SystemExit):
-    """The process was asked to end; everything that was open is closed on its way out.
-
-    Parameters
-    ----------
-    number : int
-        The signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(128 + number)  # as shells report it
-        self.number = number
-
-
 class Interrupts:
     """Watches for Ctrl-C, and for the signals that ask this process to end, while it is entered.
 

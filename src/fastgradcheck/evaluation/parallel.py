@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import CostEvaluationError, GradcheckInputError, WorkersLostError
+from fastgradcheck.errors import CostEvaluationError, GradcheckInputError, WorkersLostError, shown
 from fastgradcheck.evaluation.engines.base import CHUNK_SECONDS, Engine
 from fastgradcheck.evaluation.plans import Plan
 from fastgradcheck.problem.finding import Finding
@@ -293,10 +293,11 @@ def _pool(n_jobs: int | None, backend: str | None, executor: Executor | None) ->
 
 def refuse_no_number(n_jobs: Any) -> None:
     """Raise `GradcheckInputError` unless this is a number of workers, or None."""
-    whole = hasattr(n_jobs, "__index__") and not isinstance(n_jobs, bool)
+    whole = isinstance(n_jobs, (int, np.integer)) and not isinstance(n_jobs, bool)
     if n_jobs is not None and not (whole and n_jobs):
         raise GradcheckInputError(
-            f"n_jobs={n_jobs!r} is not a number of workers: use 1, 2, ..., or -1 for all cores."
+            f"n_jobs={shown(n_jobs)} is not a number of workers: use 1, 2, ..., or -1 for all "
+            "cores."
         )
 
 

@@ -31,6 +31,7 @@ from fastgradcheck.errors import (
     GradcheckInputError,
     WorkersLostError,
     said,
+    shown,
     told,
 )
 from fastgradcheck.evaluation.pickles import WAYS_OUT, refuse_unloadable, refuse_unpicklable
@@ -284,8 +285,8 @@ def _chosen(backend: Any) -> Iterator[None]:
         config = joblib.parallel_config(backend=backend)
     except Exception as exc:
         raise GradcheckInputError(
-            f"joblib has no backend {backend!r} ({said(exc)}). Import and register the package "
-            'that brings it, or use "loky", "threading" or "multiprocessing".'
+            f"joblib has no backend {shown(backend)} ({said(exc)}). Import and register the "
+            'package that brings it, or use "loky", "threading" or "multiprocessing".'
         ) from exc
     with config:
         yield

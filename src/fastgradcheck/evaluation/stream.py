@@ -15,9 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.errors import Terminated
 from fastgradcheck.evaluation.budget import UNLIMITED, Budget
 from fastgradcheck.evaluation.engines.base import Engine
-from fastgradcheck.evaluation.interrupt import Interrupts, Terminated
+from fastgradcheck.evaluation.interrupt import Interrupts
 from fastgradcheck.evaluation.plans import Plan
 from fastgradcheck.problem.finding import Finding, Rank
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, shown
 from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.problem.structure import Flat
 
@@ -82,10 +82,10 @@ def _of_blocks(bounds: Mapping[Any, Any], parameters: Parameters) -> Bounds:
     for name, given in bounds.items():
         if name not in blocks:
             raise GradcheckInputError(
-                f"bounds names the block {name!r}, which theta does not have; its blocks are "
+                f"bounds names the block {shown(name)}, which theta does not have; its blocks are "
                 f"{', '.join(blocks)}."
             )
-        where = f"bounds[{name!r}]"
+        where = f"bounds[{shown(name)}]"
         pair = _pair(given, f"{where} must be a pair (low, high); None leaves a side open.")
         for flat, x, side in zip((low, high), pair, OPEN, strict=True):
             flat[blocks[name].slice] = _limits(x, side, blocks[name].shape, where).ravel()
@@ -96,7 +96,8 @@ def _pair(bounds: Any, complaint: str) -> tuple[Any, Any]:
     if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
         # scipy.optimize.Bounds makes arrays of shape (1,) of numbers.
         return tuple(x.item() if np.size(x) == 1 else x for x in (bounds.lb, bounds.ub))
-    if isinstance(bounds, tuple | list | np.ndarray) and len(bounds) == 2:
+    single = isinstance(bounds, np.ndarray) and bounds.ndim == 0
+    if isinstance(bounds, tuple | list | np.ndarray) and not single and len(bounds) == 2:
         return bounds[0], bounds[1]
     raise GradcheckInputError(complaint)
 
@@ -119,7 +120,7 @@ def _limits(bound: Any, side: float, shape: tuple[int, ...], where: str) -> NDAr
     try:
         numbers = values.astype(np.float64)
     except (TypeError, ValueError):
-        raise GradcheckTypeError(f"{where} holds {bound!r}: use numbers, or None.") from None
+        raise GradcheckTypeError(f"{where} holds {shown(bound)}: use numbers, or None.") from None
     if numbers.ndim and numbers.shape != shape:
         raise GradcheckInputError(
             f"{where} has shape {numbers.shape}, but theta has {shape} there: pass one number for "

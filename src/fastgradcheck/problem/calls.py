@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastgradcheck.errors import GradcheckTypeError
+from fastgradcheck.problem.nests import refuse_endless
 from fastgradcheck.problem.value import is_jitted
 
 
@@ -79,6 +80,7 @@ def as_tuple(args: Any, cost: Any) -> tuple[Any, ...]:
     >>> as_tuple([1.0, 2.0], lambda theta, a: 0.0)
     ([1.0, 2.0],)
     """
+    refuse_endless(args, "args")
     if isinstance(args, tuple) or args is None:
         return args or ()
     several = isinstance(args, list) and not misfit(cost, tuple(args), "cost")

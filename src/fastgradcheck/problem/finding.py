@@ -6,6 +6,8 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fastgradcheck.errors import clean
+
 
 class Rank(enum.Enum):
     """What a finding is for, in the order in which findings are told."""
@@ -34,6 +36,9 @@ class Finding:
     kind: str
     message: str
     rank: Rank = Rank.NOTE
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", clean(self.message))
 
 
 def by_rank(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -70,7 +70,9 @@ def pair(returned: Any, names: Names = GRADIENT) -> tuple[Any, Any]:
 
 def _refuse_pair(returned: Any, parameters: Parameters) -> None:
     """Refuse (J, gradient), which is no gradient of any theta."""
-    if not isinstance(returned, tuple | list) or len(returned) != 2 or np.ndim(returned[0]):
+    if not isinstance(returned, tuple | list) or len(returned) != 2:
+        return
+    if not isinstance(returned[0], int | float | np.number | np.ndarray) or np.ndim(returned[0]):
         return
     try:
         parameters.match(returned[1])

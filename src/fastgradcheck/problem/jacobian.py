@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, said, shown
 from fastgradcheck.problem.blocks import OF
 from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.nests import fingerprints
@@ -183,9 +183,16 @@ def is_sparse(value: Any) -> bool:
 def _is_one_array(value: Any) -> bool:
     return kind_of(value) is None or (
         isinstance(value, list)
-        and all(np.ndim(row) == 1 or np.isscalar(row) for row in value)
+        and all(np.isscalar(row) or _is_vector(row) for row in value)
         and not any(isinstance(row, np.ndarray) or is_sparse(row) for row in value)
     )
+
+
+def _is_vector(value: Any) -> bool:
+    try:
+        return np.ndim(value) == 1
+    except Exception:  # rows of several lengths, or of what is no number
+        return False
 
 
 def _floats(value: Any, name: str) -> NDArray[Any]:
@@ -194,7 +201,8 @@ def _floats(value: Any, name: str) -> NDArray[Any]:
         array = np.asarray(value)
     except Exception as error:
         raise GradcheckTypeError(
-            f"{name} is a {type(value).__name__}, which does not convert to one array ({error})."
+            f"{name} is a {type(value).__name__}, which does not convert to one array "
+            f"({said(error)})."
         ) from error
     if array.dtype.kind not in "fiub":
         advice = (
@@ -334,7 +342,7 @@ def _stacked(
 
 
 def _named(path: tuple[Any, ...]) -> str:
-    return ".".join(map(str, path)) or NAME
+    return ".".join(key if isinstance(key, str) else shown(key) for key in path) or NAME
 
 
 def _follow(nest: Any, path: tuple[Any, ...], claim: str) -> Any:
@@ -344,7 +352,7 @@ def _follow(nest: Any, path: tuple[Any, ...], claim: str) -> Any:
         if key not in items:
             raise GradcheckInputError(
                 f"{claim} lacks the output {_named(path)}: as what fun returns, it must hold "
-                f"{key!r}, and there a block for every parameter."
+                f"{shown(key)}, and there a block for every parameter."
             )
         nest = items[key]
     return nest

@@ -16,6 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.errors import GradcheckInputError, shown
+
+LEVELS = 100
+"""Levels of a nest; Python itself gives up at some thousand."""
+
 
 def entries(value: Any) -> Iterable[tuple[Any, Any]] | None:
     """What a container holds, by key, position or name; None if it is a leaf.
@@ -46,7 +51,42 @@ def leaves(value: Any, where: str = "args") -> Iterator[tuple[str, Any]]:
     by_key = isinstance(value, Mapping)
     for key, part in parts:
         named = isinstance(key, str) and not by_key
-        yield from leaves(part, f"{where}.{key}" if named else f"{where}[{key!r}]")
+        yield from leaves(part, f"{where}.{key}" if named else f"{where}[{shown(key)}]")
+
+
+def refuse_endless(value: Any, where: str) -> None:
+    """Refuse a nest that holds itself, or is too deep to be walked through.
+
+    Raises
+    ------
+    GradcheckInputError
+        Saying where.
+    """
+    walks: list[Iterator[tuple[Any, Any]]] = [iter([(None, value)])]
+    above: list[int] = []
+    keys: list[Any] = []
+    while walks:
+        for key, part in walks[-1]:
+            parts = entries(part)
+            if parts is None:
+                continue
+            if id(part) in above or len(above) == LEVELS:
+                path = "".join(f"[{shown(k)}]" for k in (*keys[1:], key)[:6])
+                deep = f"is nested more than {LEVELS} levels deep, at {where}{path}..."
+                problem = f"holds itself, at {where}{path}" if id(part) in above else deep
+                raise GradcheckInputError(
+                    f"{where} {problem}: such a nest cannot be walked through. Pass the arrays "
+                    "themselves, or keep it in an object that is no container, or in a closure."
+                )
+            above.append(id(part))
+            keys.append(key)
+            walks.append(iter(parts))
+            break
+        else:
+            walks.pop()
+            if above:
+                above.pop()
+                keys.pop()
 
 
 def rebuilt(value: Any, parts: Mapping[Any, Any]) -> Any:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, said, shown
 from fastgradcheck.problem.blocks import Block
-from fastgradcheck.problem.nests import rebuilt
+from fastgradcheck.problem.nests import rebuilt, refuse_endless
 from fastgradcheck.problem.parameters import Parameters, blocks_of, shape_of
 from fastgradcheck.problem.structure import Flat, child_name, items_of, kind_of, leaf_paths
 
@@ -118,6 +118,7 @@ def describe_outputs(
             f"{function} returned None: does it end with a return statement, in every branch? It "
             "must return an array, or a nest of arrays."
         )
+    refuse_endless(value, NAME)
     found = list(_leaves(value))
     if not found:
         raise GradcheckInputError(
@@ -182,7 +183,7 @@ def _named(names: Mapping[str, Any], paths: tuple[tuple[Path, tuple[int, ...]], 
         )
     if not isinstance(names, Mapping) or not names:
         raise GradcheckInputError(
-            f"outputs={names!r} names no output: "
+            f"outputs={shown(names)} names no output: "
             'use a dict of names and shapes, such as {"defect": (20, 6), "end": 6}.'
         )
     blocks = blocks_of((name, shape_of(name, part, "outputs")) for name, part in names.items())
@@ -238,7 +239,8 @@ def _numbers(
         array = np.asarray(value)
     except Exception as error:
         raise GradcheckTypeError(
-            f"{name} is a {type(value).__name__}, which does not convert to one array ({error})."
+            f"{name} is a {type(value).__name__}, which does not convert to one array "
+            f"({said(error)})."
         ) from error
     if array.dtype.kind not in "fiubc":
         what = "None" if value is None else f"of dtype {array.dtype}"

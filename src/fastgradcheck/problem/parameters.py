@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, shown, told
 from fastgradcheck.problem import foreign
 from fastgradcheck.problem.blocks import Block
+from fastgradcheck.problem.nests import refuse_endless
 from fastgradcheck.problem.structure import (
     Convert,
     Flat,
@@ -267,6 +268,7 @@ def describe(theta: Any, layout: Mapping[str, Any] | None = None) -> Parameters:
     >>> describe(np.zeros(8), layout={"W1": (2, 3), "b1": 2}).address(4)
     'W1[1, 1]'
     """
+    refuse_endless(theta, "theta")
     if layout is not None:
         parameters = _laid_out(theta, layout)
     else:
@@ -283,7 +285,7 @@ def describe(theta: Any, layout: Mapping[str, Any] | None = None) -> Parameters:
         parameters.unflatten(flat)
     except Exception as error:
         raise GradcheckTypeError(
-            f"theta cannot be rebuilt from its fields and arrays ({type(error).__name__}: {error})."
+            f"theta cannot be rebuilt from its fields and arrays ({told(error)})."
             " A dataclass must accept them by name; a dict or a NamedTuple always works."
         ) from error
     return parameters
@@ -303,7 +305,7 @@ def _laid_out(theta: Any, layout: Mapping[str, Any]) -> Parameters:
         )
     if not isinstance(layout, Mapping) or not layout:
         raise GradcheckInputError(
-            f"layout={layout!r} names no block: "
+            f"layout={shown(layout)} names no block: "
             'use a dict of names and shapes, such as {"W1": (64, 128), "b1": 128}.'
         )
     blocks = blocks_of((name, shape_of(name, shape)) for name, shape in layout.items())
@@ -321,11 +323,12 @@ def _laid_out(theta: Any, layout: Mapping[str, Any]) -> Parameters:
 def shape_of(name: Any, shape: Any, argument: str = "layout") -> tuple[int, ...]:
     """Validate the shape that an argument such as ``layout`` gives to one block."""
     axes = shape if isinstance(shape, tuple | list) else (shape,)
-    whole = all(hasattr(axis, "__index__") and not isinstance(axis, bool) for axis in axes)
-    if not (isinstance(name, str) and name and whole and all(axis > 0 for axis in axes)):
+    whole = all(isinstance(axis, int | np.integer) and not isinstance(axis, bool) for axis in axes)
+    named = isinstance(name, str) and name and name.isprintable()
+    if not (named and whole and all(axis > 0 for axis in axes)):
         raise GradcheckInputError(
-            f"{argument}[{name!r}] is {shape!r}: a block needs a name and a shape of positive "
-            'whole numbers, such as "W1": (64, 128).'
+            f"{argument}[{shown(name)}] is {shown(shape)}: a block needs a name and a shape of "
+            'positive whole numbers, such as "W1": (64, 128), and the name must be printable.'
         )
     return tuple(operator.index(axis) for axis in axes)
 

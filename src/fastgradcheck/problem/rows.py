@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.errors import GradcheckInputError, said, shown
 from fastgradcheck.problem.bounds import Bounds
 from fastgradcheck.problem.guards import CLOSE, IRREPRODUCIBLE, Inspected
 from fastgradcheck.problem.problem import Objective
@@ -47,8 +47,8 @@ def batch_of(vectorized: Any, size: int) -> int:
     if isinstance(vectorized, (int, np.integer)) and vectorized > 0:
         return int(vectorized)
     raise GradcheckInputError(
-        f"vectorized={vectorized!r} is no number of points: use True, or the largest number that "
-        "one call of the cost may get."
+        f"vectorized={shown(vectorized)} is no number of points: use True, or the largest number "
+        "that one call of the cost may get."
     )
 
 
@@ -146,4 +146,4 @@ def inspect_rows(inspected: Inspected, bounds: Bounds | None = None) -> Inspecte
 
 
 def _text(error: Exception) -> str:
-    return str(error).strip().rstrip(".")
+    return said(error).strip().rstrip(".")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, said, shown
 from fastgradcheck.problem.parameters import Parameters
 
 
@@ -36,6 +36,13 @@ class Sample:
 NOTHING = Sample(np.zeros(0, np.int64), np.zeros(0, np.int64), True)
 
 
+def checked_seed(seed: Any) -> int:
+    """The argument ``seed`` as an int, refused unless it is one and not negative."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise GradcheckInputError(f"seed={shown(seed)} is not a seed; use a non-negative integer.")
+    return int(seed)
+
+
 def draw(sample: Any, parameters: Parameters, seed: int) -> Sample:
     """Draw the sample that the argument ``sample`` asks for, stratified by block.
 
@@ -57,7 +64,7 @@ def draw(sample: Any, parameters: Parameters, seed: int) -> Sample:
     if isinstance(sample, Mapping):
         return _per_block(sample, parameters, rng)
     if _is_index(sample):
-        index = _indices(np.asarray(sample), parameters.size, "sample")
+        index = _indices(sample, parameters.size, "sample")
         return _sample(index, parameters, rng, random=False)
     counts = _allocate(_count(sample, parameters.size, "sample"), sizes, rng)
     parts = [
@@ -80,14 +87,14 @@ def _per_block(
     for name, part in sample.items():
         if name not in blocks:
             raise GradcheckInputError(
-                f"sample names the block {name!r}, which theta does not have; "
+                f"sample names the block {shown(name)}, which theta does not have; "
                 f"its blocks are {', '.join(blocks)}."
             )
-        block, where = blocks[name], f"sample[{name!r}]"
+        block, where = blocks[name], f"sample[{shown(name)}]"
         if part is None:
             local = np.arange(block.size)
         elif _is_index(part):
-            local, chosen = _indices(np.asarray(part), block.size, where), True
+            local, chosen = _indices(part, block.size, where), True
         else:
             local = rng.choice(block.size, _count(part, block.size, where), replace=False)
         parts.append(block.start + local)
@@ -95,7 +102,8 @@ def _per_block(
 
 
 def _is_index(sample: Any) -> bool:
-    return isinstance(sample, (np.ndarray, list, tuple, range)) and np.ndim(sample) > 0
+    single = isinstance(sample, np.ndarray) and sample.ndim == 0
+    return isinstance(sample, (np.ndarray, list, tuple, range)) and not single
 
 
 def _count(sample: Any, size: int, where: str) -> int:
@@ -127,7 +135,14 @@ def _count(sample: Any, size: int, where: str) -> int:
     )
 
 
-def _indices(index: NDArray[Any], size: int, where: str) -> NDArray[np.int64]:
+def _indices(given: Any, size: int, where: str) -> NDArray[np.int64]:
+    try:
+        index = np.asarray(given)
+    except Exception as error:
+        raise GradcheckTypeError(
+            f"{where} is a {type(given).__name__} that does not convert to one array "
+            f"({said(error)}); indices are a flat list of integers."
+        ) from error
     if index.ndim != 1 or not len(index):
         raise GradcheckInputError(
             f"{where} has shape {index.shape}; indices are a flat, non-empty list of integers."

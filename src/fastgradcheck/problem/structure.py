@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, said, shown
 from fastgradcheck.problem import foreign
 
 Kind: TypeAlias = Literal["dict", "list", "tuple", "namedtuple", "dataclass"]
@@ -156,7 +156,7 @@ def child_name(parent: str, key: Hashable, nest: str = "theta") -> str:
     """The name of what stands at a key of a nest."""
     if isinstance(key, str) and _PLAIN.fullmatch(key):
         return f"{parent}.{key}" if parent else key
-    return f"{parent or nest}[{key!r}]"
+    return f"{parent or nest}[{shown(key)}]"
 
 
 def structure_of(tree: Any, name: str, found: list[tuple[str, Any]]) -> Leaf | Node:
@@ -224,8 +224,7 @@ def _is_table(structure: Node) -> bool:
 
 
 def _listing(keys: Sequence[Hashable]) -> str:
-    shown = [repr(key) for key in keys[:6]]
-    return ", ".join(shown + ["..."] * (len(keys) > 6))
+    return ", ".join([shown(key) for key in keys[:6]] + ["..."] * (len(keys) > 6))
 
 
 def parameter(value: Any, where: str) -> NDArray[Any]:
@@ -288,7 +287,8 @@ def _floats(
         array = np.asarray(value)
     except Exception as error:
         raise GradcheckTypeError(
-            f"{where} is {type(value).__name__}, which does not convert to one array ({error})."
+            f"{where} is {type(value).__name__}, which does not convert to one array "
+            f"({said(error)})."
         ) from error
     if not issubclass(array.dtype.type, accepted):
         plain = array.ndim or isinstance(value, np.ndarray)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, said
 from fastgradcheck.problem import foreign
 from fastgradcheck.problem.nests import leaves
 
@@ -44,7 +44,7 @@ def complaint(value: Any, is_complex: bool = False) -> str:
     try:
         array = np.asarray(value)
     except Exception as exc:
-        return f"cost returned {_typed(value)}, which does not convert to a number ({exc})."
+        return f"cost returned {_typed(value)}, which does not convert to a number ({said(exc)})."
     if array.ndim:
         return f"cost returned an array of shape {array.shape}: {_reduced(array.size)}."
     if array.dtype.kind not in "fiuc":
@@ -119,7 +119,13 @@ def real_value(value: Any, where: str = "at theta", args: Any = ()) -> float:
             f"cost returned a tuple of {len(value)} {where}. It must return one real number; "
             "if it returns (J, gradient), pass grad=True."
         )
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except Exception as error:
+        raise GradcheckTypeError(
+            f"cost returned a {type(value).__name__} {where}, which does not convert to a number "
+            f"({said(error)}). It must return one real number."
+        ) from error
     if array.dtype.kind == "c":
         raise GradcheckTypeError(
             f"cost returned the complex number {array!s} {where}. It must return one real number: "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.errors import GradcheckInputError, shown
 from fastgradcheck.report import content, pictures
 from fastgradcheck.report.numbers import bar, count, short
 from fastgradcheck.report.outcome import Outcome, Section, Sweep
@@ -49,7 +49,7 @@ def chosen(kind: str | None) -> tuple[str, ...]:
     """
     if kind is not None and kind not in KINDS:
         raise GradcheckInputError(
-            f"kind={kind!r} is not a picture; use one of {', '.join(map(repr, KINDS))}, "
+            f"kind={shown(kind)} is not a picture; use one of {', '.join(map(repr, KINDS))}, "
             "or None for all four."
         )
     try:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.errors import GradcheckInputError, shown
 from fastgradcheck.problem import low
 from fastgradcheck.problem.foreign import COARSE
 from fastgradcheck.problem.norm import norm
@@ -160,7 +160,7 @@ def _refuse_useless(name: str, value: Any, eps: float, single: bool) -> None:
     number = float(value) if isinstance(value, REAL) else np.nan
     if isinstance(value, bool) or not np.isfinite(number) or number <= 0:
         raise GradcheckInputError(
-            f"{name}={value!r} is not a tolerance; use a positive number such as 1e-7."
+            f"{name}={shown(value)} is not a tolerance; use a positive number such as 1e-7."
         )
     if number >= 0.5:
         raise GradcheckInputError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastgradcheck.errors import CostEvaluationError
+from fastgradcheck.errors import CostEvaluationError, said
 from fastgradcheck.evaluation.plans import Plan
 from fastgradcheck.problem.problem import Objective
 
@@ -32,7 +32,7 @@ def evaluation_failure(
         Ready to be raised; `exc` is its ``__cause__``.
     """
     address, step, where = _location(objective, plan, row, point)
-    text = f": {exc}".rstrip(" :.")
+    text = f": {said(exc)}".rstrip(" :.")
     message = f"{objective.name} raised {type(exc).__name__} at {where}{text}. {_ADVICE}"
     error = CostEvaluationError(message, address, step)
     error.__cause__ = exc

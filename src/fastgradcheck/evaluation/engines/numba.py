@@ -13,7 +13,13 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import CostEvaluationError, GradcheckInputError, GradcheckTypeError
+from fastgradcheck.errors import (
+    CostEvaluationError,
+    GradcheckInputError,
+    GradcheckTypeError,
+    said,
+    shown,
+)
 from fastgradcheck.evaluation.engines import kernels
 from fastgradcheck.evaluation.engines.adapt import Native, adapt, jitted
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
@@ -216,7 +222,7 @@ class NumbaEngine:
             with one_blas_thread(), self._alone(native):
                 kernel(*task, np.zeros(values.shape, np.uint8), 1, native.args)
         except Exception as exc:
-            text = f": {exc}".rstrip(" :.")
+            text = f": {said(exc)}".rstrip(" :.")
             raise CostEvaluationError(f"cost raised {type(exc).__name__}{text}.") from exc
         return float(values[0, 0]), (time.perf_counter() - started) / count
 
@@ -281,7 +287,7 @@ class NumbaEngine:
         limit = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
         if isinstance(n_jobs, bool) or n_jobs == 0:
             raise GradcheckInputError(
-                f"n_jobs={n_jobs!r} is not a number of threads: use 1, 2, ..., or -1 for all cores."
+                f"n_jobs={shown(n_jobs)} is not a number of threads: use 1, 2, ..., or -1."
             )
         if n_jobs > limit:
             self._find(

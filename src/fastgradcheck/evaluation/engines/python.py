@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import CostEvaluationError, GradcheckInputError
+from fastgradcheck.errors import CostEvaluationError, GradcheckInputError, asks_to_stop, said, told
 from fastgradcheck.evaluation.engines.base import CHUNK_SECONDS
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.engines.failure import evaluation_failure, value_failure
@@ -71,8 +71,10 @@ class PythonEngine:
             began = time.perf_counter()
             try:
                 value = self.objective(theta)
-            except Exception as exc:
-                text = f": {exc}".rstrip(" :.")
+            except BaseException as exc:
+                if asks_to_stop(exc):
+                    raise
+                text = f": {said(exc)}".rstrip(" :.")
                 message = f"cost raised {type(exc).__name__}{text}."
                 raise CostEvaluationError(message) from exc
             self._measured(time.perf_counter() - began, 1)
@@ -111,8 +113,10 @@ class PythonEngine:
                 # NumPy only warns when an imaginary part is thrown away.
                 warnings.simplefilter("error", np.exceptions.ComplexWarning)
                 value = self.objective(theta)
-        except Exception as exc:
-            return f"{self.objective.name} raised {type(exc).__name__} for a complex theta: {exc}"
+        except BaseException as exc:
+            if asks_to_stop(exc):
+                raise
+            return f"{self.objective.name} raised {told(exc)}, for a complex theta"
         return self.objective.complaint(value, is_complex=True) or None
 
     def close(self) -> None:
@@ -167,7 +171,9 @@ class Loop:
                     values.append(value if type(value) in usual else self._read(value))
         except _Unusable as exc:
             raise value_failure(self.objective, plan, *_place(values, plan), str(exc)) from None
-        except Exception as exc:
+        except BaseException as exc:
+            if asks_to_stop(exc):
+                raise
             raise evaluation_failure(self.objective, plan, *_place(values, plan), exc) from exc
         dtype = np.complex128 if self.is_complex else np.float64
         shape = len(plan), plan.width, *self.objective.value_shape
