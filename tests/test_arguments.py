@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import signal
 import typing
 from typing import Any
 
@@ -74,3 +75,36 @@ def test_signature_and_documentation_are_the_functions_own() -> None:
     assert next(iter(inspect.signature(fgc.gradcheck).parameters)) == "cost"
     assert "Parameters" in (fgc.gradcheck.__doc__ or "")
     assert "epsilon" in typing.get_type_hints(fgc.gradcheck)
+
+
+@pytest.mark.parametrize("where", ["cost", "grad"])
+def test_what_would_end_the_process_at_theta_is_an_error(where: str) -> None:
+    def leave(*_: Any) -> Any:
+        raise SystemExit(0)
+
+    subject = {"cost": square, "grad": slope, where: leave}
+    text = r"^your code raised SystemExit: 0\.$"
+    with pytest.raises(fgc.CostEvaluationError, match=text) as caught:
+        fgc.gradcheck(**subject, theta=THETA)
+    assert isinstance(caught.value.__cause__, SystemExit)
+
+
+def test_a_signal_handler_of_the_application_may_end_the_process() -> None:
+    def handler(number: int, frame: Any) -> None:
+        raise SystemExit(7)
+
+    def cost(theta: Any) -> float:
+        calls.append(None)
+        if len(calls) == 9:
+            signal.raise_signal(signal.SIGTERM)
+        return float(square(theta))
+
+    calls: list[None] = []
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            fgc.gradcheck(cost, slope, THETA)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught.value.code == 7
+    assert len(calls) <= 10  # the last one sees what the check has done to the cost

@@ -23,7 +23,7 @@ from hypothesis.extra import numpy as arrays
 import fastgradcheck as fgc
 from fastgradcheck.errors import clean
 
-EXAMPLES = int(os.environ.get("FUZZ", "150"))
+EXAMPLES = int(os.environ.get("FUZZ", "60"))
 """For each function; seeds are fixed, so that it is the same ones each time."""
 
 THETA = {"W": np.linspace(1.0, 2.0, 6).reshape(2, 3), "b": np.array([0.5, -0.5])}
@@ -73,6 +73,22 @@ def grad(theta: Any) -> Any:
 def jac(theta: Any) -> Any:
     diagonal = np.diag(3 * np.concatenate([theta["W"].ravel(), theta["b"]]) ** 2)
     return {"W": diagonal[:, :6].reshape(8, 2, 3), "b": diagonal[:, 6:]}
+
+
+@fitting
+def hess(theta: Any) -> Any:
+    W = np.zeros((2, 3, 2, 3))
+    W.reshape(6, 6)[np.diag_indices(6)] = 6 * theta["W"].ravel()
+    across = {"W": np.zeros((2, 2, 3)), "b": np.diag(6 * theta["b"])}
+    return {"W": {"W": W, "b": np.zeros((2, 3, 2))}, "b": across}
+
+
+def product(theta: Any, v: Any, *args: Any) -> Any:
+    """Of a diagonal Jacobian: the same from both sides."""
+    try:
+        return {name: 3 * theta[name] ** 2 * v[name] for name in theta}
+    except Exception as error:
+        raise Unfit from error
 
 
 class Spiteful:
@@ -207,6 +223,11 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "check_points": (fgc.check_points, {"cost": cost, "grad": grad, "thetas": {"init": THETA}}),
     "numerical_gradient": (fgc.numerical_gradient, {"cost": cost, "theta": THETA}),
     "jaccheck": (fgc.jaccheck, {"fun": fun, "jac": jac, "theta": THETA}),
+    "hesscheck": (fgc.hesscheck, {"grad": grad, "hess": hess, "theta": THETA}),
+    "paircheck": (
+        fgc.paircheck,
+        {"jvp": product, "vjp": product, "theta": THETA, "like": THETA},
+    ),
 }
 
 OURS = fgc.GradcheckInputError, fgc.CostEvaluationError, fgc.GradcheckError
@@ -234,6 +255,9 @@ def odd_values() -> st.SearchStrategy[tuple[str, Any]]:
     return listed | anything.map(lambda value: ("drawn", value))
 
 
+SUBJECTS = ("cost", "grad", "fun", "jac", "hess", "jvp", "vjp")
+
+
 def constant(value: Any) -> Callable[..., Any]:
     """A function that returns an odd value."""
     return lambda *_: value
@@ -257,9 +281,17 @@ def attempt(name: str, odd: dict[str, Any]) -> None:
         except OURS as error:
             assert str(error) == clean(str(error))  # noqa: PT017
         except Unfit:
-            assert odd.keys() & {"theta", "thetas", "args"}
+            assert odd.keys() & {"theta", "thetas", "args", "like", *SUBJECTS}
         else:
             assert str(result) == clean(str(result))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_nothing_is_odd_without_odd_arguments(name: str) -> None:
+    function, usual = FUNCTIONS[name]
+    told = str(function(**usual))
+    assert "WRONG" not in told
+    assert "UNDECIDED" not in told
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -280,7 +312,7 @@ def test_odd_arguments_give_a_result_or_an_error_of_ours(name: str) -> None:
         for argument in chosen:
             kind, value = data.draw(odd_values())
             # Half of the odd functions are functions indeed, of an odd value.
-            returned = argument in ("cost", "grad", "fun", "jac") and data.draw(st.booleans())
+            returned = argument in SUBJECTS and data.draw(st.booleans())
             odd[argument] = constant(value) if returned else value
             told.append(f"{argument}={kind}{' returned' if returned else ''}")
         try:

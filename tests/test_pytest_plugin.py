@@ -168,6 +168,27 @@ class TestFixture:
         result.stdout.no_fnmatch_line("*1 passed*")
 
 
+class TestJUnit:
+    def test_what_no_xml_can_hold_is_escaped(self, project, pytester):
+        project(
+            "def test_odd(gradcheck):\n"
+            "    key = '\\x1b[31m\\ud800\\x00'\n"
+            "    gradcheck(lambda t: cost(t[key]), lambda t: {key: wrong(t[key])}, {key: THETA})\n"
+            "def test_raises(gradcheck):\n"
+            "    def odd(theta):\n"
+            "        if theta[1] > -2.0:\n"
+            "            raise ValueError('\\x1b[31m\\ud800\\x00')\n"
+            "        return cost(theta)\n"
+            "    gradcheck(odd, grad, THETA)\n",
+            "--junitxml=report.xml",
+        )
+        failures = ElementTree.parse("report.xml").iter("failure")
+        texts = [failure.get("message") for failure in failures]
+        assert "theta['" + r"\x1b[31m\ud800\x00" + "'][1]" in texts[0]
+        assert "cost raised ValueError at theta" in texts[1]
+        assert r"\x1b[31m\ud800\x00" in texts[1]
+
+
 class TestOptions:
     def test_the_summary_counts_checks_and_evaluations(self, project):
         result = project(AGREES + WRONG + AGREES.replace("agrees", "again"), "--gradcheck-seed=42")

@@ -35,7 +35,7 @@ def shown(value: object) -> str:
     ("'smoke'", '[1, 2]')
     """
     try:
-        text = clean(repr(value))
+        text = clean(" ".join(repr(value).split("\n")))
     except Exception:  # its own, or of what it holds: nested too deeply, for one
         text = f"<{type(value).__name__}>"
     return text if len(text) <= QUOTED else f"{text[:QUOTED]}..."

@@ -72,6 +72,19 @@ class TestVerdicts:
         assert "Ctrl-C stopped the check" in out
         assert "Traceback" not in err
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "import sys\nsys.exit(0)\n",
+            MODEL.replace("return float", "raise SystemExit(0)\n        return float"),
+        ],
+        ids=["module", "cost"],
+    )
+    def test_code_that_leaves_with_0_is_no_agreement(self, text, capsys, desk):
+        write("model.py", textwrap.dedent(text))
+        assert main(["check", "model.py"]) == 2
+        assert "SystemExit: 0" in capsys.readouterr().err
+
     def test_a_signal_that_comes_before_the_check_has_the_same_code(self, capsys, desk):
         write("model.py", "import signal\nsignal.raise_signal(signal.SIGTERM)\n")
         before = signal.getsignal(signal.SIGTERM)

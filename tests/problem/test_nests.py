@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
+from fastgradcheck import GradcheckInputError, gradcheck, jaccheck
 from fastgradcheck.problem import nests
 
 
@@ -153,3 +155,74 @@ def test_numbers_are_found_wherever_they_are() -> None:
     nest = (Slotted(np.ones(1), 0.25), Pair(3, True), [1.0, 1j], {"k": np.float32(0.5)})
     found = dict(nests.numbers_in(nest))
     assert found == {"args[0].scale": 0.25, "args[1].left": 3.0, "args[3]['k']": 0.5}
+
+
+def nested(levels: int, kind: type = list) -> Any:
+    nest: Any = np.ones(2)
+    for _ in range(levels):
+        nest = {"a": nest} if kind is dict else [nest]
+    return nest
+
+
+@dataclass
+class Tree:
+    above: Any
+    below: Any = None
+
+
+def family() -> Tree:
+    parent = Tree(None)
+    parent.below = [Tree(parent)]
+    return parent
+
+
+def itself(kind: type) -> Any:
+    nest: Any = {"x": 1.0} if kind is dict else [1.0]
+    if kind is dict:
+        nest["me"] = [nest]
+    else:
+        nest.append([nest])
+    return nest
+
+
+@pytest.mark.parametrize(
+    ("nest", "text"),
+    [
+        (itself(list), r"args holds itself, at args\[1\]\[0\]: such a nest cannot be walked"),
+        (itself(dict), r"args holds itself, at args\['me'\]\[0\]: "),
+        (family(), r"args holds itself, at args\['below'\]\[0\]\['above'\]: "),
+        (nested(5000), r"args is nested more than 100 levels deep, at args\[0\]\[0\]"),
+        (nested(5000, dict), r"more than 100 levels deep, at args\['a'\]\['a'\]"),
+    ],
+    ids=["list", "dict", "dataclass", "deep list", "deep dict"],
+)
+def test_a_nest_without_end_is_refused_with_its_place(nest: Any, text: str) -> None:
+    with pytest.raises(GradcheckInputError, match=text):
+        nests.refuse_endless(nest, "args")
+
+
+def test_what_only_occurs_twice_has_an_end() -> None:
+    twice = [np.ones(2)]
+    nests.refuse_endless({"a": twice, "b": [twice, twice], "c": nested(90)}, "args")
+
+
+@pytest.mark.parametrize("endless", [itself(dict), nested(5000)], ids=["cyclic", "deep"])
+def test_endless_arguments_are_refused_wherever_they_are(endless: Any, tmp_path: Path) -> None:
+    def cost(theta: Any, *args: Any) -> float:
+        return float((theta**2).sum())
+
+    def grad(theta: Any, *args: Any) -> Any:
+        return 2 * theta
+
+    theta = np.ones(3)
+    text = "holds itself, at|nested more than 100 levels deep, at"
+    with pytest.raises(GradcheckInputError, match=text):
+        gradcheck(cost, grad, theta, args=(endless,), checkpoint=tmp_path / "run.npz", n_jobs=2)
+    with pytest.raises(GradcheckInputError, match=text):
+        gradcheck(cost, grad, theta.astype(np.float32), args=(endless,))
+    with pytest.raises(GradcheckInputError, match=text):
+        gradcheck(cost, grad, endless)
+    with pytest.raises(GradcheckInputError, match=r"the gradient of theta"):
+        gradcheck(cost, endless, theta)
+    with pytest.raises(GradcheckInputError, match=text):
+        jaccheck(lambda t: endless, np.eye(3), theta)

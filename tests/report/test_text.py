@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from fastgradcheck.check import gradcheck
+from fastgradcheck.errors import GradcheckInputError, clean
 from fastgradcheck.problem.finding import Finding, Rank, by_rank
 from fastgradcheck.report import content
 from fastgradcheck.report.text import render, show
@@ -265,3 +267,48 @@ def test_long_addresses_are_broken_after_dots(width: int) -> None:
     assert firsts
     assert all(name.startswith(first.partition("[")[0]) for first in firsts)
     assert all(first.endswith((".", "]", name)) for first in firsts), firsts
+
+
+class Key:
+    """A key whose text would colour a terminal, and name its window."""
+
+    def __repr__(self) -> str:
+        return "\x1b[31mkey\x1b]0;title\x07\n\ud800"
+
+    def __hash__(self) -> int:
+        return 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Key)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        (Key(), r"theta[\x1b[31mkey\x1b]0;title\x07 \ud800]"),
+        ("\x1b[31m", r"theta['\x1b[31m']"),
+        ("\ud800", r"theta['\ud800']"),
+        ("a\nb\r\0", r"theta['a\nb\r\x00']"),
+        ("abc\u202efed", r"theta['abc\u202efed']"),
+        ("<script>", "theta['<script>']"),
+        ("日本", "日本"),
+    ],
+    ids=lambda value: ascii(value) if isinstance(value, str) else "object",
+)
+def test_names_are_clean_text_in_every_report(key: object, name: str) -> None:
+    theta = {key: np.array([1.0, 2.0])}
+    result = gradcheck(
+        lambda t: float((t[key] ** 2).sum()), lambda t: {key: 3 * t[key]}, theta, seed=0
+    )
+    assert result.wrong == (f"{name}[1]", f"{name}[0]")
+    for text in (str(result), repr(result), result.to_json(), result.to_html()):
+        assert text == clean(text)
+        text.encode()
+    assert name[:8] in str(result)  # where it is long, its column is narrow
+    assert json.loads(result.to_json())["wrong"][0] == f"{name}[1]"
+    assert "<script>'" not in result.to_html()
+
+
+def test_names_in_layout_are_printable() -> None:
+    with pytest.raises(GradcheckInputError, match=r"layout\['\\x1b\[31m'\] is 2: .*be printable"):
+        gradcheck(np.sum, np.ones_like, np.ones(2), layout={"\x1b[31m": 2})

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastgradcheck.arguments import meant_by
 from fastgradcheck.cli.tracebacks import is_our_fault, user_traceback
-from fastgradcheck.errors import CostEvaluationError, GradcheckInputError, told
+from fastgradcheck.errors import CostEvaluationError, GradcheckInputError, asks_to_stop, told
 from fastgradcheck.version import __version__
 
 if TYPE_CHECKING:
@@ -120,7 +120,10 @@ def _run(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) 
         # Python would complain once more when it flushes stdout at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _READER_LEFT
-    except Exception as error:
+    except BaseException as error:
+        if asks_to_stop(error):
+            raise
+        # sys.exit(0) in the user's code is no verdict either.
         return _refuse(error)
 
 
@@ -240,7 +243,7 @@ def _require_writable(name: str | None) -> None:
         raise GradcheckInputError(f"{path} cannot be written: permission denied.")
 
 
-def _refuse(error: Exception) -> int:
+def _refuse(error: BaseException) -> int:
     """Tell an exception in a paragraph; its traceback only where the user's code raised it."""
     known = isinstance(error, (GradcheckInputError, CostEvaluationError))
     if not known and is_our_fault(error):

@@ -69,6 +69,7 @@ class Outputs:
         """
         if len(self.paths) == 1 and not self.paths[0][0]:
             return _numbers(value, NAME, self.paths[0][1], is_complex).reshape(-1)
+        refuse_endless(value, NAME)
         found = dict(_leaves(value))
         if found.keys() != {path for path, _ in self.paths}:
             raise GradcheckInputError(

@@ -246,7 +246,7 @@ def of_outputs(returned: Any, outputs: Outputs, name: str) -> Array:
     """A product as a vector of shape (m,): a nest like F, or a vector."""
     if returned is None:
         raise GradcheckTypeError(f"{name} returned None: does it end with a return statement?")
-    if kind_of(returned) is None and np.shape(returned) == (outputs.size,):
+    if _is_vector(returned, outputs.size):
         return np.asarray(returned, np.float64)
     try:
         return np.asarray(outputs.flatten(returned), np.float64)
@@ -256,11 +256,18 @@ def of_outputs(returned: Any, outputs: Outputs, name: str) -> Array:
         ) from error
 
 
+def _is_vector(returned: Any, size: int) -> bool:
+    try:
+        return kind_of(returned) is None and np.shape(returned) == (size,)
+    except Exception:  # it converts to no array, and is refused with the reason
+        return False
+
+
 def of_parameters(returned: Any, parameters: Parameters, name: str) -> Array:
     """A product as a vector of shape (n,): a nest like theta, or a vector."""
     if returned is None:
         raise GradcheckTypeError(f"{name} returned None: does it end with a return statement?")
-    if kind_of(returned) is None and np.shape(returned) == (parameters.size,):
+    if _is_vector(returned, parameters.size):
         return np.asarray(returned, np.float64)
     try:
         return parameters.match(returned)

@@ -99,3 +99,37 @@ class TestFailures:
             engine.value(np.array([1.5]))
         with pytest.raises(CostEvaluationError, match=r"^cost returned None"):
             engine.value(np.array([-1.0]))
+
+
+class Quit(BaseException):
+    """Not even an `Exception`."""
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Quit("enough"), "Quit at theta[5] + 1: enough. It"),
+        (SystemExit(0), "SystemExit at theta[5] + 1: 0. It"),
+        (GeneratorExit(), "GeneratorExit at theta[5] + 1. It"),
+        (Mute(), "Mute at theta[5] + 1: its message cannot be shown, str() of it raises Runt"),
+        (ValueError("\x1b[31m\ud800"), r"ValueError at theta[5] + 1: \x1b[31m\ud800. It"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_whatever_the_cost_raises_is_told_with_its_address(workers, error, told, send):
+    def cost(x):
+        if x[5] > 0:
+            raise error
+        return 0.0
+
+    subject = objective(cost, np.zeros(8))
+    with pytest.raises(CostEvaluationError) as caught:
+        collect(open_engine(subject, "python", **workers), stencils(subject, 1.0))
+    assert str(caught.value).startswith(f"cost raised {told}")
+    assert caught.value.address == "theta[5]"
