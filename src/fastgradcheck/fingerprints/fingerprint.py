@@ -276,6 +276,7 @@ def load_fingerprint(path: Any) -> Fingerprint:
     Parameters
     ----------
     path : str or path
+        The file.
 
     Returns
     -------
