@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import CostEvaluationError, said, told
+from fastgradcheck.errors import CostEvaluationError, said
 from fastgradcheck.evaluation.engines.base import CHUNK_SECONDS
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.engines.failure import evaluation_failure
@@ -111,7 +111,7 @@ class BatchedEngine:
                 warnings.simplefilter("error", np.exceptions.ComplexWarning)
                 values = self.objective.many(points)
         except Exception as exc:
-            return f"cost raised {told(exc)}, for a complex theta"
+            return f"cost raised {type(exc).__name__} for a complex theta: {said(exc)}"
         return None if np.iscomplexobj(values) else "cost returned a real number for a complex one"
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import CostEvaluationError, GradcheckInputError, asks_to_stop, said, told
+from fastgradcheck.errors import CostEvaluationError, GradcheckInputError, asks_to_stop, said
 from fastgradcheck.evaluation.engines.base import CHUNK_SECONDS
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.engines.failure import evaluation_failure, value_failure
@@ -116,7 +116,8 @@ class PythonEngine:
         except BaseException as exc:
             if asks_to_stop(exc):
                 raise
-            return f"{self.objective.name} raised {told(exc)}, for a complex theta"
+            kind = type(exc).__name__
+            return f"{self.objective.name} raised {kind} for a complex theta: {said(exc)}"
         return self.objective.complaint(value, is_complex=True) or None
 
     def close(self) -> None:
