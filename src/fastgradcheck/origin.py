@@ -14,6 +14,8 @@ import numpy as np
 from fastgradcheck.report.outcome import Origin
 from fastgradcheck.version import __version__
 
+WHEN = "%Y-%m-%d %H:%M UTC"
+
 
 def origin_of(cost: Any, grad: Any) -> Origin:
     """The origin of a check that begins now.
@@ -34,7 +36,7 @@ def origin_of(cost: Any, grad: Any) -> Origin:
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
         f"Python {platform.python_version()}, NumPy {np.__version__}"
     )
-    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    when = time.strftime(WHEN, time.gmtime())
     return Origin(_named(cost), _claim(grad), when, __version__, machine)
 
 

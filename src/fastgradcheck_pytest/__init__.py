@@ -32,7 +32,7 @@ _VERDICTS = {"AGREES": "agree", "WRONG": "wrong", "UNDECIDED": "undecided", "SKI
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--gradcheck-sample``, ``--gradcheck-seed`` and ``--gradcheck-html``."""
+    """Add the options, all of which begin with ``--gradcheck``."""
     group = parser.getgroup("gradcheck", "gradient checks (fastgradcheck)")
     group.addoption(
         "--gradcheck-sample",
@@ -49,6 +49,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="seed of the random choices of every check that sets none: a number; daily, another "
         "one each day (UTC), the same for all jobs of that day; or random. By default 0 where the "
         "environment has CI, random elsewhere. The summary names the one that was used",
+    )
+    group.addoption(
+        "--gradcheck-fingerprints",
+        type=Path,
+        metavar="DIR",
+        help="keep the values of J of every check in this folder, and take them from there as long "
+        "as cost, theta and args are the same: a gradient that agrees with them costs one "
+        "evaluation of J",
     )
     group.addoption(
         "--gradcheck-html",
@@ -107,6 +115,7 @@ class Gradcheck:
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._node = request.node
         self._config = request.config
+        self._count = 0
 
     def __call__(
         self,
@@ -119,14 +128,13 @@ class Gradcheck:
     ) -> GradcheckResult:
         """Check, and raise ``fastgradcheck.GradcheckError`` unless the gradient agrees."""
         __tracebackhide__ = True
-        from fastgradcheck.check import gradcheck
         from fastgradcheck.cli.tracebacks import user_frames
         from fastgradcheck.report.content import summary
         from fastgradcheck.report.text import render
         from fastgradcheck.testing import GradcheckError, require
 
         try:
-            result = gradcheck(cost, grad, theta, **{**self._defaults(), **options})
+            result = self._checked(cost, grad, theta, {**self._defaults(), **options})
         except Exception as error:
             for link in _chain(error):
                 link.__traceback__ = user_frames(link.__traceback__)
@@ -139,6 +147,20 @@ class Gradcheck:
             error.args = (f"{summary(result)}\n\n{render(result, width=self._width())}",)
             raise
         return result
+
+    def _checked(
+        self, cost: Any, grad: Any, theta: Any, options: dict[str, Any]
+    ) -> GradcheckResult:
+        folder = self._config.getoption("--gradcheck-fingerprints")
+        if folder is None:
+            from fastgradcheck.check import gradcheck
+
+            return gradcheck(cost, grad, theta, **options)
+        from fastgradcheck.fingerprints.reuse import check_reusing
+
+        self._count += 1
+        name = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{self._node.nodeid}-{self._count}")
+        return check_reusing(folder / f"{name}.fgc", cost, grad, theta, **options)
 
     def _defaults(self) -> dict[str, Any]:
         defaults: dict[str, Any] = {"seed": self._config.stash[_SEED]}

@@ -66,7 +66,7 @@ def read(path: Any) -> tuple[Recording, dict[str, Any]]:
             **{name: arrays[name] for name in _ARRAYS},
         )
         _refuse_odd(recording)
-        return recording, dict(header["about"])
+        return recording, {str(name): told for name, told in header["about"].items()}
     except FileNotFoundError:
         raise
     except Exception as error:  # NumPy's reader has many words for bytes that it does not know

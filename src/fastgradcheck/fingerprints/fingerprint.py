@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -20,13 +22,17 @@ from fastgradcheck.evaluation.stream import Stopped, Stream
 from fastgradcheck.fingerprints import file
 from fastgradcheck.fingerprints.judge import judged
 from fastgradcheck.fingerprints.subject import Subject
-from fastgradcheck.origin import origin_of
+from fastgradcheck.origin import WHEN, origin_of
 from fastgradcheck.points import Comparison
 from fastgradcheck.problem import guards
 from fastgradcheck.problem.calls import arguments_of
 from fastgradcheck.problem.finding import Finding
+from fastgradcheck.problem.nests import bytes_of, hexdigest
 from fastgradcheck.problem.problem import Objective
 from fastgradcheck.result import GradcheckResult, skipped
+
+_ABOUT = ("identity", "dtype", "when", "cost", "source")
+"""What a file tells besides the values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +51,8 @@ class Fingerprint:
         UTC.
     cost : str
         Its name, and the line that defines it.
+    source : str
+        A digest of its source; empty where there is none to be had.
     subject : Subject or None
         theta and args themselves; None if it was read from a file.
     """
@@ -54,6 +62,7 @@ class Fingerprint:
     dtype: str
     when: str
     cost: str
+    source: str
     subject: Subject | None = None
 
     @property
@@ -128,7 +137,7 @@ class Fingerprint:
                 "grad=True means that cost returns (J, grad), and J is not evaluated here: pass "
                 "the gradient."
             )
-        subject, recording = self._compared(theta, args, layout), self.recording
+        subject, recording = self.compared(theta, args, layout), self.recording
         if cost is not None:
             return gradcheck(
                 cost,
@@ -151,7 +160,7 @@ class Fingerprint:
         told = Finding(
             "fingerprint",
             f"J was not evaluated: the gradient was compared with the slopes of {self.cost} along "
-            f"{len(recording.keys)} directions, recorded {self.when}.",
+            f"{len(recording.keys)} directions, recorded {self.when} ({_age(self.when)}).",
         )
         return judged(recording, subject, self.dtype, grad, threshold, rtol, told, self.cost)
 
@@ -170,10 +179,10 @@ class Fingerprint:
         OSError
             If it cannot be written; what was there before is there still.
         """
-        about = {name: getattr(self, name) for name in ("identity", "dtype", "when", "cost")}
+        about = {name: getattr(self, name) for name in _ABOUT}
         file.write(path, self.recording, about)
 
-    def _compared(self, theta: Any, args: Any, layout: Mapping[str, Any] | None) -> Subject:
+    def compared(self, theta: Any, args: Any, layout: Mapping[str, Any] | None) -> Subject:
         """Theta and args, if they are those that the values are of."""
         if theta is None:
             if self.subject is None:
@@ -267,7 +276,9 @@ def fingerprint(
             running.close()
     origin = origin_of(cost, cost)
     dtype = objective.theta.dtype.name
-    return Fingerprint(recording, subject.identity, dtype, origin.when, origin.cost, subject)
+    return Fingerprint(
+        recording, subject.identity, dtype, origin.when, origin.cost, source_of(cost), subject
+    )
 
 
 def load_fingerprint(path: Any) -> Fingerprint:
@@ -276,7 +287,7 @@ def load_fingerprint(path: Any) -> Fingerprint:
     Parameters
     ----------
     path : str or path
-        The file.
+        What `Fingerprint.save` was given.
 
     Returns
     -------
@@ -290,9 +301,7 @@ def load_fingerprint(path: Any) -> Fingerprint:
         If the file is damaged, or no fingerprint.
     """
     recording, about = file.read(path)
-    return Fingerprint(
-        recording, dict(about["identity"]), about["dtype"], about["when"], about["cost"]
-    )
+    return Fingerprint(recording, **{name: about[name] for name in _ABOUT})
 
 
 @in_our_words
@@ -352,3 +361,18 @@ def compare(
         except GradcheckInputError as error:
             raise type(error)(f"the gradient {name!r}: {error}") from error
     return results
+
+
+def source_of(cost: Callable[..., Any]) -> str:
+    """A digest of the source of a cost; empty where there is none to be had."""
+    function = inspect.unwrap(getattr(cost, "py_func", cost))
+    try:
+        return hexdigest(bytes_of(inspect.getsource(function)))
+    except (OSError, TypeError):
+        return ""
+
+
+def _age(when: str) -> str:
+    """How long ago that was, in words."""
+    days = (datetime.now(UTC) - datetime.strptime(f"{when}+0000", f"{WHEN}%z")).days
+    return "today" if days < 1 else "yesterday" if days == 1 else f"{days} days ago"

@@ -1,0 +1,127 @@
+"""Values of an earlier run: taken where J is the same, measured anew where it is not."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastgradcheck as fgc
+from fastgradcheck.fingerprints import file
+from fastgradcheck.fingerprints.reuse import check_reusing
+from fastgradcheck.origin import WHEN
+from fastgradcheck.verdict.verdict import Verdict
+
+THETA = np.linspace(0.1, 2, 40)
+CALLS = []
+
+
+def cost(theta, a):
+    CALLS.append(1)
+    return float(a * np.sin(theta).sum())
+
+
+def other(theta, a):
+    CALLS.append(1)
+    return float(a * np.sin(theta).sum()) + 0.0 * theta[0]
+
+
+def grad(theta, a):
+    return a * np.cos(theta)
+
+
+def wrong(theta, a):
+    return a * np.cos(theta) * np.where(np.arange(40) == 7, 2.0, 1.0)
+
+
+def calls(path, cost, grad, theta=THETA, **options):
+    """The result, and how often J was evaluated for it."""
+    CALLS.clear()
+    result = check_reusing(path, cost, grad, theta, args=(2.0,), seed=0, **options)
+    return result, len(CALLS)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "folder" / "check.fgc"
+
+
+def test_a_second_check_evaluates_j_once(path) -> None:
+    result, first = calls(path, cost, grad)
+    assert result
+    assert first > 40
+    result, again = calls(path, cost, grad)
+    assert result
+    assert again == 1
+    assert "recorded" in str(result)
+    assert "(today)" in str(result)
+
+
+def test_a_wrong_gradient_is_checked_anew_with_all_that_a_check_tells(path) -> None:
+    calls(path, cost, grad)
+    result, again = calls(path, cost, wrong)
+    assert (result.verdict, result.wrong) == (Verdict.WRONG, ("theta[7]",))
+    assert again > 40
+    assert not any(f.kind == "fingerprint" for f in result.findings)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: calls(path, other, grad)[1],
+        lambda path: calls(path, cost, grad, THETA + 1e-9)[1],
+        lambda path: calls(path, cost, grad, layout={"a": (20,), "b": (20,)})[1],
+    ],
+    ids=["cost", "theta", "layout"],
+)
+def test_values_of_another_j_are_measured_anew(path, change) -> None:
+    calls(path, cost, grad)
+    before = path.read_bytes()
+    assert change(path) > 40
+    assert path.read_bytes() != before
+
+
+def test_other_options_are_no_matter_of_directions(path) -> None:
+    result, count = calls(path, cost, grad, strategy="components")
+    assert result
+    assert count > 80
+    assert not path.exists()
+
+
+def test_a_damaged_file_is_replaced(path) -> None:
+    calls(path, cost, grad)
+    path.write_bytes(b"nonsense")
+    assert calls(path, cost, grad)[1] > 40
+    assert calls(path, cost, grad)[1] == 1
+
+
+def test_how_old_they_are_is_told(path) -> None:
+    calls(path, cost, grad)
+    recording, about = file.read(path)
+    about["when"] = (datetime.now(UTC) - timedelta(days=12, hours=1)).strftime(WHEN)
+    file.write(path, recording, about)
+    assert "(12 days ago)" in str(calls(path, cost, grad)[0])
+
+
+def test_the_plugin_keeps_and_takes_them(pytester, monkeypatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    pytester.makepyfile(
+        """
+        import numpy as np
+
+        def test_gradient(gradcheck):
+            gradcheck(lambda t: float(np.sin(t).sum()), np.cos, np.linspace(0, 1, 30))
+        """
+    )
+    first = pytester.runpytest_inprocess("--gradcheck-fingerprints=values")
+    first.stdout.fnmatch_lines(["gradcheck: 1 check, 1 agree*"])
+    (kept,) = (pytester.path / "values").iterdir()
+    assert fgc.load_fingerprint(kept).evaluations > 40
+    again = pytester.runpytest_inprocess("--gradcheck-fingerprints=values")
+    again.stdout.fnmatch_lines(["gradcheck: 1 check, 1 agree, 0 evaluations*"])
+
+
+pytest_plugins = ["pytester"]
