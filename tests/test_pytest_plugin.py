@@ -115,7 +115,7 @@ class TestFixture:
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines([">*raise ValueError*", ">*gradcheck(domain, grad, THETA)"])
         result.stdout.fnmatch_lines(
-            ["E*CostEvaluationError: cost raised ValueError on both sides of theta*: outside the domain*"]
+            ["E*CostEvaluationError: cost raised ValueError on both sides of theta*: outside*"]
         )
         result.stdout.no_fnmatch_line("*/src/fastgradcheck*")
 

@@ -63,10 +63,13 @@ def settle(context: Context) -> tuple[Context, Noise, Edge]:
         If the cost raises close to theta, wherever it is moved; the parameter is named if one is
         the cause.
     """
+    failure = None
     try:
         measured = noise.measure(context)
     except CostEvaluationError as error:
-        within, edge = inside(context, error)
+        failure = error  # outside of this block, lest it is told as the context of another
+    if failure is not None:
+        within, edge = inside(context, failure)
         return within, noise.measure(within), edge
     if measured.kind != "constant":
         return context, measured, Edge()

@@ -54,12 +54,15 @@ def search(task: Task) -> Evidence:
                 sharpness = analytic.compare(task.context, task.problem, sharp)
                 evidence = replace(evidence, compared=sharpness)
             for stage in STAGES:
+                failure = None
                 try:
                     for latest in stage(evidence, task):
                         evidence = latest
                 except CostEvaluationError as error:
+                    failure = error  # outside of this block, lest it is told as the context
+                if failure is not None:
                     # Theta is nearer to the edge of the domain than the steps are long.
-                    context, edge = domain.inside(task.context, error)
+                    context, edge = domain.inside(task.context, failure)
                     task = replace(task, context=context)
                     evidence = replace(evidence, edge=evidence.edge.joined(edge))
                     for latest in stage(evidence, task):
