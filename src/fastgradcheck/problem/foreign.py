@@ -1,4 +1,4 @@
-"""Arrays of other libraries as NumPy's: torch's tensors, and floats that NumPy does not know.
+"""Arrays of other libraries as NumPy's, and back: of torch, jax and pandas.
 
 No library is imported here: whoever hands over a tensor has imported torch.
 """
@@ -6,7 +6,9 @@ No library is imported here: whoever hands over a tensor has imported torch.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,3 +94,108 @@ def eps(value: Any) -> float:
     if _is_small_float(dtype):
         return float(sys.modules["ml_dtypes"].finfo(dtype).eps)
     return max(float(np.finfo(dtype).eps), DOUBLE) if dtype.kind == "f" else DOUBLE
+
+
+@dataclass(frozen=True)
+class Like:
+    """Makes an array of another library of a NumPy array.
+
+    Attributes
+    ----------
+    library : {"torch", "jax"}
+    device : object
+        Of torch: where the tensor is.
+    """
+
+    library: Literal["torch", "jax"]
+    device: Any = None
+
+    def __call__(self, array: NDArray[Any]) -> Any:
+        if self.library == "jax":
+            return sys.modules["jax"].numpy.asarray(array)
+        if not array.flags.writeable:
+            array = array.copy()
+        return sys.modules["torch"].from_numpy(array).to(self.device)
+
+
+def like(value: Any) -> Like | None:
+    """What makes arrays of the same kind; None for NumPy's own, and for what is not known."""
+    if is_tensor(value):
+        return Like("torch", value.device)
+    jax = sys.modules.get("jax")
+    return Like("jax") if jax is not None and isinstance(value, jax.Array) else None
+
+
+def parameter(value: Any, where: str) -> NDArray[Any]:
+    """A tensor or jax array of theta as an array, which `like` turns back without loss.
+
+    Raises
+    ------
+    GradcheckTypeError
+        If it cannot be turned back, saying which line to write.
+    """
+    if is_tensor(value):
+        array: NDArray[Any] = np.asarray(plain(value, where))
+        if str(value.dtype) not in ("torch.float64", "torch.float32"):
+            raise GradcheckTypeError(
+                f"{where} is a tensor of {value.dtype}: differences of J need float64. Pass "
+                f"{where}.double(), or check a module with fastgradcheck.torch.gradcheck(loss, "
+                "module), which keeps the module in its own dtype."
+            )
+        return array
+    if not sys.modules["jax"].config.jax_enable_x64:
+        raise GradcheckTypeError(
+            f"{where} is an array of jax, which has no float64 here: "
+            "fastgradcheck.jax.gradcheck(cost, theta, grad=grad) switches it on for the check "
+            "alone. Or pass np.asarray(theta, float), and a cost that takes arrays of NumPy."
+        )
+    array = np.asarray(value)
+    if array.dtype not in (np.float64, np.float32):
+        raise GradcheckTypeError(
+            f"{where} is an array of {array.dtype}: a parameter must be floating point (float64 or "
+            "float32); use .astype(float)."
+        )
+    return array
+
+
+def kind_in_pandas(value: Any) -> Literal["series", "frame"] | None:
+    """Whether it is a Series or a DataFrame."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None or not hasattr(pandas, "Series"):
+        return None
+    if isinstance(value, pandas.Series):
+        return "series"
+    return "frame" if isinstance(value, pandas.DataFrame) else None
+
+
+def items_of_pandas(value: Any) -> tuple[dict[Hashable, Any], dict[str, Any]]:
+    """The numbers of a Series by label, or the columns of a DataFrame; and what else it has.
+
+    Raises
+    ------
+    GradcheckTypeError
+        If a label occurs twice: an entry would have no name of its own.
+    """
+    series = kind_in_pandas(value) == "series"
+    labels = value.index if series else value.columns
+    if not labels.is_unique:
+        twice = labels[labels.duplicated()][0]
+        raise GradcheckTypeError(
+            f"the label {twice!r} occurs twice in a {type(value).__name__}: entries could not be "
+            "told apart. Use .to_numpy() and a cost of arrays, or other labels."
+        )
+    if series:
+        return dict(zip(labels, value.to_numpy(), strict=True)), {"name": value.name}
+    columns = {label: value[label].to_numpy() for label in labels}
+    return columns, {"index": value.index}
+
+
+def by_label(tree: Any, kind: str, keys: Sequence[Hashable]) -> Any:
+    """An array that stands for a Series or DataFrame with these labels, by label."""
+    if kind not in ("series", "frame") or not isinstance(tree, np.ndarray):
+        return tree
+    if kind == "series" and tree.shape == (len(keys),):
+        return dict(zip(keys, tree, strict=True))
+    if kind == "frame" and tree.ndim == 2 and tree.shape[1] == len(keys):
+        return dict(zip(keys, tree.T, strict=True))
+    return tree

@@ -90,7 +90,7 @@ class Parameters:
         there, each change of the flat vector needs an `unflatten` of its own.
         """
         if isinstance(self.structure, Leaf):
-            return not self.structure.scalar
+            return self.structure.has_views
         return isinstance(self.structure, Flat) or self.structure.has_views
 
     def block_index(self, i: int) -> int:
@@ -126,7 +126,8 @@ class Parameters:
         block = self.blocks[structure.block]
         if structure.scalar:
             return flat[block.start] if flat.ndim == 1 else flat[:, block.start]
-        return flat[..., block.slice].reshape(flat.shape[:-1] + block.shape)
+        array = flat[..., block.slice].reshape(flat.shape[:-1] + block.shape)
+        return array if structure.like is None else structure.like(array)
 
     def flatten(self, theta: Any, role: str = "theta") -> NDArray[Any]:
         """Copy a theta of this structure into a contiguous flat vector, never a view.
@@ -246,7 +247,8 @@ def describe(theta: Any, layout: Mapping[str, Any] | None = None) -> Parameters:
     ----------
     theta : float, array or nest of them
         Arrays of float64 or float32, of any shape and memory order, in dicts, lists, tuples,
-        NamedTuples and dataclasses, however nested. In a dataclass, whatever holds no float is
+        NamedTuples and dataclasses, however nested; tensors of torch, arrays of jax, Series and
+        DataFrames of pandas. In a dataclass, whatever holds no float is
         carried over unchanged, and so is a field with ``metadata={"static": True}``.
     layout : dict, optional
         Names the blocks of a 1-d theta in their order: name to shape (an int for a vector).
@@ -276,7 +278,8 @@ def describe(theta: Any, layout: Mapping[str, Any] | None = None) -> Parameters:
         structure: Structure = structure_of(theta, "", found)
         blocks = blocks_of((name, np.shape(leaf)) for name, leaf in found)
         _refuse_unusable(found)
-        if isinstance(structure, Leaf) and len(blocks[0].shape) == 1:
+        plain = isinstance(structure, Leaf) and structure.like is None
+        if plain and len(blocks[0].shape) == 1:
             structure = Flat()
         single = all(np.asarray(leaf).dtype.type is np.float32 for _, leaf in found)
         parameters = Parameters(blocks, structure, np.dtype(np.float32 if single else np.float64))
@@ -296,6 +299,11 @@ def _laid_out(theta: Any, layout: Mapping[str, Any]) -> Parameters:
         raise GradcheckInputError(
             f"layout= names the blocks of a flat theta, but theta is a {type(theta).__name__}, "
             "which has names of its own: leave layout= out."
+        )
+    if foreign.like(theta) is not None:
+        raise GradcheckInputError(
+            f"layout= names the blocks of a flat NumPy array, but theta is a "
+            f"{type(theta).__name__}: pass a dict of arrays by name, or np.asarray(theta)."
         )
     array = parameter(theta, "theta")
     if array.ndim != 1:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, said, shown
 from fastgradcheck.problem import foreign
+from fastgradcheck.problem.foreign import Like
 
-Kind: TypeAlias = Literal["dict", "list", "tuple", "namedtuple", "dataclass"]
+Kind: TypeAlias = Literal["dict", "list", "tuple", "namedtuple", "dataclass", "series", "frame"]
 
 
 Convert: TypeAlias = Callable[[Any, str], NDArray[Any]]
@@ -32,10 +33,19 @@ class Flat:
 
 @dataclass(frozen=True)
 class Leaf:
-    """The cost takes the block of this number: an array, or a scalar if `scalar`."""
+    """The cost takes the block of this number: an array, or a scalar if `scalar`.
+
+    `like` makes an array of another library of it.
+    """
 
     block: int
     scalar: bool = False
+    like: Like | None = field(default=None, compare=False)
+
+    @property
+    def has_views(self) -> bool:
+        """True if what the cost takes follows whatever is written to its block."""
+        return not self.scalar and self.like is None
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,8 @@ class Node:
 
     Attributes
     ----------
-    kind : {"dict", "list", "tuple", "namedtuple", "dataclass"}
+    kind : {"dict", "list", "tuple", "namedtuple", "dataclass", "series", "frame"}
+        The last two are those of pandas: a mapping of labels to numbers, of columns to arrays.
     type : type
         The user's own class, in which the nest is rebuilt.
     keys : tuple
@@ -75,6 +86,11 @@ class Node:
             case "dataclass":
                 named = zip(map(str, self.keys), children, strict=True)
                 return self.type(**dict(named), **dict(self.static))
+            case "series":
+                return self.type(np.array(children), self.keys, **dict(self.static))
+            case "frame":
+                columns = dict(zip(self.keys, children, strict=True))
+                return self.type(columns, columns=list(self.keys), **dict(self.static))
             case _:
                 return self.type(children)
 
@@ -90,10 +106,8 @@ class Node:
 
         A dataclass does not: its ``__post_init__`` may copy, a cached property may go stale.
         """
-        return self.kind != "dataclass" and all(
-            child.has_views if isinstance(child, Node) else not child.scalar
-            for child in self.children
-        )
+        copies = self.kind in ("dataclass", "series", "frame")
+        return not copies and all(child.has_views for child in self.children)
 
 
 Structure: TypeAlias = Flat | Leaf | Node
@@ -107,6 +121,8 @@ def kind_of(tree: Any) -> Kind | None:
         return "list"
     if isinstance(tree, tuple):
         return "namedtuple" if hasattr(tree, "_fields") else "tuple"
+    if (pandas := foreign.kind_in_pandas(tree)) is not None:
+        return pandas
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         return "dataclass"
     return None
@@ -117,6 +133,8 @@ def items_of(tree: Any) -> tuple[dict[Hashable, Any], dict[str, Any]]:
     match kind_of(tree):
         case "dict":
             return dict(tree), {}
+        case "series" | "frame":
+            return foreign.items_of_pandas(tree)
         case "namedtuple":
             return dict(zip(tree._fields, tree, strict=True)), {}
         case "dataclass":
@@ -163,9 +181,10 @@ def structure_of(tree: Any, name: str, found: list[tuple[str, Any]]) -> Leaf | N
     """Find the structure of a theta; its leaves are appended to `found` with their names."""
     kind = kind_of(tree)
     if kind is None:
-        parameter(tree, name or "theta")
-        found.append((name or "theta", tree))
-        return Leaf(len(found) - 1, scalar=not isinstance(tree, np.ndarray))
+        array = parameter(tree, name or "theta")
+        found.append((name or "theta", tree if foreign.like(tree) is None else array))
+        like = foreign.like(tree)
+        return Leaf(len(found) - 1, like is None and not isinstance(tree, np.ndarray), like)
     items, static = items_of(tree)
     children = tuple(structure_of(child, child_name(name, k), found) for k, child in items.items())
     return Node(kind, type(tree), tuple(items), children, tuple(static.items()))
@@ -182,7 +201,10 @@ def leaves_of(
     if isinstance(tree, np.ndarray) and tree.ndim == 1 and structure.is_vector:
         tree, kinds = list(tree), {"list"}  # as SciPy has it for a list of numbers
     # `return dW, db` for a list is welcome: positions cannot be mistaken.
-    items = items_of(tree)[0] if len(kinds) == 1 or kinds == {"list", "tuple"} else None
+    tree = foreign.by_label(tree, structure.kind, structure.keys)
+    kinds = {structure.kind, kind_of(tree)}
+    alike = len(kinds) == 1 or kinds in ({"list", "tuple"}, {"series", "dict"}, {"frame", "dict"})
+    items = items_of(tree)[0] if alike else None
     if items is None or items.keys() != set(structure.keys):
         positional = structure.kind in ("list", "tuple")
         wanted = f"{len(structure.keys)} entries" if positional else _listing(structure.keys)
@@ -233,6 +255,8 @@ def parameter(value: Any, where: str) -> NDArray[Any]:
         raise GradcheckTypeError(
             "theta is a function: the order is gradcheck(cost, grad, theta), with the point third."
         )
+    if foreign.like(value) is not None:
+        return foreign.parameter(value, where)
     rule = "a parameter must be floating point (float64 or float32)"
     array = _floats(value, where, (np.float32, np.float64), rule, _if_setting(value, where))
     if isinstance(value, np.matrix) or not isinstance(value, np.ndarray | np.generic | float):
