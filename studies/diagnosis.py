@@ -1,7 +1,7 @@
 """How often a classical bug is named first: the table of `docs/how-it-decides.md`.
 
-``python -m studies.diagnosis`` plants every bug of ``tests/cases/classical.py`` in its three
-networks, for 20 seeds each, and checks the right gradients too; about two minutes.
+``python -m studies.diagnosis`` plants every bug of ``tests/cases/classical.py`` in its
+networks, for 20 seeds each, and checks the right gradients too; some minutes.
 """
 
 from __future__ import annotations

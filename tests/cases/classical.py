@@ -1,4 +1,4 @@
-"""Three small networks with regularisation, and the classical bugs of back-propagation in them.
+"""Small networks with regularisation, and the classical bugs of back-propagation in them.
 
 J is the mean softmax cross-entropy plus ``lam / 2`` times the squared weights. Each gradient is
 back-propagation as people write it, with every bug at the line where people make it.
@@ -57,22 +57,24 @@ def summed(delta: Array, bug: str, axis: int = 0) -> Array:
     return delta.sum(axis=0)
 
 
+@dataclass(frozen=True)
 class Perceptron:
-    """6-5-5-4, tanh."""
+    """Two hidden layers of as many tanh units."""
 
-    square, units = "W2", 5
-    bugs: tuple[str, ...] = ()
+    inputs: int
+    units: int
 
     def initial(self, rng: np.random.Generator) -> Parameters:
-        sizes = (6, 5, 5, CLASSES)
+        sizes = (self.inputs, self.units, self.units, CLASSES)
         theta = {}
         for k in (1, 2, 3):
-            theta[f"W{k}"] = 0.6 * rng.standard_normal((sizes[k - 1], sizes[k]))
+            scale = 1.4 / np.sqrt(sizes[k - 1])
+            theta[f"W{k}"] = scale * rng.standard_normal((sizes[k - 1], sizes[k]))
             theta[f"b{k}"] = 0.3 * rng.standard_normal(sizes[k])
         return theta
 
     def data(self, rng: np.random.Generator, m: int) -> Array:
-        return rng.standard_normal((m, 6))
+        return rng.standard_normal((m, self.inputs))
 
     def forward(self, theta: Parameters, X: Array) -> tuple[list[Array], list[Array]]:
         a, z = [X], [X]
@@ -105,7 +107,7 @@ class Perceptron:
 class Convolutional:
     """Four kernels of 3 x 3 on images of 6 x 6, tanh or ReLU, max-pooling, and a dense layer."""
 
-    square, units = "K", 4
+    units = 4
 
     def initial(self, rng: np.random.Generator) -> Parameters:
         return {
@@ -160,7 +162,7 @@ class Convolutional:
 class Recurrent:
     """An Elman network over four steps, read out at the last one."""
 
-    square, units = "Wh", 5
+    units = 5
 
     def initial(self, rng: np.random.Generator) -> Parameters:
         return {
@@ -208,7 +210,8 @@ class Recurrent:
 
 
 NETWORKS: dict[str, Any] = {
-    "perceptron": Perceptron(),
+    "perceptron": Perceptron(6, 5),
+    "wide perceptron": Perceptron(60, 50),
     "convolutional": Convolutional(),
     "recurrent": Recurrent(),
 }

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.optimize import approx_fprime
 
 import fastgradcheck as fgc
 from fastgradcheck.problem.parameters import describe
@@ -25,23 +24,27 @@ def test_the_networks_are_right_and_nothing_is_named(network: str) -> None:
     for seed in (0, 1):
         c = case(network, seed)
         parameters = describe(c.theta)
-        numeric = approx_fprime(
-            parameters.flatten(c.theta),
-            lambda flat, p=parameters, c=c: c.cost(p.unflatten(flat), *c.args),
-        )
-        exact = parameters.match(c.grad(c.theta, *c.args))
-        np.testing.assert_allclose(numeric, exact, atol=1e-6 * np.abs(exact).max())
+        assert (parameters.size > 2000) == (network == "wide perceptron")
+        flat, exact = parameters.flatten(c.theta), parameters.match(c.grad(c.theta, *c.args))
+        for i in np.random.default_rng(seed).choice(parameters.size, 30, replace=False):
+            ends = [flat.copy(), flat.copy()]
+            ends[0][i] -= 1e-5
+            ends[1][i] += 1e-5
+            low, high = (c.cost(parameters.unflatten(end), *c.args) for end in ends)
+            assert abs((high - low) / 2e-5 - exact[i]) <= 1e-7 * np.abs(exact).max()
         result = checked(c, seed)
         assert result
         assert result.findings == ()
 
 
-@pytest.mark.parametrize(
-    ("bug", "network"),
-    [(bug, network) for bug in BUGS for network in NETWORKS if ONLY.get(bug, network) == network],
-)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_classical_bug_is_named_first(bug: str, network: str, seed: int) -> None:
+PLANTED = [
+    (bug, network) for bug in BUGS for network in NETWORKS if ONLY.get(bug, network) == network
+]
+
+
+@pytest.mark.parametrize(("bug", "network"), PLANTED)
+def test_a_classical_bug_is_named_first(bug: str, network: str) -> None:
+    seed = PLANTED.index((bug, network)) % 2
     if bug == "dropout":
         with pytest.raises(fgc.GradcheckInputError, match=BUGS[bug]):
             checked(case(network, seed, bug), seed)
@@ -52,8 +55,7 @@ def test_a_classical_bug_is_named_first(bug: str, network: str, seed: int) -> No
 
 
 def test_what_is_next_follows_the_finding() -> None:
-    for bug in set(BUGS) - {"dropout"}:
-        network = ONLY.get(bug, "perceptron")
-        report = str(checked(case(network, 2, bug), 2))
+    for bug in ("transposed", "stale activations", "label off by one"):
+        report = str(checked(case("perceptron", 2, bug), 2))
         assert "Next      Mend what the first finding names, and check again" in report
         assert "Look at" not in report.split("Next ")[1]

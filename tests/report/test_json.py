@@ -126,3 +126,15 @@ def test_numpy_numbers_are_plain_numbers() -> None:
 def test_other_text_is_refused(text: str, message: str) -> None:
     with pytest.raises(GradcheckInputError, match=message):
         GradcheckResult.from_json(text)
+
+
+def test_blocks_written_before_they_told_so_much_are_read() -> None:
+    plain = make_wrong().to_dict()
+    for block in plain["blocks"]:
+        for later in ("covered", "split", "at_least"):
+            del block[later]
+    read = GradcheckResult.from_json(json.dumps(plain)).blocks
+    written = make_wrong().blocks
+    assert [(b.wrong, b.at_least, b.split) for b in read] == [
+        (b.wrong, False, None) for b in written
+    ]

@@ -130,7 +130,7 @@ def _biases(
         "biases",
         f"Only {'the ' if all_of_them else ''}biases are wrong ({names})"
         f"{', all of them' if all_of_them else ''}, and the weights made of the same delta agree: "
-        "look at the sum of delta over the examples (axis, 1/m).",
+        "look at the sum of delta over the examples. Is it over the wrong axis, or lacks its 1/m?",
         Rank.BUG,
     )
 

@@ -154,9 +154,10 @@ def _outcome(plain: dict[str, Any]) -> Outcome:
 
 
 def _block(plain: dict[str, Any]) -> BlockResult:
-    # Results that were written before blocks told what was covered are read all the same.
+    # Results that were written before blocks told so much are read all the same.
     covered = plain["size"] if plain["directions"] else plain["checked"]
-    block: BlockResult = _from_plain(BlockResult, {"covered": covered, **plain})
+    absent = {"covered": covered, "split": None, "at_least": False}
+    block: BlockResult = _from_plain(BlockResult, absent | plain)
     return block
 
 
