@@ -198,7 +198,9 @@ class Recurrent:
         inputs = h[-2] if bug == "stale activations" else last
         gradient["Wo"], gradient["bo"] = inputs.T @ delta, delta.sum(axis=0)
         dh = delta @ theta["Wo"].T
-        for t in reversed(range(X.shape[1])):
+        begin = 1 if bug == "first step in time left out" else 0
+        end = X.shape[1] - (bug == "last step in time left out")
+        for t in reversed(range(begin, end)):
             dz = dh * (1 - h[t + 1] ** 2)
             x = X[:, max(t - 1, 0)] if bug == "input off by one in time" else X[:, t]
             gradient["Wx"] += x.T @ dz
@@ -228,6 +230,8 @@ BUGS: dict[str, str] = {
     "dropout": "grad is not repeatable",
     "state off by one in time": "off by one in time",
     "input off by one in time": "off by one in time",
+    "first step in time left out": "leaves that step out (off by one in time)",
+    "last step in time left out": "the range of a loop over time",
     "pooling to the first": "argmax",
     "pooling to all": "argmax",
 }
@@ -236,6 +240,8 @@ BUGS: dict[str, str] = {
 ONLY = {
     "state off by one in time": "recurrent",
     "input off by one in time": "recurrent",
+    "first step in time left out": "recurrent",
+    "last step in time left out": "recurrent",
     "pooling to the first": "convolutional",
     "pooling to all": "convolutional",
 }

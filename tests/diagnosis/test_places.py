@@ -74,11 +74,13 @@ def test_what_stands_elsewhere_beside_the_regularisation() -> None:
         assert text in finding.message
 
 
-def layers(wrong: str, **shapes: tuple[int, ...]) -> str:
-    """What is said of a network with such blocks, one of them wrong without a pattern."""
+def layers(*wrong: str, **shapes: tuple[int, ...]) -> str:
+    """What is said of a network with such blocks, some of them wrong without a pattern."""
     truth = {name: numbers(*shape, seed=k) for k, (name, shape) in enumerate(shapes.items())}
     net = Network(None, None, {k: np.ones(v.shape) for k, v in truth.items()}, (), truth)
-    spoiled = truth | {wrong: truth[wrong] * (1 + 0.1 * numbers(*shapes[wrong], seed=99))}
+    spoiled = truth | {
+        name: truth[name] * (1 + 0.1 * numbers(*shapes[name], seed=99)) for name in wrong
+    }
     (finding,) = diagnosis(net, spoiled, np.random.default_rng(0))
     return finding.message
 
@@ -99,5 +101,12 @@ def test_what_agrees_in_the_same_layer_says_which_factor_is_wrong() -> None:
     recurrent = {"Wx": (3, 5), "Wh": (5, 5), "bh": (5,), "Wo": (5, 4), "bo": (4,)}
     assert "Wh is wrong, and bh, Wx, made of the same delta, agree: " in layers("Wh", **recurrent)
     assert "of another step (off by one in time)" in layers("Wh", **recurrent)
+    assert layers("Wx", "bh", **recurrent).startswith(
+        "Wx, bh are wrong, and Wh, made of the same delta, agrees. Where the state is zero, at the "
+        "first step in time, only they change: the loop over time most likely leaves that step out"
+    )
+    assert "derivative, the range of a loop over time), and" in layers(
+        "Wx", "Wh", "bh", **recurrent
+    )
     convolution = {"K": (4, 3, 3), "bK": (4,), "W": (16, 3), "b": (3,)}
     assert "the argmax of a pooling layer" in layers("K", **convolution)

@@ -65,6 +65,7 @@ def test_a_factor_of_the_data_alone() -> None:
     n, theta = numbers(6, 5), numbers(6, 5, seed=1)
     data = n - 0.1 * theta
     (finding,) = block_diagnosis(n, -data + 0.1 * theta, theta=theta)
+    assert finding.kind == "data-factor"
     assert finding.message.startswith(
         "W: apart from lambda * theta, every entry is exactly -1 times the numeric one (lambda 0.1 "
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastgradcheck.diagnosis.field import (
     EXACT,
@@ -150,9 +152,15 @@ def _classes(setting: Setting, size: int) -> Iterator[tuple[Array, str]]:
             elif array.min() >= 1 and array.max() <= size:
                 yield np.bincount(array - 1, minlength=size).astype(np.float64), where
         elif array.ndim == 2 and size in array.shape and array.dtype.kind in "iufb":
-            axis = 0 if array.shape[1] == size else 1
-            if np.isin(array, (0, 1)).all() and (array.sum(axis=1 - axis) == 1).all():
-                yield array.sum(axis=axis).astype(np.float64), where
+            hot = array if array.shape[1] == size else array.T
+            # The first example alone tells most arrays of data from labels.
+            if all(map(_is_one_hot, (hot[:1], hot))):
+                yield hot.sum(axis=0).astype(np.float64), where
+
+
+def _is_one_hot(rows: NDArray[Any]) -> bool:
+    """Whether every row holds a single 1, and zeros."""
+    return bool(np.isin(rows, (0, 1)).all() and (rows.sum(axis=1) == 1).all())
 
 
 def _is_whole(field: Field) -> bool:

@@ -18,7 +18,7 @@ def structure(setting: Setting, found: Mapping[str, Candidate]) -> Iterator[Rank
     """What the failed blocks have in common by their place in the network."""
     known = [r for r in setting.results if r.verdict in (Verdict.WRONG, Verdict.AGREES)]
     wrong = [result for result in known if result.verdict is Verdict.WRONG]
-    for pattern in (_depth_of_factors, _depth, _backward, _biases, _inputs):
+    for pattern in (_depth_of_factors, _depth, _backward, _steps, _biases, _inputs):
         finding = pattern(known, wrong, found)
         if finding is not None:
             first = 2 if pattern is _depth_of_factors else 0
@@ -104,15 +104,45 @@ def _backward(
     if [result.verdict for result in known[: len(wrong)]].count(Verdict.WRONG) < len(wrong):
         return None
     last, first = wrong[-1].name, known[len(wrong)].name
-    pooled = ", the argmax of a pooling layer" if any(len(r.shape) > 2 for r in wrong) else ""
+    more = ", the argmax of a pooling layer" if any(len(r.shape) > 2 for r in wrong) else ""
+    more += ", the range of a loop over time" if _shared(wrong, known) else ""
     return Finding(
         "backward",
         f"Every block up to {last} is wrong, and every block from {first} on agrees: the fault "
         f"most likely enters in the backward step from the layer of {first} to that of {last} "
-        f"(delta times the weights, times the activation's derivative{pooled}), and "
+        f"(delta times the weights, times the activation's derivative{more}), and "
         "back-propagation carries it on.",
         Rank.BUG,
     )
+
+
+def _steps(
+    known: Sequence[BlockResult], wrong: Sequence[BlockResult], found: Mapping[str, Candidate]
+) -> Finding | None:
+    """A recurrent layer is wrong but for the weights of its state, which begins with zero."""
+    agree = [r for r in known if _is_weight(r) and r not in wrong]
+    states = [r for r in agree if len(set(r.shape)) == 1 and _bias_of(r, known) in wrong]
+    if len(states) != 1 or len(found) == len(wrong):
+        return None
+    bias = _bias_of(states[0], known)
+    layer = [bias, *(r for r in known if _is_weight(r) and _bias_of(r, known) == bias)]
+    inputs = [r for r in layer if r in wrong and r is not bias]
+    if not inputs or any(r not in layer for r in wrong):
+        return None
+    names = listed([r.name for r in wrong])
+    return Finding(
+        "steps",
+        f"{names} are wrong, and {states[0].name}, made of the same delta, agrees. Where the state "
+        "is zero, at the first step in time, only they change: the loop over time most likely "
+        "leaves that step out (off by one in time).",
+        Rank.BUG,
+    )
+
+
+def _shared(wrong: Sequence[BlockResult], known: Sequence[BlockResult]) -> bool:
+    """Whether several weights have one bias, as those of input and state of a recurrent layer."""
+    biases = [bias.name for r in wrong if _is_weight(r) and (bias := _bias_of(r, known))]
+    return len(set(biases)) < len(biases)
 
 
 def _biases(

@@ -121,7 +121,7 @@ def factor_of_data(field: Field, setting: Setting) -> Iterator[Candidate]:
     predicted = inverse * field.analytic + rest[0] * theta
     yield replace(
         against_bars(field, predicted, freedom=1 if named else 2, choices=choices),
-        kind="factor",
+        kind="data-factor",
         claim=f"apart from lambda * theta, {claim}",
         cause=cause,
         fitted="lambda",
