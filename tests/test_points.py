@@ -133,3 +133,17 @@ def test_a_table_is_escaped_and_balanced() -> None:
     assert "<script>" not in page
     HTMLParser().feed(page)
     assert page.count("<td") == page.count("</td>") == 2
+
+
+def test_they_are_true_only_if_all_agree() -> None:
+    def cost(t: np.ndarray) -> float:
+        return float(t @ t)
+
+    right = fgc.check_points(cost, lambda t: 2 * t, {"a": np.ones(2), "b": np.zeros(2) + 3})
+    assert right
+    wrong = fgc.check_points(
+        cost, lambda t: 2 * t * (t < 2), {"a": np.ones(2), "b": np.zeros(2) + 3}
+    )
+    assert list(wrong) == ["a", "b"]
+    assert not wrong
+    assert not type(right)()

@@ -9,9 +9,15 @@ from fastgradcheck.table import Table
 
 
 class Points(dict[str, GradcheckResult]):
-    """A dict of name to `GradcheckResult`; ``print`` shows it as a table."""
+    """A dict of name to `GradcheckResult`; ``print`` shows it as a table.
+
+    True only if there is a result and all of them agree, as `GradcheckResult` is.
+    """
 
     _first = "point"
+
+    def __bool__(self) -> bool:
+        return len(self) > 0 and all(map(bool, self.values()))
 
     def __repr__(self) -> str:
         said = ", ".join(f"{name}: {content.title(result)}" for name, result in self.items())

@@ -53,8 +53,8 @@ def backward_rule(flaw: float) -> Any:
 def test_right_rules_agree_in_both_modes() -> None:
     results = rulecheck(forward_rule(1.0), A, B)
     assert list(results) == ["jvp", "vjp"]
-    assert all(results.values()), str(results)
-    assert all(rulecheck(backward_rule(1.0), A, B, modes=("vjp",)).values())
+    assert results, str(results)
+    assert rulecheck(backward_rule(1.0), A, B, modes=("vjp",))
 
 
 @pytest.mark.parametrize("mode", ["jvp", "vjp"])
@@ -64,7 +64,9 @@ def test_a_wrong_forward_rule_is_named(mode: str) -> None:
 
 
 def test_a_wrong_backward_rule_is_named() -> None:
-    result = rulecheck(backward_rule(-1.0), A, B, modes=("vjp",))["vjp"]
+    results = rulecheck(backward_rule(-1.0), A, B, modes=("vjp",))
+    assert not results
+    result = results["vjp"]
     assert [b.name for b in result.blocks if b.verdict.name == "WRONG"] == ["args.1"]
 
 
