@@ -283,31 +283,31 @@ class Faults:
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def cluster() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A Dask cluster of two workers, each part a process; its address, and the scheduler."""
     python = [sys.executable, "-m"]
-    quiet = {"stderr": subprocess.DEVNULL, "text": True}
+    nowhere = subprocess.DEVNULL
+    alone: dict[str, Any] = {"stdout": nowhere, "stderr": nowhere, "start_new_session": True}
     with tempfile.TemporaryDirectory() as name:
         told = Path(name) / "scheduler.json"
         address = ["--scheduler-file", str(told)]
         scheduler = subprocess.Popen(
             [*python, "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard", *address],
-            stdout=subprocess.DEVNULL,
-            **quiet,
+            **alone,
         )
         while not told.exists():
             time.sleep(0.05)
         worker = [*python, "distributed.cli.dask_worker", "--nworkers", "2", "--nthreads", "1"]
         workers = subprocess.Popen(
-            [*worker, "--no-dashboard", "--local-directory", name, *address],
-            stdout=subprocess.DEVNULL,
-            **quiet,
+            [*worker, "--no-dashboard", "--local-directory", name, *address], **alone
         )
         try:
             yield json.loads(told.read_text())["address"], scheduler
         finally:
             for process in (workers, scheduler):
-                process.terminate()
+                # Workers that look for their scheduler do not listen to anything gentler.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
 

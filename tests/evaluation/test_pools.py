@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+import types
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -139,8 +140,6 @@ class TestWorkers:
         assert (collect(engine, stencils(subject, 1.0)) == 1.0).all()
 
     def test_a_module_that_workers_cannot_import_is_named(self, send, monkeypatch):
-        import types
-
         module = types.ModuleType("only_in_this_process")
         exec("def cost(x):\n    return float(x.sum())", module.__dict__)
         monkeypatch.setitem(sys.modules, "only_in_this_process", module)
@@ -376,9 +375,9 @@ class TestBackendsWithoutGenerators:
         ):
             collect(open_engine(subject, "python"), stencils(subject, 1.0))
         assert str(caught.value) == (
-            "the workers of joblib's Together failed: ConnectionError: no route to host. What they "
-            "had not answered is lost, and nothing else: with checkpoint= the same line goes on "
-            "from there."
+            "the workers of joblib's Together failed: ConnectionError: no route to host. What the "
+            "workers had not answered is lost, and nothing else: with checkpoint= the same line "
+            "goes on from there."
         )
 
     def test_an_unknown_backend_is_an_input_error(self):
@@ -487,3 +486,44 @@ def test_folders_that_joblib_left_are_removed_at_the_end(tmp_path):
     )
     # Those of other processes are theirs.
     assert [path.name for path in tmp_path.iterdir()] == ["joblib_memmapping_folder_0_1a2b_3c4d"]
+
+
+class Scheduler:
+    """A client of a cluster whose scheduler is away for a while."""
+
+    def __init__(self, looks: float, status: str = "connecting") -> None:
+        self.looks = looks
+        self.away = status
+
+    @property
+    def status(self) -> str:
+        self.looks -= 1
+        return self.away if self.looks >= 0 else "running"
+
+
+class TestScheduler:
+    @pytest.mark.parametrize("status", ["connecting", "closed"])
+    def test_one_that_is_gone_is_told(self, status, send, monkeypatch):
+        monkeypatch.setattr(pools, "RECONNECT_SECONDS", 0.1)
+        monkeypatch.setattr(Together, "client", Scheduler(np.inf, status), raising=False)
+        subject = objective(tangents, np.zeros(40))
+        with (
+            joblib.parallel_config(backend="together", n_jobs=2),
+            pytest.raises(WorkersLostError, match=r"^the scheduler of the Dask cluster is"),
+        ):
+            collect(open_engine(subject, "python"), stencils(subject, 1.0))
+
+    def test_what_the_client_said_is_told_too(self, monkeypatch):
+        monkeypatch.setattr(pools, "RECONNECT_SECONDS", 0.0)
+        active = types.SimpleNamespace(client=Scheduler(np.inf))
+        with pytest.raises(WorkersLostError) as caught:
+            pools._refuse_unreachable(active, RuntimeError("ConnectionPool is closed"))
+        assert str(caught.value) == (
+            "the scheduler of the Dask cluster is out of reach (RuntimeError: ConnectionPool is "
+            "closed). What the workers had not answered is lost, and nothing else: with "
+            "checkpoint= the same line goes on from there."
+        )
+
+    def test_one_that_comes_back_is_waited_for(self):
+        pools._refuse_unreachable(types.SimpleNamespace(client=Scheduler(3)), None)
+        pools._refuse_unreachable(types.SimpleNamespace(), None)

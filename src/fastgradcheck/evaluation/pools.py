@@ -245,8 +245,8 @@ def _exit_codes(exc: BaseException) -> str:
 
 
 LOST = (
-    "What they had not answered is lost, and nothing else: with checkpoint= the same line goes on "
-    "from there."
+    "What the workers had not answered is lost, and nothing else: with checkpoint= the same line "
+    "goes on from there."
 )
 
 
