@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
@@ -408,6 +408,7 @@ def _assemble(
         interrupted=stopped,
         sweeps=sweeps_of(names, components, read),
         remembered=stream.remembered,
+        orders=None if evidence.orders is None else astuple(evidence.orders),
         origin=origin,
         subject=subject,
         reason=reason or part,

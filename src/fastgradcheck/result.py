@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -258,6 +258,7 @@ def assemble(
         interrupted=stopped,
         sweeps=sweeps_of(parameters, components, read),
         remembered=stream.remembered,
+        orders=None if evidence.orders is None else astuple(evidence.orders),
         reason=reason,
         origin=origin,
         problem=problem,

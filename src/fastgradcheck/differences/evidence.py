@@ -13,6 +13,7 @@ from fastgradcheck.differences.domain import Edge
 from fastgradcheck.differences.joint import Joint, Repaired
 from fastgradcheck.differences.noise import Noise
 from fastgradcheck.differences.plateau import TWO_SCALES, StepSweep, combined
+from fastgradcheck.differences.remainders import Orders
 from fastgradcheck.differences.screen import Screened
 from fastgradcheck.differences.steps import Steps
 from fastgradcheck.problem.region import Region, columns_of, rows_of
@@ -136,6 +137,8 @@ class Evidence:
         gradient; 0 where none were taken.
     edge : Edge
         Entries at the edge of J's domain.
+    orders : Orders or None
+        With which Taylor's remainders of the claim fall, along directions.
     """
 
     noise: Noise = field(default_factory=lambda: Noise(0.0, 0.0, "rounding"))
@@ -153,6 +156,7 @@ class Evidence:
     joint: tuple[Joint, ...] = ()
     decoded: Repaired = field(default_factory=dict)
     fixed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    orders: Orders | None = None
 
     def with_sweeps(self, sweeps: Iterable[StepSweep]) -> Evidence:
         """With more step sweeps, which count instead of whatever measured their components."""

@@ -146,6 +146,8 @@ class Slopes:
         The derivatives, and their bars.
     taken : float64 array, shape (d, n)
         The directions as they were really taken, whose products with the Jacobian they are.
+    changes : float64 array, shape (d, p, m)
+        F at the points, less F(theta).
     """
 
     keys: NDArray[np.uint64]
@@ -153,11 +155,7 @@ class Slopes:
     slopes: Array
     error: Array
     taken: Array
-
-    def joined(self, more: Slopes) -> Slopes:
-        """Both."""
-        pairs = ((getattr(self, name), getattr(more, name)) for name in vars(self))
-        return Slopes(*(np.concatenate(pair) for pair in pairs))
+    changes: Array
 
 
 def along(
@@ -175,10 +173,11 @@ def along(
     slopes, error = five_point(signal, steps[:, np.newaxis], rows.noise)
     size = np.maximum(np.abs(rows.values), np.abs(signal + rows.values).max(axis=1))
     error = error + ROUNDING * np.abs(slopes) + EPS * size / steps[:, np.newaxis]
-    return Slopes(keys, steps, slopes, error, np.stack([
+    taken = [
         displacement(rows, region, key, step, moving, OFFSETS)
         for key, step in zip(keys, steps, strict=True)
-    ]))  # fmt: skip
+    ]
+    return Slopes(keys, steps, slopes, error, np.stack(taken), signal)
 
 
 def along_two_points(
@@ -187,13 +186,13 @@ def along_two_points(
     """The same from two points, without bars: enough for a search whose outcome is confirmed."""
     offsets = steps[:, np.newaxis] * OFFSETS[:2]
     plan = Directions(np.repeat(region[np.newaxis], len(keys), axis=0), keys, offsets, moving)
-    values = rows.context.stream.values(plan, "locating")
-    slopes = (values[:, 0] - values[:, 1]) / (2 * steps[:, np.newaxis])
+    changes = rows.context.stream.values(plan, "locating") - rows.values
+    slopes = (changes[:, 0] - changes[:, 1]) / (2 * steps[:, np.newaxis])
     taken = [
         displacement(rows, region, key, step, moving, OFFSETS[:2])
         for key, step in zip(keys, steps, strict=True)
     ]
-    return Slopes(keys, steps, slopes, np.zeros(slopes.shape), np.stack(taken))
+    return Slopes(keys, steps, slopes, np.zeros(slopes.shape), np.stack(taken), changes)
 
 
 def five_point(signal: Array, steps: Array, level: Array) -> tuple[Array, Array]:

@@ -313,6 +313,21 @@ def summary(result: Outcome) -> str:
     return f"{title(result)}{f' in {where}' if where else ''}: {told}"
 
 
+def taylor_line(result: Outcome) -> str:
+    """The orders with which Taylor's remainders fall; empty where they are not known."""
+    if result.orders is None:
+        return ""
+    letter = SUBJECTS[result.subject].function
+    told = [
+        f"{order:.2f}" if math.isfinite(order) else "lost in noise" for order in result.orders[:2]
+    ]
+    return (
+        f"along random directions, from h = {short(result.orders[2])} to 2h: the remainder R0 of "
+        f"{letter} has the order {told[0]} (1 expected); R1, without the claimed slope, {told[1]} "
+        "(2 if it is right, 1 if not)"
+    )
+
+
 def cost_line(result: Outcome) -> str:
     """What the check took, and what repeats it."""
     time = seconds(result.seconds.total)

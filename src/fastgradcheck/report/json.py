@@ -120,6 +120,13 @@ def _encode_array(array: NDArray[Any]) -> list[Any]:
     return [_encode_float(x) for x in array.tolist()]
 
 
+def _orders(plain: Any) -> tuple[float, float, float] | None:
+    if plain is None:
+        return None
+    zeroth, first, step = map(float, plain)
+    return zeroth, first, step
+
+
 def _outcome(plain: dict[str, Any]) -> Outcome:
     return Outcome(
         verdict=Verdict(plain["verdict"]),
@@ -149,6 +156,7 @@ def _outcome(plain: dict[str, Any]) -> Outcome:
         remembered=plain.get("remembered", 0),
         reason=plain.get("reason", ""),
         subject=plain.get("subject", "gradient"),
+        orders=_orders(plain.get("orders")),
         origin=Origin(**plain.get("origin", {})),
     )
 

@@ -229,6 +229,9 @@ def _notes(result: Outcome, rows: tuple[content.Row, ...], verbose: bool) -> Ren
     if len(findings) > limit:
         add("", (f"and {count(len(findings) - limit)} more: see the verbose report",))
     add("Coverage", (result.coverage,) if result.coverage else ())
+    if verbose:
+        taylor = content.taylor_line(result)
+        add("Taylor", (taylor,) if taylor else ())
     add("Cost", (content.cost_line(result),) if result.verdict is not Verdict.SKIPPED else ())
     if verbose:
         checked = content.checked_line(result)

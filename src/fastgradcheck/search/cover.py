@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from fastgradcheck.differences import joint
 from fastgradcheck.differences.components import of_decoded
-from fastgradcheck.differences.directions import Prober
+from fastgradcheck.differences.directions import OFFSETS, Prober
 from fastgradcheck.differences.draws import CLOSER, DIRECTIONS, Draws, choose_step, measure
 from fastgradcheck.differences.evidence import Evidence, Located
 from fastgradcheck.differences.joint import Joint, Repaired
-from fastgradcheck.differences.screen import BEYOND_DOUBT
+from fastgradcheck.differences.remainders import Orders, orders
+from fastgradcheck.differences.screen import BEYOND_DOUBT, Screened
 from fastgradcheck.differences.sweep import sweep
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.evaluation.stream import Stopped
@@ -75,6 +76,8 @@ def cover(evidence: Evidence, task: Task) -> Iterator[Evidence]:
             draws = measure(probing, step, (1, attempt), _enough(task, probing, weights))
         found = joint.limits(probing, draws, weights, repaired, attempt)
         evidence = replace(evidence, joint=(found,))
+        if not attempt and draws.signal.size:
+            evidence = replace(evidence, orders=_orders(draws, found.screened, prober.noise))
         if not found.screened.fails:
             # Fresh directions agree with the repaired claim: what was decoded is confirmed.
             evidence = _with_entries(evidence, task, repaired)
@@ -98,6 +101,14 @@ def cover(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     # Directions that go on disagreeing confirm nothing: entries get step sweeps of their own.
     evidence = evidence.with_sweeps(sweep(context, np.array(sorted(repaired), np.int64)))
     yield replace(evidence, decoded={})
+
+
+def _orders(draws: Draws, screened: Screened, level: float) -> Orders:
+    """The orders of Taylor's remainders, from the points of the first directions."""
+    offsets = draws.steps[:, np.newaxis] * OFFSETS
+    predicted = screened.claimed[:, np.newaxis] * offsets
+    step = float(np.median(draws.steps))
+    return orders(predicted - draws.signal, predicted, step, level)
 
 
 def _broken(evidence: Evidence, task: Task) -> Iterator[Evidence]:

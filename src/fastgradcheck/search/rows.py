@@ -95,6 +95,8 @@ def cover(evidence: Evidence, task: JacobianTask) -> Iterator[Evidence]:
     for attempt in range(ROUNDS):
         draws = state.measure(step, (1, attempt))
         evidence = replace(evidence, joint=state.joint([draws], attempt))
+        if not attempt:
+            evidence = replace(evidence, orders=state.orders(draws.sets[0]))
         failing, sure = _failing(evidence.joint)
         if not len(failing) or attempt == ROUNDS - 1:
             break

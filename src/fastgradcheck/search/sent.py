@@ -14,6 +14,7 @@ from fastgradcheck.differences.draws import CLOSER, DIRECTIONS, RETRIES, ROUGH, 
 from fastgradcheck.differences.joint import SHARES, Joint
 from fastgradcheck.differences.limits import ScreenedRows, hidden_rows
 from fastgradcheck.differences.plateau import NOISE_SIGMAS
+from fastgradcheck.differences.remainders import Orders, orders
 from fastgradcheck.differences.rows import Array, Rows, Slopes
 from fastgradcheck.differences.screen import CONFIDENCE, ROUNDING_UNITS
 from fastgradcheck.evaluation import hashing
@@ -166,6 +167,14 @@ class Cover:
         known = np.isfinite(y)
         y, claimed = np.where(known, y, 0.0), np.where(known, claimed, 0.0)
         return y, np.where(known, error, np.inf), claimed
+
+    def orders(self, slopes: Slopes) -> Orders:
+        """The orders of Taylor's remainders of the claim along directions."""
+        products = self.residual(slopes) + slopes.slopes
+        offsets = slopes.steps[:, np.newaxis] * OFFSETS
+        predicted = products[:, np.newaxis] * offsets[:, :, np.newaxis]
+        step = float(np.median(slopes.steps))
+        return orders(slopes.changes, predicted, step, norm(self.rows.noise))
 
     def joint(self, several: Sequence[Draws], attempt: int) -> tuple[Joint, ...]:
         """What the directions say of every output, at their share of the probability."""
