@@ -25,6 +25,7 @@ from fastgradcheck.evaluation.progress import showing
 from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.options import (
     CheckOptions,
+    Convention,
     Options,
     Strategy,
     options_of,
@@ -66,7 +67,7 @@ def gradcheck(
     rtol: float | None = None,
     yardstick: Any = None,
     bounds: Any = None,
-    convention: str | None = None,
+    convention: Convention | None = None,
     engine: EngineName = "auto",
     vectorized: bool | int = False,
     n_jobs: int | None = None,

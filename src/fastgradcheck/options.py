@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.differences.recording import Recording
 from fastgradcheck.differences.schemes import Scheme, SchemeName, scheme_named
 from fastgradcheck.errors import GradcheckInputError, shown
 from fastgradcheck.evaluation.choice import EngineName
@@ -20,6 +21,9 @@ from fastgradcheck.problem.sampling import Sample
 
 Strategy = Literal["auto", "components", "screen"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+
+
+Convention = Literal["torch", "jax"]
 
 
 class CheckOptions(TypedDict, total=False):
@@ -35,12 +39,14 @@ class CheckOptions(TypedDict, total=False):
     rtol: float | None
     yardstick: Any
     bounds: Any
+    convention: Convention | None
     engine: EngineName
     vectorized: bool | int
     n_jobs: int | None
     executor: Executor | None
     budget: float | None
     checkpoint: Any
+    recording: Recording | None
     progress: Any
     seed: int | None
 

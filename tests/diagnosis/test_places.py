@@ -110,3 +110,11 @@ def test_what_agrees_in_the_same_layer_says_which_factor_is_wrong() -> None:
     )
     convolution = {"K": (4, 3, 3), "bK": (4,), "W": (16, 3), "b": (3,)}
     assert "the argmax of a pooling layer" in layers("K", **convolution)
+
+
+def test_an_infinite_entry_beside_the_pattern_is_left_out() -> None:
+    n, theta = numbers(6, 6), numbers(6, 6, seed=1)
+    gradient = (n - 0.1 * theta).T + 0.1 * theta
+    gradient[2, 3] = np.inf
+    first, second = block_diagnosis(n, gradient, theta=theta)
+    assert (first.kind, second.kind) == ("not-finite", "transposed")

@@ -43,7 +43,7 @@ def _judged(field: Field, source: NDArray[np.int64], choices: float) -> Candidat
     plain = against_bars(field, predicted, choices=choices)
     there = source.ravel()[field.at]
     moved = np.where(there >= 0, field.theta[there] - field.theta[field.at], np.nan)
-    known = np.isfinite(moved)
+    known = np.isfinite(moved) & np.isfinite(predicted)
     fit = fitted_slope(moved[known], (predicted - field.numeric)[known], field.bar[known])
     if fit is None or not abs(fit[0]) > 4.0 * fit[1]:
         return plain

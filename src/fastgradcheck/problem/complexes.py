@@ -14,7 +14,7 @@ import numpy as np
 
 from fastgradcheck.errors import GradcheckInputError
 from fastgradcheck.problem.finding import Finding
-from fastgradcheck.problem.nests import rebuilt
+from fastgradcheck.problem.nests import rebuilt, refuse_endless
 from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.problem.structure import child_name, items_of, kind_of
 
@@ -124,6 +124,7 @@ class _Gradient:
 
 def complexes_of(theta: Any) -> Complexes | None:
     """The complex arrays of a theta; None if there are none."""
+    refuse_endless(theta, "theta")
     paths = frozenset(_paths(theta))
     return Complexes(paths) if paths else None
 
