@@ -68,6 +68,20 @@ def test_what_is_wrong_in_float32_alone_is_not_hidden() -> None:
     assert claim(tenth, gradient).gradient[3] == gradient[3]
 
 
+def test_an_entry_that_is_wrong_in_float32_alone_is_not_hidden() -> None:
+    theta = {"W": np.random.default_rng(0).normal(size=(60, 50)).astype(np.float32)}
+    theta["W"][7, 9] = 1.0
+
+    def grad(t: Any) -> Any:
+        slopes = 2 * t["W"]
+        if slopes.dtype == np.float32:
+            slopes[7, 9] *= 1.3  # half a percent of the norm of the block
+        return {"W": slopes}
+
+    result = fgc.gradcheck(lambda t: float((t["W"] ** 2).sum()), grad, theta, seed=0)
+    assert result.wrong == ("W[7, 9]",)
+
+
 def test_nothing_is_called_for_float64_or_for_values() -> None:
     def never(theta: Any) -> Any:
         raise AssertionError

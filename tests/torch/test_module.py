@@ -164,6 +164,34 @@ def test_where_vmap_cannot_each_point_is_evaluated_by_itself() -> None:
     assert "torch.func.vmap does not take this loss (RuntimeError: " in finding.message
 
 
+class Dispatched(torch.autograd.Function):
+    """A kernel for float32 with one wrong entry, and another way for float64."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x, weight)
+        return x @ weight.T
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: torch.Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        dweight = slopes[0].T @ x
+        if dweight.dtype == torch.float32:
+            dweight[3, 5] = 0
+        return slopes[0] @ weight, dweight
+
+
+def test_what_is_wrong_in_float32_alone_is_found() -> None:
+    net = nn.Module()
+    net.weight = nn.Parameter(torch.randn(64, 64))
+
+    def loss(net: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(Dispatched.apply(x, net.weight) / 8).square().mean()
+
+    result = gradcheck(loss, net, args=(torch.randn(16, 64),), seed=0)
+    assert result.wrong == ("weight[3, 5]",)
+
+
 def test_an_argument_gets_no_gradient() -> None:
     x = torch.randn(4, 3, requires_grad=True)
     assert gradcheck(squares, nn.Linear(3, 2), args=(x,), seed=0)
