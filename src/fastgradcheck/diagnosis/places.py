@@ -45,7 +45,7 @@ def _judged(field: Field, source: NDArray[np.int64], choices: float) -> Candidat
     moved = np.where(there >= 0, field.theta[there] - field.theta[field.at], np.nan)
     known = np.isfinite(moved) & np.isfinite(predicted)
     fit = fitted_slope(moved[known], (predicted - field.numeric)[known], field.bar[known])
-    if fit is None or not abs(fit[0]) > 4.0 * fit[1]:
+    if fit is None or not 4.0 * fit[1] < abs(fit[0]) < np.inf:
         return plain
     slope, half = fit
     judged = against_bars(field, predicted - slope * moved, freedom=1, choices=2.0 * choices)

@@ -63,7 +63,7 @@ class TestFailures:
         ("value", "text"),
         [
             (None, "cost returned None: does it end with a return statement, in every branch?"),
-            (np.ones(3), r"cost returned an array of shape \(3,\): it must return one number"),
+            (np.ones(3), r"cost returned an array of shape \(3,\): it must return one real number"),
             (
                 np.ones((1, 1)),
                 r"cost returned an array of shape \(1, 1\): it must .* by \.item\(\)",
