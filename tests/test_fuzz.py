@@ -223,6 +223,9 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "check_points": (fgc.check_points, {"cost": cost, "grad": grad, "thetas": {"init": THETA}}),
     "numerical_gradient": (fgc.numerical_gradient, {"cost": cost, "theta": THETA}),
     "jaccheck": (fgc.jaccheck, {"fun": fun, "jac": jac, "theta": THETA}),
+    "numerical_jacobian": (fgc.numerical_jacobian, {"fun": fun, "theta": THETA}),
+    "compare": (fgc.compare, {"cost": cost, "grads": {"mine": grad}, "theta": THETA}),
+    "fingerprint": (fgc.fingerprint, {"cost": cost, "theta": THETA}),
     "hesscheck": (fgc.hesscheck, {"grad": grad, "hess": hess, "theta": THETA}),
     "paircheck": (
         fgc.paircheck,

@@ -369,6 +369,11 @@ def _task(problem: Problem, options: Options, tolerance: Tolerances, stream: Str
 
 def _recorded(value: float, recording: Recording) -> float:
     """J(theta) as it was recorded, if it is the same but for its last digits."""
+    if not isinstance(recording, Recording):
+        raise GradcheckTypeError(
+            f"recording is a {type(recording).__name__}: use fingerprint(...).check(grad, "
+            "cost=cost), which passes its own."
+        )
     if not abs(value - recording.value) <= SAME_VALUE * abs(recording.value):
         raise GradcheckInputError(
             f"J(theta) is {value!r} here and was {recording.value!r} when its values were "

@@ -249,6 +249,7 @@ def numerical_jacobian(
     True
     """
     refuse_unknown(engine)
+    seed = checked_seed(seed)
     args = arguments_of(fun, True, args, JACOBIAN)
     theta = vector(theta)
     parameters = describe(theta, layout)

@@ -14,7 +14,7 @@ from fastgradcheck.arguments import in_our_words
 from fastgradcheck.check import gradcheck, seed_of, switched_off
 from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.recording import COUNTS, Recording, record
-from fastgradcheck.errors import FingerprintError, GradcheckInputError, GradcheckTypeError
+from fastgradcheck.errors import FingerprintError, GradcheckInputError, GradcheckTypeError, shown
 from fastgradcheck.evaluation.choice import open_engine, refuse_unknown
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.progress import showing
@@ -249,9 +249,9 @@ def fingerprint(
     >>> bool(fp.check(lambda t: 3 * t**2)), bool(fp.check(lambda t: 3 * t))
     (True, False)
     """
-    if directions not in COUNTS:
+    if not isinstance(directions, int) or directions not in COUNTS:
         raise GradcheckInputError(
-            f"directions={directions!r}: use one of {', '.join(map(str, sorted(COUNTS)))}."
+            f"directions={shown(directions)}: use one of {', '.join(map(str, sorted(COUNTS)))}."
         )
     refuse_unknown(engine)
     subject = Subject.of(theta, arguments_of(cost, np.zeros(0), args), layout)
@@ -359,7 +359,7 @@ def compare(
         try:
             results[name] = values.check(grad, cost=cost, threshold=threshold, rtol=rtol)
         except GradcheckInputError as error:
-            raise type(error)(f"the gradient {name!r}: {error}") from error
+            raise type(error)(f"the gradient {shown(name)}: {error}") from error
     return results
 
 

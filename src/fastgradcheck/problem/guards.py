@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, shown
 from fastgradcheck.problem.bounds import Bounds
 from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.nests import fingerprints, promoted
@@ -168,9 +168,9 @@ def inspect(objective: Objective, bounds: Bounds | None = None) -> Inspected:
 def _whole(returned: Any) -> Finding:
     return Finding(
         "integer",
-        f"cost returned {returned}, a whole number ({type(returned).__name__}). What is counted or "
-        "rounded moves in steps, and its derivative is zero almost everywhere: return the number "
-        "before it is rounded.",
+        f"cost returned {shown(returned)}, a whole number ({type(returned).__name__}). What is "
+        "counted or rounded moves in steps, and its derivative is zero almost everywhere: return "
+        "the number before it is rounded.",
         Rank.BUG,
     )
 

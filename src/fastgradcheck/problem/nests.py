@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError, shown
 
+PLAIN = (bool, int, float, complex, str, bytes)
+"""Values that are told apart by what they are."""
 LEVELS = 100
 """Levels of a nest; Python itself gives up at some thousand."""
 
@@ -153,8 +155,12 @@ def bytes_of(*values: Any) -> Iterator[bytes | memoryview]:
         elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
             yield f"{value.dtype.str}{value.shape}".encode()
             yield np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
-        elif isinstance(value, (bool, int, float, complex, str, bytes, np.generic, type(None))):
+        elif value is None or isinstance(value, np.generic):
             yield repr(value).encode()
+        elif isinstance(value, PLAIN):
+            # Without the `repr` of a class derived from it, which may say anything.
+            kind = next(kind for kind in PLAIN if isinstance(value, kind))
+            yield kind.__repr__(value).encode(errors="backslashreplace")
         else:
             # What an object of an unknown kind holds cannot be compared; what it is can.
             yield f"{type(value).__module__}.{type(value).__qualname__}".encode()
