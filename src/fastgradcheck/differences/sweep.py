@@ -45,6 +45,10 @@ VANISHING = 2.0**-20
 """Where J does not move, a scale below this may be none: it is tried whether J moves at one."""
 
 
+DEFINITE = 10.0
+"""Bars that a slope at this other scale is larger than, to count."""
+
+
 STEPS = 9
 """Steps of a sweep at first; they span a factor of 4^8 = 65,536."""
 
@@ -92,6 +96,9 @@ def sweep(
         for r, own, s in zip(others.tolist(), anew, read, strict=True):
             if _better(s, sweeps[r]):
                 measured[r], sweeps[r] = own, s
+            elif s.steps[0] > sweeps[r].steps[-1]:
+                # A J that does not move is sharply zero only where it was seen to be able to.
+                sweeps[r] = replace(sweeps[r], error=max(sweeps[r].error, s.error))
     topped: set[int] = set()
     for _ in range(EXTENSIONS):
         for after in (True, False):
@@ -158,13 +165,13 @@ def _better(anew: StepSweep, known: StepSweep) -> bool:
     """Whether a sweep at another scale counts instead of the first.
 
     It does if it is sharper, or if it has smaller steps and contradicts: they are not stepped over.
+    Larger steps must show a definite slope: those of any bounded oscillation tend to zero.
     """
     if not np.isfinite(anew.error):
         return False
-    smaller = anew.steps[0] < known.steps[-1]
+    if anew.steps[0] > known.steps[-1]:
+        return anew.kind == SMOOTH and DEFINITE * anew.error < abs(anew.value)
     contradicts = not abs(anew.value - known.value) <= anew.error + known.error
-    if not smaller:
-        return bool(np.any(anew.right) or np.any(anew.left))
     return contradicts or anew.error < known.error
 
 
