@@ -16,6 +16,10 @@ NOISE_SIGMAS = 3.0
 """Bars hold errors of J of three standard deviations, added in the worst signs."""
 
 
+LOST = 12.0
+"""Standard deviations of J's noise, which is that of a grid: 3.5 of them are one unit of it."""
+
+
 RESTLESS = 30.0
 """A sweep that scatters this much more than J's noise at theta is continued to smaller steps: an
 oscillation is resolved there, noise is not."""
@@ -160,7 +164,10 @@ def read_off(values: SweepValues, value: float, noise: float) -> StepSweep:
         forward = (values.plus[0] - value) / right
         backward = (value - values.minus[0]) / left
         central = (values.plus[0] - values.minus[0]) / (right + left)
-        shown = noise_shown(values.plus[0], values.minus[0])
+        # By the steepest slope seen, these steps move J by less than its noise.
+        steepest = float(np.nanmax(np.abs(central), initial=0.0))
+        lost = steepest * np.fmin(right, left) < LOST * noise
+        shown = noise_shown(values.plus[0], values.minus[0], value, lost)
         restless = shown > RESTLESS * noise
         noise = max(noise, shown)
         size = np.fmax(np.abs(values.plus[0]), np.abs(values.minus[0]))

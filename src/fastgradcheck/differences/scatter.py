@@ -21,7 +21,12 @@ STEADY = 5
 """Numbers in a row that noise orders in one of 120 cases, with one sign in one of 2,000."""
 
 
-def noise_shown(plus: NDArray[np.float64], minus: NDArray[np.float64]) -> float:
+def noise_shown(
+    plus: NDArray[np.float64],
+    minus: NDArray[np.float64],
+    here: float = 0.0,
+    lost: NDArray[np.bool_] | None = None,
+) -> float:
     """The noise of J that the small steps themselves show, as a standard deviation.
 
     Each side is extrapolated back to theta from three steps, and from the next three: where noise
@@ -30,11 +35,15 @@ def noise_shown(plus: NDArray[np.float64], minus: NDArray[np.float64]) -> float:
     at a smaller distance than the steps shifts all extrapolations alike and is not taken for
     noise, and one among the steps spoils some of them. So the second smallest sets the level, and
     the largest within eight times that counts, since they are few; if they fall faster, nothing is
-    seen of the noise. Where J does not move at all, it shows none. The quieter side counts.
+    seen of the noise. Where J has not moved from its value `here`, it shows none, but for the
+    steps that are `lost` on its grid: too small to move it. The quieter side counts.
     """
     sides = []
     for values in (plus, minus):
         apart = np.diff(_extrapolated(values))
+        if lost is not None:
+            still = [lost[k] and np.all(values[k : k + 4] == here) for k in range(len(apart))]
+            apart = apart[~np.array(still, bool)]
         apart = apart[np.isfinite(apart)]
         scatter = np.sort(np.abs(apart))
         if len(scatter) < 3:
