@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import tracemalloc
 from typing import Any
 
 import numba
@@ -401,6 +402,30 @@ def test_an_exception_of_fun_is_told_with_its_place():
 
     with pytest.raises(fgc.CostEvaluationError, match=r"fun raised ValueError at theta.*too large"):
         check(fun, lambda t: np.diag(2 * t), np.ones(3))
+
+
+def test_a_sparse_jacobian_of_many_rows_is_never_held_as_a_numeric_matrix():
+    n = 20_000
+    fun, jac, theta = ring(n)
+    wrong = jac(theta)
+    wrong.data[[5, n]] *= 1.01
+    tracemalloc.start()
+    result = check(fun, wrong, theta)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(result.wrong) == 2
+    assert result.evaluations <= 80
+    assert peak < 100 * 2**20  # of 3.2 GB
+
+
+def test_pictures_and_the_self_test_of_a_jacobian():
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    fun, jac, theta = LARGE
+    result = check(fun, changed(jac, scaled_row), theta)
+    assert result.plot("heatmap").axes
+    with pytest.raises(fgc.GradcheckInputError, match="this result is of a Jacobian"):
+        result.self_test()
 
 
 # numerical_jacobian

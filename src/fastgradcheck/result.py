@@ -182,6 +182,11 @@ class GradcheckResult(Outcome):
         GradcheckInputError
             If the result was read back from JSON, or nothing was checked.
         """
+        if self.subject != "gradient":
+            raise GradcheckInputError(
+                f"self_test plants faults in a gradient, and this result is of a {self.subject}: "
+                "change an entry of it, and check again."
+            )
         if self.measurements is None:
             raise GradcheckInputError(
                 "this result no longer holds its measurements (it was read from JSON, or nothing "
