@@ -246,3 +246,29 @@ def test_assertions_raise_with_the_report():
         fgc.assert_hesscheck(GRAD, lambda t: 2 * HESS(t), POINT[:4])
     with pytest.raises(fgc.GradcheckError, match="is not a product and its transpose"):
         fgc.assert_paircheck(jvp, lambda t, u: -vjp(t, u), theta, fun(theta))
+
+
+@pytest.mark.parametrize("n", [8, 120])
+def test_a_wrong_double_backward_behind_a_right_gradient(n):
+    """A Gauss-Newton product passes for the Hessian's: the first order is right, the second not."""
+    fun, jac, theta = tanh_layer(10, n)
+
+    def cost(t):
+        return float(fun(t) @ fun(t))
+
+    def grad(t):
+        return 2 * jac(t).T @ fun(t)
+
+    def gauss_newton(t, v):
+        return 2 * jac(t).T @ (jac(t) @ v)
+
+    def full(t, v):
+        curved = -2 * fun(t) * (jac(t) @ v)  # of tanh' = 1 - tanh^2
+        weights = jac(np.zeros(n))
+        return gauss_newton(t, v) + 2 * weights.T @ (curved * fun(t))
+
+    assert fgc.gradcheck(cost, grad, theta, seed=1)
+    assert fgc.hesscheck(grad, full, theta, form="hvp", seed=1)
+    result = fgc.hesscheck(grad, gauss_newton, theta, form="hvp", seed=1)
+    assert result.verdict is Verdict.WRONG
+    assert "asymmetric" not in kinds(result)
