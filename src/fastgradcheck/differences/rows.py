@@ -107,8 +107,7 @@ def measure_noise(context: Context, values: Array) -> Array:
             break
     # What never moved by more than a few steps lies on a grid, or is constant.
     level = np.where(np.isnan(level), spread, level)
-    floor: Array = np.maximum(level, 0.5 * EPS * np.abs(values))
-    return floor
+    return np.asarray(np.maximum(level, 0.5 * EPS * np.abs(values)))
 
 
 def _noise_levels(at: Array, values: Array) -> Array:
@@ -130,8 +129,7 @@ def _noise_levels(at: Array, values: Array) -> Array:
     with np.errstate(over="ignore"):
         single = (at == at.astype(np.float32)).all(axis=0)
     coarse = np.maximum(found, noise.SINGLE * np.abs(values) / np.sqrt(12))
-    settled_levels: Array = np.where(single, coarse, found)
-    return settled_levels
+    return np.asarray(np.where(single, coarse, found))
 
 
 @dataclass(frozen=True, eq=False)

@@ -141,7 +141,8 @@ def _doubtful(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Entries that a step sweep may settle, and how much they are in doubt."""
     found, blocks = task.judged(evidence)
-    whole = norm(np.array([e.size for e in found]))
+    whole, threshold = norm(np.array([e.size for e in found])), task.tolerance.threshold
+    verdict, _, _ = rules.judge(found, task.tolerance)
     index, excess = [], []
     for e, block in zip(found, blocks, strict=True):
         c = e.components
@@ -149,14 +150,12 @@ def _doubtful(
             continue
         own = np.isin(c.index, list(evidence.sweeps))
         rows = rules.disagreeing(e, task.tolerance) & ~own & ~c.has_own_bar
-        if not rows.any() and block.verdict is not Verdict.WRONG:
+        # Directions have limits of their own: there, single bars matter to their block alone.
+        open_ = block.verdict if e.joint is not None else verdict
+        if not rows.any() and Verdict.UNDECIDED in (block.verdict, open_):
             # Nothing disagrees: what keeps the limit from the threshold is bars.
-            allowed = task.tolerance.threshold * whole / np.sqrt(len(c))
-            rows = (
-                c.error > np.maximum(allowed, task.tolerance.threshold * np.abs(c.numeric))
-            ) & ~own
-            if e.joint is not None or not _limits(found, task):
-                rows &= block.verdict is Verdict.UNDECIDED
+            allowed = threshold * np.maximum(whole / np.sqrt(len(c)), np.abs(c.numeric))
+            rows = (c.error > allowed) & ~own
         size = np.maximum(np.abs(c.analytic), np.abs(c.numeric)) + np.finfo(float).tiny
         index.append(c.index[rows])
         with np.errstate(invalid="ignore", over="ignore"):
@@ -165,9 +164,3 @@ def _doubtful(
     if not index:
         return np.zeros(0, np.int64), np.zeros(0)
     return np.concatenate(index), np.concatenate(excess)
-
-
-def _limits(found: list[BlockEvidence], task: JacobianTask) -> bool:
-    """Whether the limit of the whole is above the threshold."""
-    verdict, _, _ = rules.judge(found, task.tolerance)
-    return verdict is Verdict.UNDECIDED
