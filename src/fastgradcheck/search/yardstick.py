@@ -23,13 +23,16 @@ from fastgradcheck.problem.low import passes
 from fastgradcheck.problem.problem import Problem
 from fastgradcheck.problem.region import region_of
 from fastgradcheck.search.task import Task
-from fastgradcheck.verdict.tolerances import tolerances
+from fastgradcheck.verdict.tolerances import LARGEST, tolerances
 
 DIRECTIONS = 16
 """In each block, two points each."""
 UNSURE = 1.7
 """The norm may be so much larger than its estimate: chi-squared with 16 degrees of freedom is below
 5.8, its mean over 1.7 squared, once in a hundred times."""
+WIDER = 1.5
+"""What is expected is known here, so that limits may lie further above it: directions go on from
+four to sixteen only where the first limit is within 2.4 times the threshold."""
 STEP = 2.0**-13
 """Of the directions, relative to a block's typical entry: truncation and rounding of J are far
 below what a gradient of 16 bits is off by."""
@@ -57,6 +60,12 @@ def calibrated(
     names = problem.parameters.names
     worst, best = int(np.argmax(shares)), int(np.argmin(shares))
     tolerance = tolerances(problem, threshold, rtol, task.screens)
+    if task.screens and threshold is None:
+        tolerance = replace(
+            tolerance,
+            threshold=min(WIDER * tolerance.threshold, LARGEST),
+            block_limit=min(WIDER * tolerance.block_limit, LARGEST),
+        )
     level = float(UNSURE * shares[worst])
     message = (
         f"The yardstick is off by {shares[best]:.2%} ({names[best]}) to {shares[worst]:.2%} "
