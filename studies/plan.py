@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "fastgradcheck"
 
 ROOMS = (
     "__init__", "__main__", "cli", "jax", "torch", "testing", "fingerprints", "jacobian", "pairs",
-    "check", "points", "options", "origin", "numeric", "result", "report", "diagnosis", "search",
+    "check", "points", "options", "numeric", "result", "report", "diagnosis", "search",
     "verdict", "differences", "evaluation", "problem", "table", "arguments", "errors", "version",
 )  # fmt: skip
 """From the top: each imports from itself and from those after it."""

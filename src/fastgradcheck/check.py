@@ -31,9 +31,8 @@ from fastgradcheck.options import (
     options_of,
     refuse_vanishing,
 )
-from fastgradcheck.origin import origin_of
 from fastgradcheck.points import Points
-from fastgradcheck.problem import guards, low, precision, rows
+from fastgradcheck.problem import batches, guards, low, precision
 from fastgradcheck.problem.calls import arguments_of, as_tuple
 from fastgradcheck.problem.complexes import as_pairs, complexes_of, refuse_layout
 from fastgradcheck.problem.foreign import COARSE
@@ -41,6 +40,7 @@ from fastgradcheck.problem.gradient import callables, evaluate_gradient, measure
 from fastgradcheck.problem.parameters import describe, vector
 from fastgradcheck.problem.problem import Objective, Problem
 from fastgradcheck.problem.sampling import checked_seed
+from fastgradcheck.report.origin import origin_of
 from fastgradcheck.result import GradcheckResult, assemble, skipped
 from fastgradcheck.search.strategy import search
 from fastgradcheck.search.task import Task
@@ -210,14 +210,14 @@ def gradcheck(
     options = options_of(parameters, flat, sample, strategy, scheme, epsilon, bounds, seed, limited)
     refuse_unknown(engine)
     args = arguments_of(cost, grad, args)
-    batch = rows.batch_of(vectorized, parameters.size)
+    batch = batches.batch_of(vectorized, parameters.size)
     if batch:
-        rows.refuse_unvectorized(cost, grad, engine, n_jobs, executor)
+        batches.refuse_unvectorized(cost, grad, engine, n_jobs, executor)
     cost, grad = callables(cost, grad)
     asked = Objective(cost, args, parameters, flat, batch)
     with one_blas_thread(), showing(progress) as listen, guards.leaving_at_theta(asked):
         if batch:
-            rows.refuse_single(asked)
+            batches.refuse_single(asked)
         objective, found = guards.in_double(asked)
         refuse_vanishing(objective.theta, options.epsilon, parameters)
         running = open_engine(objective, engine, n_jobs, executor=executor)
@@ -229,7 +229,7 @@ def gradcheck(
                     inspected.objective, engine, n_jobs, serial=inspected.serial, executor=executor
                 )
             if batch:
-                inspected = rows.inspect_rows(inspected, options.bounds)
+                inspected = batches.inspect_batch(inspected, options.bounds)
             claimed, eps, notes = evaluate_gradient(
                 grad, theta, args, parameters, inspected.seconds
             )

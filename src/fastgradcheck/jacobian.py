@@ -25,7 +25,6 @@ from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.progress import showing
 from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.options import STRATEGIES, Strategy
-from fastgradcheck.origin import origin_of
 from fastgradcheck.problem import sampling
 from fastgradcheck.problem.bounds import flat_bounds
 from fastgradcheck.problem.calls import HESSIAN, JACOBIAN, arguments_of
@@ -41,6 +40,7 @@ from fastgradcheck.problem.problem import Objective
 from fastgradcheck.problem.products import Claimed, Combined, claim_of
 from fastgradcheck.problem.sampling import Sample
 from fastgradcheck.problem.symmetry import asymmetry
+from fastgradcheck.report.origin import origin_of
 from fastgradcheck.report.outcome import Origin, Seconds
 from fastgradcheck.result import (
     GradcheckResult,

@@ -13,7 +13,6 @@ from fastgradcheck.arguments import in_our_words
 from fastgradcheck.check import seed_of, switched_off
 from fastgradcheck.errors import GradcheckTypeError
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
-from fastgradcheck.origin import origin_of
 from fastgradcheck.problem.blocks import OF, Block
 from fastgradcheck.problem.calls import Names, arguments_of
 from fastgradcheck.problem.finding import Finding, Rank, by_rank
@@ -28,6 +27,7 @@ from fastgradcheck.problem.products import (
     of_outputs,
     of_parameters,
 )
+from fastgradcheck.report.origin import origin_of
 from fastgradcheck.report.outcome import COMPONENT, Seconds
 from fastgradcheck.result import GradcheckResult, skipped
 from fastgradcheck.verdict.tolerances import tolerances_at

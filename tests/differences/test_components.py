@@ -116,15 +116,6 @@ class TestJoined:
 class TestParts:
     OWN = differences([1, 4, 6, 9], [1.0, 4.0, 6.0, 9.0])
 
-    @pytest.mark.parametrize(
-        ("start", "stop", "index"),
-        [(4, 9, [4, 6]), (0, 100, [1, 4, 6, 9]), (5, 6, []), (6, 7, [6]), (4, 4, [])],
-    )
-    def test_between(self, start, stop, index):
-        part = self.OWN.between(start, stop)
-        assert (part.index.tolist(), part.lower.tolist()) == (index, [float(i) for i in index])
-        assert len(part) == len(index)
-
     def test_rows(self):
         part = self.OWN.take(np.array([3, 0]))
         for field in fields(part):

@@ -12,7 +12,7 @@ import pytest
 import fastgradcheck as fgc
 from fastgradcheck.fingerprints import file
 from fastgradcheck.fingerprints.reuse import check_reusing
-from fastgradcheck.origin import WHEN
+from fastgradcheck.report.origin import WHEN
 from fastgradcheck.verdict.verdict import Verdict
 
 THETA = np.linspace(0.1, 2, 40)

@@ -40,11 +40,6 @@ class Components:
     def __len__(self) -> int:
         return len(self.index)
 
-    def between(self, start: int, stop: int) -> Self:
-        """Those with ``start <= index < stop``."""
-        low, high = np.searchsorted(self.index, [start, stop])
-        return self.take(np.arange(low, high))
-
     def take(self, rows: NDArray[np.int64]) -> Self:
         columns = {field.name: getattr(self, field.name)[rows] for field in fields(self)}
         return replace(self, **columns)

@@ -96,10 +96,7 @@ class Prober:
         """The longest step of a region's directions that keeps within the bounds."""
         if self.room is None or self.moving is None:
             return np.inf
-        weights = part(self.moving, region)
-        room = part(self.room, region)[weights > 0] / weights[weights > 0]
-        # A hundredth is kept for rounding.
-        return 0.99 * float(np.min(room, initial=np.inf)) / (LARGEST * float(OFFSETS.max()))
+        return longest(part(self.moving, region), part(self.room, region))
 
     def signal(
         self,
@@ -231,21 +228,29 @@ class Prober:
         return y, np.where(steps > 0, error, np.inf)
 
 
+def longest(moving: NDArray[np.float64], room: NDArray[np.float64]) -> float:
+    """The longest step of directions with these weights that keeps within the room."""
+    free = moving > 0
+    # A hundredth is kept for rounding.
+    reach = 0.99 * float(np.min(room[free] / moving[free], initial=np.inf))
+    return reach / (LARGEST * float(OFFSETS.max()))
+
+
 def five_point(
-    signal: NDArray[np.float64], steps: NDArray[np.float64], noise: float
+    signal: NDArray[np.float64], steps: NDArray[np.float64], noise: float | NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The slope of a signal that is zero at zero, from its values at ``OFFSETS * steps``.
 
     Parameters
     ----------
-    signal : float64 array, shape (k, 4)
-    steps : float64 array, shape (k,)
-    noise : float
+    signal : float64 array, shape (k, 4) or (k, 4, m)
+    steps : float64 array, shape (k,) or (k, 1)
+    noise : float or float64 array, shape (m,)
         Standard deviation of one value.
 
     Returns
     -------
-    slope, bar : float64 arrays, shape (k,)
+    slope, bar : float64 arrays, shape (k,) or (k, m)
         The five-point slope; the bar is the difference of the two central ones, plus what kinks
         and noise add. A kink anywhere between moves the slope by at most the first two.
     """

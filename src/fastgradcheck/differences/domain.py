@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fastgradcheck.differences import noise
 from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.noise import Noise
-from fastgradcheck.errors import CostEvaluationError
+from fastgradcheck.errors import CostEvaluationError, said
 
 DISTANCES = (2.0**-20, 2.0**-13, 2.0**-9)
 """Relative to theta's entries: at the edge, or nearer to it than the steps of differences go."""
@@ -183,7 +183,7 @@ def _nowhere_to_go(
     index, cause = int(both[0]), failure.__cause__
     where, step = context.parameters.address(index), edge.distance * float(context.scale[index])
     raised = "fails" if cause is None else f"raised {type(cause).__name__}"
-    text = "" if cause is None else f": {cause}".rstrip(" :.")
+    text = "" if cause is None else f": {said(cause)}".rstrip(" :.")
     others = f" So it does for {len(both) - 1:,} more entries." if len(both) > 1 else ""
     message = (
         f"cost {raised} on both sides of {where} = {context.theta[index]:g}, {step:.1g} away{text}."

@@ -176,7 +176,7 @@ def _central(
 
 
 def expected(
-    y: NDArray[np.float64], steps: NDArray[np.float64], noise: float
+    y: NDArray[np.float64], steps: NDArray[np.float64], noise: float | NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The bars to expect of directions at h and 2h, for every step h but the first.
 

@@ -36,6 +36,8 @@ from fastgradcheck.problem.norm import norm
 SHARES = {DIRECTIONS: 0.6, 2 * DIRECTIONS: 0.2, 4 * DIRECTIONS: 0.2}
 """Whether directions are added depends on what the first ones showed: each of the three limits has
 a part of the probability to be wrong."""
+WITHIN = 0.7
+"""The part of the threshold that the limits of directions should stay within."""
 SHARP = 1e-8
 """The bar that noise leaves at the middle one of the steps tried, where grad_b . S v_b is one."""
 WIDEST = 2.0**-9

@@ -30,9 +30,7 @@ LOOKS = 2
 LOOK_STEP = 2.0**-13
 """The step of a look, relative to what is typical of a block: an order of magnitude is asked."""
 WANTED = 1e-7
-"""The relative difference that the limits should reach: the default threshold ..."""
-SHARE = 0.7
-"""... of which they should stay within this part."""
+"""The relative difference that the limits should reach: the default threshold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +99,8 @@ def record(context: Context, objective_eps: float, count: int) -> Recording:
     weights, middle = joint.weights(context, sizes, np.ones(len(sizes), bool))
     prober = replace(plain, moving=joint.spread(plain, weights))
     step = choose_step(prober, middle, (0,))
-    wanted = 2 * SHARE * WANTED * norm(sizes) * float(weights.min()) * joint.hidden(count, 0)
+    wanted = 2 * joint.WITHIN * WANTED * norm(sizes)
+    wanted = wanted * float(weights.min()) * joint.hidden(count, 0)
     draws = measure(prober, step, (1, 0), wanted, count)
     return Recording(
         value=context.value,

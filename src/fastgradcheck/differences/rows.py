@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from fastgradcheck.differences import noise
 from fastgradcheck.differences.context import Context
-from fastgradcheck.differences.directions import LARGEST, NOISE_GAIN, OFFSETS, UNEVEN_GAIN
+from fastgradcheck.differences.directions import OFFSETS, five_point, longest
 from fastgradcheck.differences.draws import EXTENSION, EXTENSIONS, FIRST, everything, expected
 from fastgradcheck.differences.draws import STEPS as TRIED
 from fastgradcheck.differences.joint import WIDEST
-from fastgradcheck.differences.plateau import NOISE_SIGMAS, StepSweep, SweepValues, read_off
+from fastgradcheck.differences.plateau import StepSweep, SweepValues, read_off
 from fastgradcheck.differences.sweep import LARGEST_STEP
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.evaluation.plans import Directions, Stencils
@@ -193,17 +193,6 @@ def along_two_points(
     return Slopes(keys, steps, slopes, np.zeros(slopes.shape), np.stack(taken), changes)
 
 
-def five_point(signal: Array, steps: Array, level: Array) -> tuple[Array, Array]:
-    """`directions.five_point` of many outputs: a signal of shape (d, 4, m)."""
-    near = (signal[:, 0] - signal[:, 1]) / (2 * steps)
-    far = (signal[:, 2] - signal[:, 3]) / (4 * steps)
-    uneven = np.abs(signal[:, 2] + signal[:, 3] - 4 * (signal[:, 0] + signal[:, 1]))
-    kinks = np.maximum(uneven - UNEVEN_GAIN * NOISE_SIGMAS * level, 0.0)
-    bar = np.abs(near - far) + (kinks + NOISE_GAIN * NOISE_SIGMAS * level) / steps
-    bar = np.where((signal == 0).all(axis=1), 0.0, bar)
-    return (4 * near - far) / 3, np.where(np.isfinite(bar), bar, np.inf)
-
-
 def displacement(
     rows: Rows, region: Region, key: np.uint64, step: float, moving: Array, offsets: Array
 ) -> Array:
@@ -287,7 +276,7 @@ def choose_step(rows: Rows, moving: Array) -> float:
 def _best(rows: Rows, slopes: Array, steps: Array) -> int:
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         level = rows.noise[:, np.newaxis]
-        bars = expected(slopes.T, steps[np.newaxis], level)  # type: ignore[arg-type]
+        bars = expected(slopes.T, steps[np.newaxis], level)
         size = np.nan_to_num(np.abs(slopes[1:]).T, posinf=0.0) + np.finfo(float).tiny
         relative = np.log(np.maximum(bars, ROUNDING * size.max(axis=1, keepdims=True)))
     known = np.isfinite(relative).all(axis=1)
@@ -299,11 +288,7 @@ def _best(rows: Rows, slopes: Array, steps: Array) -> int:
 def farthest(rows: Rows, moving: Array) -> float:
     """The longest step of directions that keeps within the bounds."""
     room = rows.context.room
-    if room is None:
-        return np.inf
-    free = moving > 0
-    reach = float(np.min(room[free] / moving[free], initial=np.inf))
-    return 0.99 * reach / (LARGEST * float(OFFSETS.max()))
+    return np.inf if room is None else longest(moving, room)
 
 
 def measure_columns(

@@ -22,13 +22,13 @@ from fastgradcheck.evaluation.stream import Stopped, Stream
 from fastgradcheck.fingerprints import file
 from fastgradcheck.fingerprints.judge import judged
 from fastgradcheck.fingerprints.subject import Subject
-from fastgradcheck.origin import WHEN, origin_of
 from fastgradcheck.points import Comparison
 from fastgradcheck.problem import guards
 from fastgradcheck.problem.calls import arguments_of
 from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.nests import bytes_of, hexdigest
 from fastgradcheck.problem.problem import Objective
+from fastgradcheck.report.origin import WHEN, origin_of
 from fastgradcheck.result import GradcheckResult, skipped
 
 _ABOUT = ("identity", "dtype", "when", "cost", "source")

@@ -21,12 +21,12 @@ from fastgradcheck.evaluation.engines.absent import AbsentEngine
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.stream import Stopped, Stream
 from fastgradcheck.fingerprints.subject import Subject
-from fastgradcheck.origin import origin_of
 from fastgradcheck.problem import precision
 from fastgradcheck.problem.finding import Finding, Rank, by_rank
 from fastgradcheck.problem.gradient import evaluate_gradient
 from fastgradcheck.problem.problem import Objective, Problem
 from fastgradcheck.problem.sampling import NOTHING
+from fastgradcheck.report.origin import origin_of
 from fastgradcheck.result import GradcheckResult, assemble
 from fastgradcheck.search.strategy import search
 from fastgradcheck.search.task import Task

@@ -11,14 +11,21 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, said, shown
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, shown
 from fastgradcheck.problem.blocks import OF
 from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.nests import fingerprints
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.outputs import NAME, Outputs
 from fastgradcheck.problem.parameters import Parameters
-from fastgradcheck.problem.structure import Flat, Leaf, items_of, kind_of, leaf_paths
+from fastgradcheck.problem.structure import (
+    Flat,
+    Leaf,
+    items_of,
+    kind_of,
+    leaf_paths,
+    one_array,
+)
 
 Array = NDArray[np.float64]
 
@@ -197,13 +204,7 @@ def _is_vector(value: Any) -> bool:
 
 def _floats(value: Any, name: str) -> NDArray[Any]:
     """A block of a Jacobian as an array of floats."""
-    try:
-        array = np.asarray(value)
-    except Exception as error:
-        raise GradcheckTypeError(
-            f"{name} is a {type(value).__name__}, which does not convert to one array "
-            f"({said(error)})."
-        ) from error
+    array = one_array(value, name)
     if array.dtype.kind not in "fiub":
         advice = (
             "take real and imaginary parts as outputs of their own"

@@ -9,11 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, said, shown
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, shown
 from fastgradcheck.problem.blocks import Block
 from fastgradcheck.problem.nests import rebuilt, refuse_endless
 from fastgradcheck.problem.parameters import Parameters, blocks_of, shape_of
-from fastgradcheck.problem.structure import Flat, child_name, items_of, kind_of, leaf_paths
+from fastgradcheck.problem.structure import (
+    Flat,
+    child_name,
+    items_of,
+    kind_of,
+    leaf_paths,
+    one_array,
+)
 
 NAME = "F"
 """What an output without a name is called."""
@@ -236,13 +243,7 @@ def _numbers(
         raise GradcheckTypeError(
             f"{name} is a sparse array: outputs must be dense. Use .toarray(), or return its data."
         )
-    try:
-        array = np.asarray(value)
-    except Exception as error:
-        raise GradcheckTypeError(
-            f"{name} is a {type(value).__name__}, which does not convert to one array "
-            f"({said(error)})."
-        ) from error
+    array = one_array(value, name)
     if array.dtype.kind not in "fiubc":
         what = "None" if value is None else f"of dtype {array.dtype}"
         raise GradcheckTypeError(

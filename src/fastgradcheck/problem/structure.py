@@ -294,6 +294,23 @@ _ADVICE = {
 }
 
 
+def one_array(value: Any, where: str) -> NDArray[Any]:
+    """A leaf as NumPy converts it, of any dtype.
+
+    Raises
+    ------
+    GradcheckTypeError
+        If it does not convert.
+    """
+    try:
+        return np.asarray(value)
+    except Exception as error:
+        raise GradcheckTypeError(
+            f"{where} is a {type(value).__name__}, which does not convert to one array "
+            f"({said(error)})."
+        ) from error
+
+
 def _floats(
     value: Any,
     where: str,
@@ -307,13 +324,7 @@ def _floats(
             f"{where} is a masked array: the cost would see the masked entries too. "
             "Put values in their place with .filled(), or leave them out."
         )
-    try:
-        array = np.asarray(value)
-    except Exception as error:
-        raise GradcheckTypeError(
-            f"{where} is {type(value).__name__}, which does not convert to one array "
-            f"({said(error)})."
-        ) from error
+    array = one_array(value, where)
     if not issubclass(array.dtype.type, accepted):
         plain = array.ndim or isinstance(value, np.ndarray)
         what = "None" if value is None else array.dtype if plain else type(value).__name__

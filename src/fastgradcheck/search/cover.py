@@ -31,8 +31,6 @@ from fastgradcheck.search.task import Task
 from fastgradcheck.verdict import rules
 from fastgradcheck.verdict.verdict import Verdict
 
-SHARE = 0.7
-"""The part of the threshold that the directions' limits should stay within."""
 AT_BOUNDS = 100
 """Entries at their bounds, which take no part in directions, that are measured one by one."""
 ROUNDS = 4
@@ -287,7 +285,7 @@ def _without(weighted: Prober, out: Sequence[int], blocks: Sequence[Block]) -> N
 def _enough(task: Task, weighted: Prober, weights: NDArray[np.float64]) -> float:
     """The bar at which the limit of the whole comes near enough to the threshold."""
     smallest = float(np.min(weights, where=weights > 0, initial=np.inf))
-    wanted = 2 * SHARE * task.tolerance.threshold * norm(weighted.gradient)
+    wanted = 2 * joint.WITHIN * task.tolerance.threshold * norm(weighted.gradient)
     return float(wanted * smallest * joint.hidden(DIRECTIONS, 0))
 
 

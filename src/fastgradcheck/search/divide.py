@@ -18,10 +18,7 @@ from fastgradcheck.differences.joint import Joint
 from fastgradcheck.differences.screen import Screened
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.problem.region import Region
-from fastgradcheck.search.locate import CAP, MANY, Doubtful, decode, size_of
-
-EXTRA_DIRECTIONS = 3
-"""Directions added, one at a time, where several entries explain y."""
+from fastgradcheck.search.locate import CAP, EXTRA_DIRECTIONS, MANY, Doubtful, decode, size_of
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,12 @@ CANDIDATES = 6
 """So few are told apart by looking at each; more need another direction first ..."""
 
 
+EXTRA_DIRECTIONS = 3
+"""... of which this many are tried, one at a time ..."""
+
+
 MANY = 64 * CANDIDATES
-"""... but are not even counted beyond this."""
+"""... but candidates are not even counted beyond this."""
 
 
 BY_CHANCE = 0.01
@@ -51,10 +55,6 @@ BY_CHANCE = 0.01
 
 ROUNDING = 4 * float(np.finfo(np.float64).eps)
 """Of y, v and their quotient."""
-
-
-EXTRA_DIRECTIONS = 3
-"""... of which this many are tried."""
 
 
 SAMPLED = 8

@@ -25,7 +25,7 @@ from fastgradcheck.problem import bounds
 from fastgradcheck.problem.region import region_of
 from fastgradcheck.search.columns import JacobianTask, confirm, one_by_one
 from fastgradcheck.search.confirm import TWICE_BELOW
-from fastgradcheck.search.sent import Cover, Draws, failure_of
+from fastgradcheck.search.sent import Cover, RowDraws, failure_of
 from fastgradcheck.verdict import rules
 from fastgradcheck.verdict.rows import claimed
 from fastgradcheck.verdict.verdict import Verdict
@@ -119,7 +119,7 @@ def cover(evidence: Evidence, task: JacobianTask) -> Iterator[Evidence]:
 
 
 def _sharpened(
-    evidence: Evidence, state: Cover, draws: Draws, step: float, attempt: int
+    evidence: Evidence, state: Cover, draws: RowDraws, step: float, attempt: int
 ) -> Iterator[Evidence]:
     """More directions, where these bring the limit of the whole to the threshold."""
     several, threshold = [draws], state.task.tolerance.threshold
@@ -162,7 +162,7 @@ def _with_looks(evidence: Evidence, state: Cover) -> Evidence:
     return evidence
 
 
-def _told(evidence: Evidence, state: Cover, draws: Draws, doubtful: set[int]) -> Evidence:
+def _told(evidence: Evidence, state: Cover, draws: RowDraws, doubtful: set[int]) -> Evidence:
     """With the entries and lines that were found, and what is left unexplained."""
     task, entries = state.task, state.task.entries
     sure: list[tuple[int, int, float, float]] = []

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastgradcheck.differences import rows as differences
 from fastgradcheck.differences.directions import NOISE_GAIN, OFFSETS
 from fastgradcheck.differences.draws import CLOSER, DIRECTIONS, RETRIES, ROUGH, WIDER, everything
-from fastgradcheck.differences.joint import SHARES, Joint
+from fastgradcheck.differences.joint import SHARES, WITHIN, Joint
 from fastgradcheck.differences.limits import ScreenedRows, hidden_rows
 from fastgradcheck.differences.plateau import NOISE_SIGMAS
 from fastgradcheck.differences.remainders import Orders, orders
@@ -22,15 +22,11 @@ from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.region import Region
 from fastgradcheck.search.columns import JacobianTask, look
 from fastgradcheck.search.separate import Separated, Separation
-
-SHARE = 0.7
-"""The part of the threshold that the limits should stay within."""
-BLOCK_WANTED = 5e-3
-"""Half of what a block's limit may be at most (`fastgradcheck.verdict.rules`)."""
+from fastgradcheck.verdict.tolerances import BLOCK_LIMIT
 
 
 @dataclass(frozen=True, eq=False)
-class Draws:
+class RowDraws:
     """Directions of all rows; where several sets were tried, each row has its own choice.
 
     Attributes
@@ -52,10 +48,10 @@ class Draws:
     def error(self) -> Array:
         return self.chosen([s.error for s in self.sets])
 
-    def improved(self, more: Slopes) -> Draws:
+    def improved(self, more: Slopes) -> RowDraws:
         """With another set, where its bars are smaller."""
         better = more.error < self.error
-        return Draws((*self.sets, more), np.where(better, len(self.sets), self.choice))
+        return RowDraws((*self.sets, more), np.where(better, len(self.sets), self.choice))
 
 
 @dataclass
@@ -118,13 +114,13 @@ class Cover:
                 np.add.at(own, rows, bars * np.abs(taken[columns]))
         return error
 
-    def measure(self, step: float, place: tuple[int, ...]) -> Draws:
+    def measure(self, step: float, place: tuple[int, ...]) -> RowDraws:
         """Fresh directions, those of coarse rows again at other steps."""
         seed, rows = self.rows.context.seed, self.rows
         keys = np.array([hashing.key(seed, *place, d) for d in range(DIRECTIONS)])
         steps = np.full(DIRECTIONS, step)
         slopes = differences.along(rows, self.everywhere, keys, steps, self.moving)
-        draws = Draws((slopes,), np.zeros(slopes.slopes.shape, np.int64))
+        draws = RowDraws((slopes,), np.zeros(slopes.slopes.shape, np.int64))
         longest = differences.farthest(rows, self.moving)
         for attempt in range(1, RETRIES + 1):
             coarse = self.coarse(draws)
@@ -144,22 +140,22 @@ class Cover:
             )
         return draws
 
-    def coarse(self, draws: Draws) -> NDArray[np.bool_]:
+    def coarse(self, draws: RowDraws) -> NDArray[np.bool_]:
         """The rows whose bars stand between the check and agreement."""
         bars = np.max(draws.error, axis=0)
         bars[self.lost] = 0.0
         failure = failure_of(0, len(self.task.entries.outputs.blocks))
         t = (failure / self.rows.count) ** (1 / DIRECTIONS) / np.sqrt(2)
         threshold, whole = self.task.tolerance.threshold, norm(self.sizes)
-        unknown = bars > 2 * BLOCK_WANTED * t * np.maximum(self.sizes, threshold * whole)
+        unknown = bars > BLOCK_LIMIT * t * np.maximum(self.sizes, threshold * whole)
         together = hidden_rows(failure, DIRECTIONS, self.rows.count)
-        wanted = 2 * SHARE * threshold * whole * together
+        wanted = 2 * WITHIN * threshold * whole * together
         if norm(np.minimum(bars, 1e150)) > wanted:
             unknown |= bars > wanted / np.sqrt(self.rows.count)
         coarse: NDArray[np.bool_] = unknown
         return coarse
 
-    def seen(self, draws: Draws) -> tuple[Array, Array, Array]:
+    def seen(self, draws: RowDraws) -> tuple[Array, Array, Array]:
         """The y of all rows, their bars, and what the claim predicts; of shape (d, m) each."""
         y = draws.chosen([self.residual(s) for s in draws.sets])
         error = draws.chosen([self.doubt(s) for s in draws.sets])
@@ -176,7 +172,7 @@ class Cover:
         step = float(np.median(slopes.steps))
         return orders(slopes.changes, predicted, step, norm(self.rows.noise))
 
-    def joint(self, several: Sequence[Draws], attempt: int) -> tuple[Joint, ...]:
+    def joint(self, several: Sequence[RowDraws], attempt: int) -> tuple[Joint, ...]:
         """What the directions say of every output, at their share of the probability."""
         entries = self.task.entries
         parts = zip(*map(self.seen, several), strict=True)
@@ -207,7 +203,7 @@ class Cover:
             found.append(Joint(screened, weights, sizes, repaired))
         return tuple(found)
 
-    def separate(self, draws: Draws, failing: NDArray[np.int64], attempt: int) -> Separated:
+    def separate(self, draws: RowDraws, failing: NDArray[np.int64], attempt: int) -> Separated:
         """What is wrong in failing rows, each by the set that tells most of it."""
         errors = np.array([np.max(s.error[:, failing], axis=0) for s in draws.sets])
         best = np.argmin(errors, axis=0)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.differences.rows import Array
-from fastgradcheck.search.locate import CANDIDATES, CAP, EXTRA_DIRECTIONS, ROUNDING, SAMPLED
+from fastgradcheck.search.locate import CAP, EXTRA_DIRECTIONS, MANY, ROUNDING, SAMPLED
 
 CHANCE = 0.05
 """Halves are measured along so many directions that fewer other entries than this explain the y of
@@ -144,7 +144,7 @@ class Separation:
             if len(fits) == 1:
                 self.found.entries[row, int(fits[0])] = float(size[0]), float(bar[0])
                 settled[k] = True
-            elif 1 < len(fits) <= 64 * CANDIDATES:
+            elif 1 < len(fits) <= MANY:
                 unclear.append(k)
         if unclear:
             settled[unclear] = self.resolved(node, unclear)

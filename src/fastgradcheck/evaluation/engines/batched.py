@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastgradcheck.errors import CostEvaluationError, said
 from fastgradcheck.evaluation.engines.base import CHUNK_SECONDS
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
-from fastgradcheck.evaluation.engines.failure import evaluation_failure
+from fastgradcheck.evaluation.engines.failure import evaluation_failure, failure_at_theta
 from fastgradcheck.evaluation.plans import Plan
 from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.problem import Objective
@@ -80,9 +80,7 @@ class BatchedEngine:
             try:
                 return float(self.objective(theta))
             except Exception as exc:
-                text = f": {said(exc)}".rstrip(" :.")
-                message = f"cost raised {type(exc).__name__}{text}."
-                raise CostEvaluationError(message) from exc
+                raise failure_at_theta(exc) from exc
 
     def evaluate(self, plan: Plan) -> Iterator[tuple[slice, NDArray[Any]]]:
         """J over a plan; see `evaluation.engines.base.Engine.evaluate`.

@@ -32,11 +32,15 @@ def evaluation_failure(
         Ready to be raised; `exc` is its ``__cause__``.
     """
     address, step, where = _location(objective, plan, row, point)
-    text = f": {said(exc)}".rstrip(" :.")
-    message = f"{objective.name} raised {type(exc).__name__} at {where}{text}. {_ADVICE}"
+    message = f"{objective.name} raised {type(exc).__name__} at {where}{_text(exc)}. {_ADVICE}"
     error = CostEvaluationError(message, address, step)
     error.__cause__ = exc
     return error
+
+
+def failure_at_theta(exc: BaseException) -> CostEvaluationError:
+    """The same for a point of its own, which belongs to no plan."""
+    return CostEvaluationError(f"cost raised {type(exc).__name__}{_text(exc)}.")
 
 
 def value_failure(
@@ -45,6 +49,10 @@ def value_failure(
     """The error for a value of the cost, at one point of a plan, that has a `complaint`."""
     address, step, where = _location(objective, plan, row, point)
     return CostEvaluationError(f"at {where}, {reason}", address, step)
+
+
+def _text(exc: BaseException) -> str:
+    return f": {said(exc)}".rstrip(" :.")
 
 
 def _location(objective: Objective, plan: Plan, row: int, point: int) -> tuple[str, float, str]:

@@ -14,16 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import (
-    CostEvaluationError,
     GradcheckInputError,
     GradcheckTypeError,
-    said,
     shown,
 )
 from fastgradcheck.evaluation.engines import kernels
 from fastgradcheck.evaluation.engines.adapt import Native, adapt, jitted
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
-from fastgradcheck.evaluation.engines.failure import evaluation_failure
+from fastgradcheck.evaluation.engines.failure import evaluation_failure, failure_at_theta
 from fastgradcheck.evaluation.plans import Directions, Plan, Stencils
 from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.problem import Objective
@@ -222,8 +220,7 @@ class NumbaEngine:
             with one_blas_thread(), self._alone(native):
                 kernel(*task, np.zeros(values.shape, np.uint8), 1, native.args)
         except Exception as exc:
-            text = f": {said(exc)}".rstrip(" :.")
-            raise CostEvaluationError(f"cost raised {type(exc).__name__}{text}.") from exc
+            raise failure_at_theta(exc) from exc
         return float(values[0, 0]), (time.perf_counter() - started) / count
 
     def _run(self, native: Native, plan: Plan, slots: int) -> NDArray[Any]:

@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 from fastgradcheck.errors import CostEvaluationError, GradcheckInputError, asks_to_stop, said
 from fastgradcheck.evaluation.engines.base import CHUNK_SECONDS
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
-from fastgradcheck.evaluation.engines.failure import evaluation_failure, value_failure
+from fastgradcheck.evaluation.engines.failure import (
+    evaluation_failure,
+    failure_at_theta,
+    value_failure,
+)
 from fastgradcheck.evaluation.plans import Plan
 from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.problem import Objective
@@ -74,9 +78,7 @@ class PythonEngine:
             except BaseException as exc:
                 if asks_to_stop(exc):
                     raise
-                text = f": {said(exc)}".rstrip(" :.")
-                message = f"cost raised {type(exc).__name__}{text}."
-                raise CostEvaluationError(message) from exc
+                raise failure_at_theta(exc) from exc
             self._measured(time.perf_counter() - began, 1)
         if reason := complaint(value):
             raise CostEvaluationError(reason)

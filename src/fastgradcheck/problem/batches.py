@@ -97,7 +97,7 @@ def refuse_single(objective: Objective) -> None:
         ) from error
 
 
-def inspect_rows(inspected: Inspected, bounds: Bounds | None = None) -> Inspected:
+def inspect_batch(inspected: Inspected, bounds: Bounds | None = None) -> Inspected:
     """Compare a first batch with single calls; the last one is at theta.
 
     Parameters

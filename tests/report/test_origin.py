@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import fastgradcheck as fgc
-from fastgradcheck.origin import origin_of
 from fastgradcheck.report.json import from_json, to_json
+from fastgradcheck.report.origin import origin_of
 
 HERE = Path(__file__).name
 

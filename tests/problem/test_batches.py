@@ -11,7 +11,7 @@ import pytest
 
 import fastgradcheck as fgc
 from fastgradcheck.errors import GradcheckInputError
-from fastgradcheck.problem.rows import batch_of
+from fastgradcheck.problem.batches import batch_of
 
 THETA = {"W": np.random.default_rng(0).normal(size=(5, 4)), "b": np.linspace(-1.0, 1.0, 4)}
 
