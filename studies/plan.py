@@ -1,7 +1,8 @@
 """The plan of the package: its rooms, and every import between its files, lazy ones included.
 
 ``python -m studies.plan`` prints files per room, imports, circles and imports against the order;
-``python -m studies.plan DIR`` does so for another checkout's package.
+``python -m studies.plan DIR`` does so for another checkout's package. With ``--files`` it says of
+every file what it is.
 """
 
 from __future__ import annotations
@@ -62,6 +63,16 @@ def room(name: str) -> str:
     return name.split(".")[0]
 
 
+def _level(name: str) -> int:
+    return ROOMS.index(room(name)) if room(name) in ROOMS else len(ROOMS)
+
+
+def about(path: Path) -> str:
+    """What a file is: the first line of its docstring."""
+    said = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    return said.partition("\n")[0]
+
+
 def circles(edges: dict[str, set[str]]) -> list[list[str]]:
     """Files that import each other, in groups (Tarjan, *Depth-first search*, 1972)."""
     order: dict[str, int] = {}
@@ -110,7 +121,12 @@ def long(package: Path = PACKAGE) -> list[str]:
 def main(argv: list[str] | None = None) -> None:
     """Print the plan."""
     arguments = (argv or sys.argv)[1:]
-    package = Path(arguments[0]) / "src" / "fastgradcheck" if arguments else PACKAGE
+    folders = [Path(given) for given in arguments if given != "--files"]
+    package = folders[0] / "src" / "fastgradcheck" if folders else PACKAGE
+    if "--files" in arguments:
+        for name, path in sorted(files(package).items(), key=lambda file: _level(file[0])):
+            print(f"{name:32} {about(path)}")
+        return
     edges = graph(package)
     rooms = {room(name) for name in edges if "." in name}
     for name in [r for r in ROOMS if r in rooms] + sorted(rooms - set(ROOMS)):

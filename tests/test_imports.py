@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,19 @@ def test_no_file_is_long() -> None:
 def test_few_files_are_at_the_root() -> None:
     root = [path.name for path in plan.PACKAGE.glob("*.py")]
     assert len(root) <= AT_THE_ROOT, sorted(root)
+
+
+def test_the_plan_in_words_names_every_file() -> None:
+    words = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text("utf-8")
+    words = words[words.index("## The plan") : words.index("## Recipes")]
+    named = set(re.findall(r"\w+", words))
+    rooms = {plan.room(name) for name in plan.files() if "." in name}
+    modules = {name.rpartition(".")[2] for name in plan.files()} - rooms - {"__main__"}
+    assert not sorted(modules - named)
+
+
+def test_every_file_says_what_it_is() -> None:
+    assert not [name for name, path in plan.files().items() if not plan.about(path)]
 
 
 def known(module: str) -> set[str]:
