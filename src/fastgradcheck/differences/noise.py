@@ -126,8 +126,8 @@ def ecnoise(values: NDArray[np.float64]) -> float | None:
 def measure(context: Context) -> Noise:
     """The noise of J over all of theta, along one direction relative to |theta|.
 
-    The spacing starts at a few ulps of theta, where even a ReLU network has no structure, and is
-    enlarged until J moves. Components that have no room between the bounds stay where they are.
+    The spacing starts at the finest of `SPACINGS`, where even a ReLU network has no structure, and
+    is enlarged until J moves. Components that have no room between the bounds stay where they are.
     """
     stream, value, room = context.stream, context.value, context.room
     theta = stream.theta
