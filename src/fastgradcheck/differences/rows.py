@@ -31,7 +31,7 @@ from fastgradcheck.problem.region import Region
 Array = NDArray[np.float64]
 
 EPS = float(np.finfo(np.float64).eps)
-SPACINGS = noise.SPACINGS[:6:2]
+SPACINGS = noise.SPACINGS[1:7:2]
 """Spacings at which the noise is measured, in ulps of theta: rows that do not move at one are
 measured at the next. Each costs eight evaluations, so that there are few."""
 STILL = 0.05
