@@ -42,6 +42,9 @@ SHARP = 1e-8
 """The bar that noise leaves at the middle one of the steps tried, where grad_b . S v_b is one."""
 WIDEST = 2.0**-9
 """No step is longer at the middle one of the steps tried, relative to a block's typical entry."""
+AMONG = 2.0**-5
+"""Nor relative to this part of what is typical of all blocks: of thousands of scalars some are
+tiny, and the one that moves least would decide how sharp the limit of all is."""
 WIDEST_IMAGINARY = 2.0**-30
 """Likewise of a step along the imaginary axis: what it leaves out is of the order of its square."""
 SMALLEST = 2.0**-6
@@ -119,7 +122,8 @@ def weights(
         middle, widest = COMPLEX_STEP, WIDEST_IMAGINARY
     with np.errstate(divide="ignore", over="ignore"):
         wanted = 1.0 / np.maximum(sizes, SMALLEST * np.max(sizes, initial=0.0))
-        wanted = np.minimum(wanted, widest * context.typical / middle)
+        typical = np.maximum(context.typical, AMONG * np.median(context.typical))
+        wanted = np.minimum(wanted, widest * typical / middle)
     wanted[~taking_part] = 0.0
     return wanted, middle
 
