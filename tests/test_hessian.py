@@ -195,7 +195,7 @@ def test_a_grad_that_is_the_gradient_of_nothing(form):
     assert result.verdict is Verdict.WRONG
     assert result.wrong == ()
     assert kinds(result) == ["not-a-gradient"]
-    assert "grad is the gradient of nothing" in str(result)
+    assert "grad is the gradient of nothing" in " ".join(str(result).split())
     assert "check grad by gradcheck" in result.findings[0].message
 
 

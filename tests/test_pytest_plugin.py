@@ -176,7 +176,7 @@ class TestJUnit:
             "    gradcheck(lambda t: cost(t[key]), lambda t: {key: wrong(t[key])}, {key: THETA})\n"
             "def test_raises(gradcheck):\n"
             "    def odd(theta):\n"
-            "        if theta[1] > -2.0:\n"
+            "        if theta[1] != -2.0:\n"
             "            raise ValueError('\\x1b[31m\\ud800\\x00')\n"
             "        return cost(theta)\n"
             "    gradcheck(odd, grad, THETA)\n",

@@ -142,4 +142,5 @@ def test_an_entry_without_room_is_named() -> None:
     options = {"bounds": [(1, 1), (0, None)], "seed": 0}
     result = fgc.gradcheck(lambda t: float((t**2).sum()), lambda t: 2 * t, theta, **options)
     assert result.verdict is fgc.Verdict.UNDECIDED
-    assert "theta[0] has no room between its bounds [1, 1]: open a side, or leave" in str(result)
+    said = " ".join(str(result).split())
+    assert "theta[0] has no room between its bounds [1, 1]: open a side, or leave" in said
