@@ -106,7 +106,7 @@ def weights(
     """The weight of every block, and the middle one of the steps to be tried.
 
     The middle step is the one at which noise leaves a bar of `SHARP`. There, no block moves by
-    more than `WIDEST` of its typical entry.
+    more than `WIDEST` of its typical entry, or of `AMONG` what is typical of all.
 
     Parameters
     ----------
