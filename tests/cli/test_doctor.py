@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 
 import pytest
@@ -28,6 +29,10 @@ class TestDoctor:
             "extras",
         ]
         assert all(fact.value and fact.meaning for fact in facts)
+
+    def test_versions_do_not_need_a_module_that_others_happen_to_import(self, monkeypatch):
+        monkeypatch.delattr(importlib, "metadata", raising=False)
+        assert "numpy " in doctor._versions().value
 
     def test_it_prints_and_exits_with_0(self, capsys):
         assert main(["doctor"]) == 0

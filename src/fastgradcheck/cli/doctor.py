@@ -8,6 +8,7 @@ import platform
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def _probe(name: str, look: Callable[[], Fact]) -> Fact:
 
 
 def _versions() -> Fact:
-    told = [f"{name} {importlib.metadata.version(name)}" for name in _DEPENDENCIES]
+    told = [f"{name} {metadata.version(name)}" for name in _DEPENDENCIES]
     told.insert(0, f"fastgradcheck {__version__}")
     python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     return Fact("versions", f"{python}\n{', '.join(told)}", "Quote these in a bug report.")
