@@ -150,6 +150,23 @@ def test_many_points_give_the_same() -> None:
     assert (off <= alone.components["error"] + together.components["error"]).all()
 
 
+def dropped(p: Any, x: Any, key: Any, keep: Any = 0.5) -> Any:
+    return jnp.mean(jnp.where(jax.random.bernoulli(key, keep, x.shape), x, 0.0) @ p**2)
+
+
+def test_a_function_that_draws_other_numbers_in_float64_is_refused() -> None:
+    """Its gradient is right in each dtype, so that WRONG would be a false alarm."""
+    args = X, jax.random.key(1)
+    with pytest.raises(GradcheckInputError, match=r"jax\.random draws other numbers in float64"):
+        gradcheck(dropped, draw(3), args=args, seed=0)
+    assert gradcheck(lambda *a: dropped(*a, jnp.float32(0.5)), draw(3), args=args, seed=0)
+    # With a fault in the gradient it is WRONG all the same.
+    twice = gradcheck(
+        dropped, draw(3), args=args, grad=lambda *a: 2 * jax.grad(dropped)(*a), seed=0
+    )
+    assert twice.verdict.name == "WRONG"
+
+
 @pytest.mark.parametrize(
     ("fun", "params", "message"),
     [

@@ -98,3 +98,27 @@ def test_an_output_without_a_gradient_is_passed_over() -> None:
 
     subject = subject_of(two, (torch.randn(3),))
     assert broken(subject, 0) == ()
+
+
+def test_where_the_gradient_is_no_number_nothing_else_is_said_of_it() -> None:
+    """The square root at zero: infinite slopes, which are neither random nor added."""
+    with pytest.warns(RuntimeWarning, match="invalid value"):
+        result = functioncheck(torch.sqrt, torch.zeros(3), seed=0)
+    assert not result
+    kinds = {finding.kind for finding in result.findings}
+    assert not kinds & {"not repeatable", "zero cotangent", "not linear", "cotangent"}
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_output_kept_in_ctx_gives_no_warning() -> None:
+    class Exp(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, z: torch.Tensor) -> torch.Tensor:
+            ctx.kept = z.exp()
+            return ctx.kept
+
+        @staticmethod
+        def backward(ctx: Any, slope: torch.Tensor) -> Any:
+            return slope * ctx.kept
+
+    assert functioncheck(Exp, torch.randn(4), seed=0)

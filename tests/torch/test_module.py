@@ -351,6 +351,22 @@ def test_what_cannot_be_checked_is_refused(loss: Any, net: Any, message: str) ->
         gradcheck(loss, net)
 
 
+def noisy(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    drawn = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
+    return net(x + 0.1 * drawn).square().mean()
+
+
+def test_a_loss_that_draws_other_numbers_in_float64_is_refused() -> None:
+    """Its gradient is right in each dtype, so that WRONG would be a false alarm."""
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(4, 3), nn.Tanh()), torch.randn(20, 4)
+    with pytest.raises(GradcheckInputError, match="the loss is another function in each dtype"):
+        gradcheck(noisy, net, args=(x,), seed=0)
+    assert gradcheck(noisy, net.double(), args=(x.double(),), seed=0)
+    # With a fault in the backward pass it is WRONG all the same.
+    assert gradcheck(noisy, Layer(4, "factor"), args=(x,), seed=0).verdict.name == "WRONG"
+
+
 def test_a_module_that_cannot_be_copied_is_refused() -> None:
     net = nn.Linear(3, 1)
     net.kept = net.weight * 2

@@ -16,9 +16,12 @@ from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.jax.trees import Tree, in_double, is_float, tree_of
 from fastgradcheck.problem.finding import Finding, by_rank
 from fastgradcheck.result import GradcheckResult, skipped
+from fastgradcheck.verdict.verdict import Verdict
 
 LARGE = 100_000
 """Entries of theta."""
+SAME = 64.0
+"""In units of eps: J in the dtypes of params may differ by this from J in float64."""
 
 
 def gradcheck(
@@ -97,15 +100,40 @@ def checked(
     options: Mapping[str, Any],
 ) -> GradcheckResult:
     """The check of a function of a tree; parameters as in `gradcheck`."""
-    forward = forward_of(fun, tree, args, x64)
+    forward = single = forward_of(fun, tree, args, x64)
     claim = backward_of(forward, args, grad)
     findings = left_out(tree)
     if vectorized:
         forward, reason = mapped(forward)
         findings += reason
         vectorized = vectorized if forward.mapped else False
-    result = check.gradcheck(forward, claim, tree.theta, vectorized=vectorized, **options)
+    options = {**options, "vectorized": vectorized}
+    result = check.gradcheck(forward, claim, tree.theta, **options)
+    apart = _apart(single, args) if result.verdict is Verdict.WRONG and x64 else ""
+    if apart:
+        again = check.gradcheck(
+            forward, claim.in_double, tree.theta, **{**options, "checkpoint": None}
+        )
+        # What differs is then not the gradient, and a verdict on it would be a false alarm.
+        if again.verdict is not Verdict.WRONG:
+            raise GradcheckInputError(apart)
     return replace(result, findings=by_rank(result.findings + findings))
+
+
+def _apart(forward: Forward, args: tuple[Any, ...]) -> str:
+    """Says that J is another one in the dtypes of its tree; empty if it only rounds."""
+    tree = forward.tree
+    own = jnp.asarray(forward.fun(tree.build(tree.own), *args))
+    value = float(forward(tree.theta))
+    eps = max(float(jnp.finfo(jnp.result_type(x)).eps) for x in (own, *tree.own.values()))
+    if abs(float(own) - value) <= SAME * eps * abs(value):
+        return ""
+    return (
+        f"fun is {float(own):.6g} in the dtypes of params, but {value:.6g} in float64: more than "
+        "rounding, and the gradient of each is right. jax.random draws other numbers in float64: "
+        "give it a dtype, dtype=jnp.float32, also in the p of bernoulli, or draw outside and pass "
+        "what was drawn in args=."
+    )
 
 
 def refuse_uncallable(fun: Any, usage: str) -> None:

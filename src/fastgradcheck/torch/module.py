@@ -15,6 +15,7 @@ from fastgradcheck.problem.finding import Finding, Rank, by_rank
 from fastgradcheck.result import GradcheckResult, skipped
 from fastgradcheck.torch.network import Network, Tensors, network_of
 from fastgradcheck.torch.tensors import converted, scalar, tensor_of
+from fastgradcheck.verdict.verdict import Verdict
 
 SAME = 64.0
 """In units of the eps of the coarser dtype: the loss in the module's own dtype may differ by this
@@ -110,6 +111,11 @@ def gradcheck(
         yardstick=measure,
         **options,
     )
+    if result.verdict is Verdict.WRONG and reference is None:
+        apart = next((f.message for f in findings if f.kind == "forward"), "")
+        if apart:
+            options = {**options, "checkpoint": None, "vectorized": vectorized}
+            _refuse_another_function(forward, backward, apart, options)
     return replace(result, findings=by_rank(result.findings + findings))
 
 
@@ -257,6 +263,24 @@ def _compared(forward: Forward, backward: Backward, by_reference: bool) -> tuple
             )
         )
     return tuple(findings)
+
+
+def _refuse_another_function(
+    forward: Forward, backward: Backward, apart: str, options: Mapping[str, Any]
+) -> None:
+    """Refuse a loss whose gradient is right in `dtype`, where it is another loss.
+
+    What differs is then not the backward pass, and a verdict on it would be a false alarm.
+    """
+    network = forward.network
+    if check.gradcheck(forward, backward.in_double, network.theta, **options).verdict is not (
+        Verdict.WRONG
+    ):
+        raise GradcheckInputError(
+            f"{apart} Its own gradient agrees there, so that the loss is another function in each "
+            "dtype. Random numbers that are drawn in the dtype of the data are the usual cause: "
+            "draw them in one dtype, or outside and pass them in args=."
+        )
 
 
 def _not_mapped(forward: Forward) -> tuple[Finding, ...]:
