@@ -156,7 +156,10 @@ def test_a_file_is_small_and_gives_the_same_result(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "differs"),
     [
-        (lambda t: {**t, "b0": t["b0"] + 1e-12}, "the values of theta differs"),
+        (
+            lambda t: {**t, "b0": t["b0"] + 1e-12},
+            "something else. Not the same: the values of theta. Take",
+        ),
         (lambda t: {**t, "c": np.ones(3)}, "the size of theta"),
         (lambda t: {("c" if k == "b0" else k): v for k, v in t.items()}, "the names and shapes"),
     ],
@@ -179,10 +182,31 @@ def test_other_args_and_another_cost_are_refused() -> None:
     fp = fgc.fingerprint(cost, theta, args=(2.0,), seed=0)
     assert fp.check(grad)
     assert fp.check(grad, theta=theta, args=(2.0,))
-    with pytest.raises(fgc.FingerprintError, match="of something else: args differs"):
+    with pytest.raises(fgc.FingerprintError, match="Not the same: args"):
         fp.check(grad, theta=theta, args=(3.0,))
+    with pytest.raises(fgc.FingerprintError, match="Not the same: args"):
+        fp.check(grad, args=(3.0,))
     with pytest.raises(fgc.GradcheckInputError, match="cost or args have changed since"):
         fp.check(grad, cost=lambda t, a: cost(t, a) + 1)
+
+
+def test_what_to_do_next_is_what_a_fingerprint_can_do() -> None:
+    theta = np.linspace(0.1, 2.0, 50)
+    fp = fgc.fingerprint(lambda t: np.sin(t).sum(), theta, seed=0)
+    assert 'gradcheck with strategy="components"' in " ".join(str(fp.check(np.cos)).split())
+    report = " ".join(str(fp.check(lambda t: np.cos(1.1 * t))).split())
+    assert "Pass cost= to have it located" in report
+    assert "What is wrong was not located: the first finding says how to find it." in report
+
+
+def test_arrays_that_were_written_to_since_are_refused() -> None:
+    """A training step in place: the gradient is of another theta than the values."""
+    theta = np.linspace(0.1, 2.0, 50)
+    fp = fgc.fingerprint(lambda t: np.sin(t).sum(), theta, seed=0)
+    assert fp.check(np.cos)
+    theta *= 0.5
+    with pytest.raises(fgc.FingerprintError, match="Not the same: the values of theta"):
+        fp.check(np.cos)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "forged"])

@@ -98,7 +98,7 @@ class Fingerprint:
             wrong entries are decoded, but not confirmed.
         theta, args, layout : optional
             As in `gradcheck`, for a fingerprint that was read from a file, which holds only
-            digests of them.
+            digests of them; by default those that it was taken of.
         threshold, rtol : float, optional
             As in `gradcheck`.
         yardstick : callable, array, or nest of arrays, optional
@@ -190,15 +190,16 @@ class Fingerprint:
                     "this fingerprint was read from a file, which does not hold theta itself: "
                     "pass it, fp.check(grad, theta=theta, args=args)."
                 )
-            return self.subject
+            # Compared as well: arrays that are held may have been written to since.
+            theta, layout = self.subject.theta, layout or self.subject.layout
+            args = self.subject.args if isinstance(args, tuple) and not args else args
         subject = Subject.of(theta, args if isinstance(args, tuple) else (args,), layout)
         here = subject.identity
         different = [name for name, told in self.identity.items() if here[name] != told]
         if different:
             raise FingerprintError(
-                f"the fingerprint of {self.cost} was taken ({self.when}) of something else: "
-                f"{', '.join(different)} differ{'s' if len(different) == 1 else ''}. Take "
-                "another one with fgc.fingerprint."
+                f"the fingerprint of {self.cost} was taken ({self.when}) of something else. "
+                f"Not the same: {', '.join(different)}. Take another one with fgc.fingerprint."
             )
         return subject
 

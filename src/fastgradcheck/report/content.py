@@ -369,6 +369,8 @@ def _after_wrong(result: Outcome, limit: int) -> tuple[str, ...]:
         first += f", beginning with {where}." if where not in ("", name) else "."
     elif result.reason:
         first = "The first finding says what is wrong, and where to look."
+    elif not where and not len(result.components):
+        first = "What is wrong was not located: the first finding says how to find it."
     else:
         where = where or "the worst component"
         first = f"Look at the lines that compute the {result.subject} at {where}."
@@ -392,7 +394,11 @@ def _after_agrees(result: Outcome, limit: int) -> tuple[str, ...]:
         *_go_on(result),
     ]
     checked = sum(block.checked for block in result.blocks)
-    if checked < result.size and not result.interrupted:
+    if result.strategy == "pairs":
+        return ("Both belong to one Jacobian, which may be wrong: check one of them by jaccheck.",)
+    if result.engine == "none":
+        steps.append('To measure every component by itself: gradcheck with strategy="components".')
+    elif checked < result.size and not result.interrupted:
         covered = all(block.directions for block in result.blocks)
         what = "To measure every component by itself" if covered else "To check everything"
         steps.append(f'{what}: strategy="components" and no sample.')
