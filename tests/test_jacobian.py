@@ -175,6 +175,7 @@ def test_nan_is_never_right(size):
     result = check(fun, changed(jac, change), theta)
     assert result.verdict is Verdict.WRONG
     assert "F[3] / theta[4]" in result.wrong
+    assert result.findings[0].message.startswith("F[3] / theta[4]: what is claimed is not finite.")
 
 
 # Nests, sparse matrices, forms of fun

@@ -367,7 +367,7 @@ def _assemble(
     resolution = _resolution(task, blocks)
     coverage, probability = diagnosis.covered(task, evidence, blocks, resolution)
     found += undecided(verdict, overall.limit, blocks, tolerance)
-    found += lost(beside) + zero(blocks, tolerance)
+    found += lost(beside, blocks, tolerance) + zero(blocks, tolerance)
     if verdict is Verdict.WRONG:
         found += diagnosis.diagnosed(task, components, blocks)
     found += unlocated(names, evidence, verdict)

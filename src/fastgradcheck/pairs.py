@@ -81,7 +81,7 @@ def paircheck(
     -------
     GradcheckResult
         A block for every output and parameter. WRONG also if one of the two is not linear in its
-        vector.
+        vector; UNDECIDED if they differ by more than `threshold`, but no more than rounding may.
 
     Raises
     ------
@@ -155,6 +155,8 @@ def paircheck(
     if wrong:
         verdict, reason = Verdict.WRONG, ""
         found += (_disagreement(wrong, results),)
+    elif verdict is Verdict.AGREES and any(b.verdict is Verdict.UNDECIDED for b in results):
+        verdict = Verdict.UNDECIDED
     total = norm(table[0].ravel()) + norm(table[1].ravel())
     difference = norm((table[0] - table[1]).ravel())
     return GradcheckResult(
@@ -239,7 +241,15 @@ def _block(
     relative = norm(difference) / total if finite and total else 0.0
     limit = min((norm(difference) + norm(bar)) / total, 1.0) if finite and total else 0.0
     off = norm(np.maximum(difference - bar, 0.0)) > threshold * total
-    verdict = Verdict.WRONG if off or not finite else Verdict.AGREES
+    verdict, reason = Verdict.AGREES, ""
+    if off or not finite:
+        verdict = Verdict.WRONG
+    elif relative > threshold:
+        verdict = Verdict.UNDECIDED
+        reason = (
+            f"jvp and vjp differ by {relative:.1g}, more than the threshold, and rounding may do "
+            "that: let both compute in float64, or pass a larger threshold."
+        )
     return BlockResult(
         name=f"{output.name}{OF}{parameter.name}",
         shape=(*output.shape, *parameter.shape),
@@ -258,6 +268,7 @@ def _block(
         worst="",
         step=float("nan"),
         split=len(output.shape),
+        reason=reason,
     )
 
 

@@ -231,7 +231,7 @@ def assemble(
     verdict, reason = of_a_part(verdict, blocks, stopped)
     if verdict is Verdict.AGREES and not problem.moves:
         verdict, reason = Verdict.UNDECIDED, "J does not depend on theta: nothing was checked."
-    found += (lost(beside) if problem.moves else ()) + zero(blocks, tolerance)
+    found += (lost(beside, blocks, tolerance) if problem.moves else ()) + zero(blocks, tolerance)
     if verdict is Verdict.WRONG:
         found += diagnose(problem, components, blocks)
     found += unlocated(parameters, evidence, verdict)

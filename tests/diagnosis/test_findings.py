@@ -54,3 +54,45 @@ def test_a_block_that_the_cost_reads_from_elsewhere_is_told(
     }[strategy]
     assert said in message(result, kind)
     assert " b" in message(result, kind)
+
+
+def test_at_a_kink_j_is_not_said_not_to_depend_on_theta() -> None:
+    result = fgc.gradcheck(
+        lambda t: float(np.maximum(t, 0).sum()), lambda t: 1.0 * (t > 0), np.zeros(3), seed=0
+    )
+    assert result
+    assert [finding.kind for finding in result.findings] == ["kink"]
+
+
+def test_a_bias_before_a_mean_is_removed_is_told_once_and_hides_no_pattern() -> None:
+    """b1 has no effect: it is zero to the resolution, and the others tell where the fault is."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(20, 4)), rng.normal(size=(20, 3))
+    theta = {"W1": rng.normal(size=(4, 5)), "b1": rng.normal(size=5)}
+    theta |= {"W2": rng.normal(size=(5, 6)), "W3": rng.normal(size=(6, 3))}
+
+    def forward(p: Any) -> Any:
+        Z = X @ p["W1"] + p["b1"]
+        A = np.tanh(Z - Z.mean(axis=0))
+        B = np.tanh(A @ p["W2"])
+        return A, B, B @ p["W3"] - Y
+
+    def cost(p: Any) -> float:
+        return float(0.5 * np.sum(forward(p)[-1] ** 2))
+
+    def grad(p: Any, power: int = 2) -> Any:
+        A, B, D = forward(p)
+        E = D @ p["W3"].T * (1 - B**power)
+        H = E @ p["W2"].T * (1 - A**2)
+        H = H - H.mean(axis=0)
+        return {"W1": X.T @ H, "b1": H.sum(axis=0), "W2": A.T @ E, "W3": B.T @ D}
+
+    for strategy in ("components", "screen"):
+        right = fgc.gradcheck(cost, grad, theta, strategy=strategy, seed=0)
+        assert right
+        assert [f.kind for f in right.findings].count("lost") == 0
+        assert "b1" in message(right, "zero")
+        wrong = fgc.gradcheck(cost, lambda p: grad(p, 1), theta, strategy=strategy, seed=0)
+        assert "Every block up to W2 is wrong, and every block from W3" in message(
+            wrong, "backward"
+        )

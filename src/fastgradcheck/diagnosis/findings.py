@@ -41,18 +41,23 @@ def undecided(
     )
 
 
-def lost(evidence: list[BlockEvidence]) -> tuple[Finding, ...]:
+def lost(
+    evidence: list[BlockEvidence], blocks: tuple[BlockResult, ...], tolerance: Tolerances
+) -> tuple[Finding, ...]:
     """Findings about blocks of which this theta tells little: unused, dead, or lost in noise."""
     unused, dead, lost = [], [], []
-    for e in evidence:
+    for e, block in zip(evidence, blocks, strict=True):
         c = e.components
-        zero = (c.analytic == 0) & (c.numeric == 0)
+        # At a kink J does depend on it, although zero is one of its slopes.
+        zero = (c.analytic == 0) & (c.numeric == 0) & (c.kind != KINK_HERE)
         if len(c) == e.block.size and zero.all():
             unused.append(e.block.name)
         elif len(e.block.shape) >= 2 and len(c) == e.block.size > 1:
             zero = zero.reshape(e.block.rows, -1)
             if zero.all(axis=0).any() or zero.all(axis=1).any():
                 dead.append(e.block.name)
+        if block.verdict is Verdict.WRONG or _is_zero(block, tolerance):
+            continue  # which says more
         seen = np.isfinite(c.error)
         if norm(c.error[seen]) > norm(c.numeric[seen]) > 0:
             lost.append(e.block.name)
@@ -92,11 +97,7 @@ def lost(evidence: list[BlockEvidence]) -> tuple[Finding, ...]:
 
 def zero(blocks: tuple[BlockResult, ...], tolerance: Tolerances) -> tuple[Finding, ...]:
     """A finding about blocks that agree because nothing of their size can be told from zero."""
-    names = [
-        b.name
-        for b in blocks
-        if b.verdict is Verdict.AGREES and not b.limit <= tolerance.block_limit
-    ]
+    names = [block.name for block in blocks if _is_zero(block, tolerance)]
     if not names:
         return ()
     message = (
@@ -107,6 +108,10 @@ def zero(blocks: tuple[BlockResult, ...], tolerance: Tolerances) -> tuple[Findin
         "an optimum, check at a random theta too."
     )
     return (Finding("zero", message, Rank.NOTE),)
+
+
+def _is_zero(block: BlockResult, tolerance: Tolerances) -> bool:
+    return block.verdict is Verdict.AGREES and not block.limit <= tolerance.block_limit
 
 
 def unlocated(parameters: Parameters, evidence: Evidence, verdict: Verdict) -> tuple[Finding, ...]:

@@ -16,7 +16,12 @@ Ranked = tuple[tuple[int, int, float], Finding]
 
 def structure(setting: Setting, found: Mapping[str, Candidate]) -> Iterator[Ranked]:
     """What the failed blocks have in common by their place in the network."""
-    known = [r for r in setting.results if r.verdict in (Verdict.WRONG, Verdict.AGREES)]
+    # A block that agrees since it is zero to the resolution says nothing of where a fault enters.
+    known = [
+        r
+        for r in setting.results
+        if r.verdict is Verdict.WRONG or (r.verdict is Verdict.AGREES and r.limit < 1.0)
+    ]
     wrong = [result for result in known if result.verdict is Verdict.WRONG]
     for pattern in (_depth_of_factors, _depth, _backward, _steps, _biases, _inputs):
         finding = pattern(known, wrong, found)

@@ -170,6 +170,30 @@ def diagnosed(
     task: JacobianTask, components: NDArray[np.void], blocks: tuple[BlockResult, ...]
 ) -> tuple[Finding, ...]:
     """The likely bugs behind a wrong Jacobian."""
+    return (*_not_finite(task), *_patterns(task, components, blocks))
+
+
+def _not_finite(task: JacobianTask) -> tuple[Finding, ...]:
+    """Entries of the claim that are NaN or infinite; they come before all else."""
+    rows, columns = task.claim.broken
+    if not len(rows):
+        return ()
+    entries = task.entries
+    first = (
+        f"{entries.outputs.address(int(rows[0]))}{OF}{entries.parameters.address(int(columns[0]))}"
+    )
+    more = len(rows) - 1
+    others = f"; {more:,} more {'entry is' if more == 1 else 'entries are'} not" if more else ""
+    message = (
+        f"{first}: what is claimed is not finite{others}. A division 0/0, log(0), an overflow, or "
+        "an array from np.empty that was never filled is the usual cause."
+    )
+    return (Finding("not-finite", message, Rank.BUG),)
+
+
+def _patterns(
+    task: JacobianTask, components: NDArray[np.void], blocks: tuple[BlockResult, ...]
+) -> tuple[Finding, ...]:
     m, n = task.claim.shape
     if not isinstance(task.claim, Dense) or m * n > DIAGNOSED:
         return factors(task, components)

@@ -20,11 +20,12 @@ class Names:
     derivative: str = "grad"
     value: str = "J"
     claim: str = "gradient"
+    forms: str = ""
 
 
 GRADIENT = Names()
-JACOBIAN = Names("fun", "jac", "F", "jacobian")
-HESSIAN = Names("grad", "hess", "the gradient", "hessian")
+JACOBIAN = Names("fun", "jac", "F", "jacobian", 'form="jvp" or form="vjp"')
+HESSIAN = Names("grad", "hess", "the gradient", "hessian", 'form="hvp"')
 
 
 def arguments_of(
@@ -60,8 +61,9 @@ def arguments_of(
         (cost, names.function, first),
         (grad, names.derivative, vectors),
     ):
-        called = (None,) * before + taken
-        complaint = misfit(function, called, name) if callable(function) else ""
+        complaint = misfit(function, taken, name, vectors=before) if callable(function) else ""
+        if complaint and not before and names.forms and not misfit(function, taken, name, "", 1):
+            complaint += f" A product with a vector needs {names.forms}."
         if complaint:
             raise GradcheckTypeError(complaint)
     return taken
@@ -87,11 +89,17 @@ def as_tuple(args: Any, cost: Any) -> tuple[Any, ...]:
     return tuple(args) if several else (args,)
 
 
-def misfit(function: Callable[..., Any], args: tuple[Any, ...], name: str, where: str = "") -> str:
+def misfit(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    name: str,
+    where: str = "",
+    vectors: int = 0,
+) -> str:
     """Why a function cannot be called as ``name(theta, *args)``; empty where it can.
 
     What cannot be seen beforehand is taken to fit. `where` may tell more of the function than its
-    name.
+    name; `vectors` stand between theta and args.
 
     Examples
     --------
@@ -109,10 +117,11 @@ def misfit(function: Callable[..., Any], args: tuple[Any, ...], name: str, where
     bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
     signature = inspect.Signature(bare)
     try:
-        signature.bind(None, *args)
+        signature.bind(None, *(None,) * vectors, *args)
     except TypeError as error:
-        call = f"{name}(theta, *args) with {len(args)} in args" if args else f"{name}(theta)"
-        advice = "args= must hold, in order, what follows theta."
+        first = ", ".join(["theta", *["vector"] * vectors])
+        call = f"{name}({first}, *args) with {len(args)} in args" if args else f"{name}({first})"
+        advice = f"args= must hold, in order, what follows {'the vector' if vectors else 'theta'}."
         if next(iter(signature.parameters), "") == "self":
             advice = f"It is a method of a class: pass that of an object, as in model.{name}."
         return f"{where or name}{signature} does not fit the call {call}: {error}. {advice}"

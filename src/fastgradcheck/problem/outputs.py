@@ -126,6 +126,8 @@ def describe_outputs(
             f"{function} returned None: does it end with a return statement, in every branch? It "
             "must return an array, or a nest of arrays."
         )
+    if callable(value):
+        raise GradcheckTypeError(f"{function} is a function: pass what it returns at theta.")
     refuse_endless(value, NAME)
     found = list(_leaves(value))
     if not found:
@@ -172,6 +174,11 @@ def like_theta(outputs: Outputs, parameters: Parameters) -> Outputs:
         paths = [(path, b.shape) for path, b in zip(where, blocks, strict=True)]
     if set(outputs.paths) != set(paths):
         shapes = ", ".join(f"{_name(path)} {shape}" for path, shape in outputs.paths[:6])
+        if outputs.paths == (((), ()),):
+            raise GradcheckInputError(
+                f"{outputs.function} returned a single number where theta has {parameters.size:,}: "
+                "it must be the gradient, not the cost."
+            )
         raise GradcheckInputError(
             f"{outputs.function} must return the gradient, of theta's structure and shapes; it "
             f"returned {shapes}, and theta has "

@@ -273,7 +273,7 @@ def of_parameters(returned: Any, parameters: Parameters, name: str) -> Array:
         return parameters.match(returned)
     except GradcheckInputError as error:
         reason = str(error).removeprefix("the gradient of ")
-        raise type(error)(f"a product of {name} must be like theta: {reason}") from error
+        raise type(error)(f"a product of {name} must be like theta: that of {reason}") from error
 
 
 def eps_of(returned: Any) -> float:
@@ -286,7 +286,7 @@ def eps_of(returned: Any) -> float:
 
 
 def linear(product: Product, size: int, eps: float, call: str, vector: str) -> tuple[Finding, ...]:
-    """A finding if a product is not linear in its vector."""
+    """A finding if a product is not linear in its vector, or not finite."""
     rng = np.random.default_rng(1)
     one, two = rng.uniform(-1, 1, size), rng.uniform(-1, 1, size)
     first, second = product(one), product(two)
@@ -295,6 +295,12 @@ def linear(product: Product, size: int, eps: float, call: str, vector: str) -> t
     scale = norm(np.array([norm(first), norm(second), norm(together)]))
     if norm(off) <= LINEAR * eps * scale * max(1.0, np.log2(max(size, 2))):
         return ()
+    if not np.isfinite(norm(off)):
+        message = (
+            f"{call} returns values that are not finite. A division 0/0, log(0), an overflow, or "
+            "an array from np.empty that was never filled is the usual cause."
+        )
+        return (Finding("not-finite", message, Rank.BUG),)
     ignored = np.array_equal(first, second)
     cause = (
         f"It does not depend on {vector} at all."
