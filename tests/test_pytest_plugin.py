@@ -185,7 +185,7 @@ class TestJUnit:
         failures = ElementTree.parse("report.xml").iter("failure")
         texts = [failure.get("message") for failure in failures]
         assert "theta['" + r"\x1b[31m\ud800\x00" + "'][1]" in texts[0]
-        assert "cost raised ValueError at theta" in texts[1]
+        assert "cost raised ValueError on both sides of theta[1] = -2" in texts[1]
         assert r"\x1b[31m\ud800\x00" in texts[1]
 
 

@@ -116,7 +116,7 @@ def gradcheck(
         On the relative difference; 1e-7 by default, 1e-6 for a float32 gradient.
     rtol : float, optional
         Per component, relative to the larger of the two derivatives; 1e-5 by default, 1e-3 for a
-        float32 gradient.
+        float32 gradient, and as many times more as `threshold` is above its own default.
     yardstick : callable, array or nest of arrays, optional
         For a gradient of 16 bits: another one of the same precision, that is trusted. How far it is
         off is measured, block by block, and `grad` may be off by three times as much. Without it

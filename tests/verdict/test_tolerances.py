@@ -121,3 +121,12 @@ class TestRefused:
 def test_a_complex_number_is_no_tolerance(value: complex) -> None:
     with pytest.raises(GradcheckInputError, match="is not a tolerance; use a positive number"):
         tolerances(problem_of(), value, None)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "rtol"),
+    [(None, 1e-5), (1e-9, 1e-5), (1e-7, 1e-5), (1e-6, 1e-4), (1e-4, 1e-2), (1e-2, 0.1)],
+)
+def test_a_component_is_allowed_as_much_more_as_the_threshold_allows(threshold, rtol) -> None:
+    assert tolerances(problem_of(), threshold, None).rtol == pytest.approx(rtol)
+    assert tolerances(problem_of(), threshold, 3e-5).rtol == 3e-5

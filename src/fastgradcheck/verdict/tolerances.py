@@ -17,6 +17,10 @@ from fastgradcheck.problem.problem import Problem
 Array = NDArray[np.float64]
 
 REAL = (int, float, np.integer, np.floating)
+WIDEST_RTOL = 0.1
+"""What follows from a threshold never accepts more of a component than this."""
+
+
 BLOCK_LIMIT = 1e-2
 """No block may be known worse than this, however small its part in the whole."""
 
@@ -116,8 +120,12 @@ def tolerances_at(
             _refuse_useless(name, value, eps, single)
     if reached:
         default = max(default[0], rounded_up(reached)), default[1]
+    if threshold is not None:
+        # A threshold that accepts more accepts as much more of a component.
+        wider = max(float(threshold) / default[0], 1.0) * default[1]
+        default = float(threshold), max(default[1], min(wider, WIDEST_RTOL))
     return Tolerances(
-        default[0] if threshold is None else float(threshold),
+        default[0],
         default[1] if rtol is None else float(rtol),
         eps,
         0.1 if single else BLOCK_LIMIT,
