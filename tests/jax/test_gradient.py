@@ -150,6 +150,23 @@ def test_many_points_give_the_same() -> None:
     assert (off <= alone.components["error"] + together.components["error"]).all()
 
 
+@pytest.mark.parametrize("grad", [None, "own"])
+@pytest.mark.parametrize("mode", [True, 3, "tanh", jnp.tanh])
+def test_args_that_are_no_arrays_are_passed_as_they_are(mode: Any, grad: Any) -> None:
+    """As in ``loss(params, batch, train=True)``."""
+
+    def of_mode(p: Any, x: Any, options: Any) -> Any:
+        mode = options["mode"]
+        y = mode(x @ p) if callable(mode) else jnp.tanh(x @ p) if mode else x @ p
+        return jnp.sum(y ** (2 if isinstance(mode, str) else 1)) * options["scale"]
+
+    args = X, {"mode": mode, "scale": 0.5}
+    claim = jax.grad(of_mode) if grad else None
+    result = gradcheck(of_mode, draw(3), args=args, grad=claim, seed=0)
+    assert result, str(result)
+    assert result.engine == "batched"
+
+
 def dropped(p: Any, x: Any, key: Any, keep: Any = 0.5) -> Any:
     return jnp.mean(jnp.where(jax.random.bernoulli(key, keep, x.shape), x, 0.0) @ p**2)
 

@@ -82,6 +82,21 @@ def test_a_custom_vjp_has_no_forward_rule() -> None:
         rulecheck(backward_rule(1.0), A, B)
 
 
+def test_a_forward_rule_that_is_not_linear_has_no_backward_rule() -> None:
+    @jax.custom_jvp
+    def sine(z: Any) -> Any:
+        return jnp.sin(z)
+
+    @sine.defjvp
+    def _(primals: Any, tangents: Any) -> Any:
+        (z,), (dz,) = primals, tangents
+        return sine(z), jnp.cos(z) * dz + 1e-2 * dz**2
+
+    with pytest.raises(GradcheckInputError, match=r'f has no backward rule.*modes=\("jvp",\)'):
+        rulecheck(sine, B)
+    assert rulecheck(sine, B, modes=("jvp",))["jvp"].verdict.name == "WRONG"
+
+
 def test_other_modes_are_refused() -> None:
     for modes in (("jac",), (), "vjp"):
         with pytest.raises(GradcheckInputError, match="is not a choice of modes"):

@@ -146,6 +146,8 @@ def test_one_cotangent_may_not_see_what_another_does() -> None:
         (torch.sin, [torch.arange(3)], {}, "no input is a floating-point tensor"),
         (torch.argmax, [torch.ones(3)], {}, "the function returned no floating-point tensor"),
         (torch.fft.fft, [torch.ones(3)], {}, "the function returned a complex tensor"),
+        (lambda z: z.detach() * 2, [torch.ones(3)], {}, "no output of the function has a backward"),
+        (torch.nn.Linear(3, 2), [torch.ones(3)], {}, "a module with parameters of its own: use"),
         (torch.sin, [torch.ones(3)], {"cotangents": 0}, "cotangents=0 is not a number of"),
         (torch.sin, [torch.ones(3)], {"order": 3}, "order=3 is not an order: use 1, or 2"),
     ],

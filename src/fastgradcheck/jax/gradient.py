@@ -13,7 +13,7 @@ import numpy as np
 
 from fastgradcheck import check
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
-from fastgradcheck.jax.trees import Tree, in_double, is_float, tree_of
+from fastgradcheck.jax.trees import Tree, arrays_of, in_double, is_float, tree_of
 from fastgradcheck.problem.finding import Finding, by_rank
 from fastgradcheck.result import GradcheckResult, skipped
 from fastgradcheck.verdict.verdict import Verdict
@@ -47,7 +47,8 @@ def gradcheck(
     params : pytree of arrays
         Leaves that are not floating point are passed on as they are.
     args : tuple of pytrees
-        Passed on to `fun` and `grad`.
+        Passed on to `fun` and `grad`. Whole numbers, booleans, strings and functions are passed as
+        they are: jax does not trace them.
     grad : callable or pytree, optional
         ``grad(params, *args)``, or its value; ``jax.grad(fun)`` by default.
     x64 : bool
@@ -87,7 +88,10 @@ def gradcheck(
             f"args is a {type(args).__name__}; pass a tuple, e.g. args=(x, y) or args=(x,)."
         )
     tree = tree_of(params)
-    return checked(fun, tree, args, grad, x64, vectorized, options)
+    numbers = arrays_of(args)
+    fun = numbers.bound(fun)
+    grad = numbers.bound(grad) if callable(grad) else grad
+    return checked(fun, tree, numbers.arrays, grad, x64, vectorized, options)
 
 
 def checked(
@@ -166,6 +170,8 @@ class Forward:
     x64 : bool
     compiled : callable
         ``compiled(parts, args)``, by `jax.jit` where that is possible.
+    traced : bool
+        Whether it is.
     mapped : bool
         Whether that is a function of many points.
     """
@@ -175,6 +181,7 @@ class Forward:
     args: tuple[Any, ...]
     x64: bool
     compiled: Callable[..., Any] = field(repr=False)
+    traced: bool = False
     mapped: bool = False
 
     @property
@@ -227,7 +234,7 @@ def forward_of(fun: Callable[..., Any], tree: Tree, args: tuple[Any, ...], x64: 
         except Exception:  # what depends on values cannot be traced: it is called as it is
             _refuse_failing(plain)
             return plain
-    return replace(forward, compiled=jax.jit(forward.plain))
+    return replace(forward, compiled=jax.jit(forward.plain), traced=True)
 
 
 def _refuse_failing(forward: Forward) -> None:
@@ -246,8 +253,8 @@ def _refuse_failing(forward: Forward) -> None:
 def mapped(forward: Forward) -> tuple[Forward, tuple[Finding, ...]]:
     """J of many points in one call; as it is, with a finding, where vmap cannot."""
     many = jax.vmap(forward.plain, in_axes=(0, None))
-    compiles = forward.compiled != forward.plain
-    together = replace(forward, compiled=jax.jit(many) if compiles else many, mapped=True)
+    many = jax.jit(many) if forward.traced else many
+    together = replace(forward, compiled=many, mapped=True)
     two = {name: np.stack([value, value]) for name, value in forward.tree.theta.items()}
     try:
         together(two)
@@ -289,8 +296,7 @@ def backward_of(forward: Forward, args: tuple[Any, ...], grad: Any) -> Backward:
     tree = forward.tree
     if grad is None:
         slopes = jax.grad(forward.plain)
-        compiles = forward.compiled != forward.plain
-        return Backward(tree, args, jax.jit(slopes) if compiles else slopes, forward.x64)
+        return Backward(tree, args, jax.jit(slopes) if forward.traced else slopes, forward.x64)
 
     def given(parts: Mapping[str, Any], args: tuple[Any, ...]) -> Mapping[str, Any]:
         return tree.parts(grad(tree.build(parts), *args) if callable(grad) else grad)

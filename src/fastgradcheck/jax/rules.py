@@ -88,6 +88,8 @@ def rulecheck(
     for mode in modes:
         if mode == "jvp":
             _refuse_without_forward(forward, args)
+        else:
+            _refuse_without_backward(weighted, tree)
         claim = forward if mode == "jvp" else None
         results[mode] = checked(
             weighted, tree, (), claim, x64, vectorized, {**options, "seed": seed}
@@ -169,3 +171,19 @@ def _refuse_without_forward(forward: Pushed, args: tuple[Any, ...]) -> None:
             'f has no forward rule, as no custom_vjp has: pass modes=("vjp",). jax says: '
             f"{str(error).strip().splitlines()[0]}"
         ) from error
+
+
+def _refuse_without_backward(weighted: Weighted, tree: Tree) -> None:
+    """Refuse a function through which jax cannot go backwards."""
+    parts = {name: jnp.asarray(part) for name, part in tree.own.items()}
+    try:
+        jax.eval_shape(jax.grad(lambda p: weighted(tree.build(p))), parts)
+    except (NotImplementedError, ValueError) as error:
+        raise GradcheckInputError(
+            "f has no backward rule, and jax can make none of the forward rule: pass "
+            'modes=("jvp",). '
+            "A rule that is not linear in the tangent is a usual cause, and so is a while_loop. "
+            f"jax says: {str(error).strip().splitlines()[0]}"
+        ) from error
+    except Exception:
+        return  # which the check itself tells, or which depends on values

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,47 @@ class Tree:
                 "must return what jax.grad(fun) returns, a gradient of its first argument."
             )
         return {name: leaves[place] for name, place in zip(self.names, self.places, strict=True)}
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The arrays in the arguments of a function, apart from what jax cannot trace, or need not.
+
+    Attributes
+    ----------
+    arrays : tuple
+        Arrays and floating-point numbers.
+    leaves : tuple
+        All leaves.
+    places : tuple of int
+        Where the arrays stand among them.
+    definition : PyTreeDef
+    """
+
+    arrays: tuple[Any, ...]
+    leaves: tuple[Any, ...]
+    places: tuple[int, ...]
+    definition: Any
+
+    def bound(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of params and the arrays alone."""
+
+        @functools.wraps(function)
+        def of_arrays(params: Any, *arrays: Any) -> Any:
+            leaves = list(self.leaves)
+            for place, array in zip(self.places, arrays, strict=True):
+                leaves[place] = array
+            return function(params, *jax.tree_util.tree_unflatten(self.definition, leaves))
+
+        return of_arrays
+
+
+def arrays_of(args: tuple[Any, ...]) -> Arrays:
+    """The arrays in the arguments of a function."""
+    leaves, definition = jax.tree_util.tree_flatten(args)
+    traced = jax.Array, np.ndarray, np.generic, float, complex
+    places = tuple(place for place, leaf in enumerate(leaves) if isinstance(leaf, traced))
+    return Arrays(tuple(leaves[place] for place in places), tuple(leaves), places, definition)
 
 
 def is_float(leaf: Any) -> bool:

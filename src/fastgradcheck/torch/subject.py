@@ -84,6 +84,11 @@ def subject_of(function: Any, inputs: tuple[Any, ...]) -> Subject:
             f"function is a {type(function).__name__}, which cannot be called; pass a function of "
             "tensors, or a subclass of torch.autograd.Function."
         )
+    if isinstance(function, torch.nn.Module) and any(True for _ in function.parameters()):
+        raise GradcheckTypeError(
+            f"function is a {type(function).__name__}, a module with parameters of its own: use "
+            "fastgradcheck.torch.gradcheck(loss, module, args=...), which checks these."
+        )
     tensors = {i: x for i, x in enumerate(inputs) if isinstance(x, torch.Tensor)}
     floats = [i for i, tensor in tensors.items() if tensor.is_floating_point()]
     wanted = [i for i in floats if tensors[i].requires_grad] or floats
@@ -94,8 +99,15 @@ def subject_of(function: Any, inputs: tuple[Any, ...]) -> Subject:
         )
     held = tuple(x.detach() if isinstance(x, torch.Tensor) else x for x in inputs)
     subject = Subject(function, held, {names[i]: i for i in wanted})
-    if not subject.call(subject.tensors, held):
+    with torch.enable_grad():
+        found = subject.call([tensor.clone().requires_grad_() for tensor in subject.tensors], held)
+    if not found:
         raise GradcheckInputError("the function returned no floating-point tensor.")
+    if not any(output.requires_grad for output in found):
+        raise GradcheckInputError(
+            "no output of the function has a backward pass to its inputs: detach(), .item(), "
+            "no_grad() or NumPy inside is the usual cause."
+        )
     return subject
 
 
