@@ -379,4 +379,11 @@ def test_products_of_a_file(tmp_path, capsys):
     by_hvp = ["check", f"{path}:grad", "hvp", "--kind", "hessian", "--form", "hvp"]
     assert cli.main(by_hvp) == 0
     assert cli.main(["check", f"{path}:fun", "--kind", "jacobian", "--scheme", "forward"]) == 2
+    # The form, or the name of the derivative, says what is checked.
+    for words in (by_jvp, by_hvp):
+        at = words.index("--kind")
+        assert cli.main(words[:at] + words[at + 2 :]) == 0
+    assert cli.main(["check", f"{path}:fun", "jac"]) == cli.main(
+        ["check", f"{path}:fun", "jac", "--kind", "jacobian"]
+    )
     assert "jaccheck has no argument scheme=" in capsys.readouterr().err

@@ -81,7 +81,7 @@ def load_subject(
         The same, of a Jacobian.
     kind : {"gradient", "jacobian", "hessian"}, optional
         What is checked. None: what a module that defines no cost defines instead, ``fun`` and
-        ``jac``, or ``grad`` and ``hess``.
+        ``jac``, or ``grad`` and ``hess``; or what `grad` is called.
     vectors : int
         How many vectors the derivative takes between theta and args.
 
@@ -95,7 +95,7 @@ def load_subject(
     if kind is None and name is None and grad is None:
         modules[module] = import_module(module)
         kind = _defined(modules[module])
-    kind = kind or "gradient"
+    kind = kind or _called(grad) or "gradient"
     function, derivative = KINDS[kind]
     given = {function: name, derivative: grad, "theta": theta, "args": args}
     given |= {"layout": layout, "bounds": bounds}
@@ -134,6 +134,12 @@ def _defined(module: ModuleType) -> str | None:
         (kind for kind, names in KINDS.items() if all(hasattr(module, name) for name in names)),
         None,
     )
+
+
+def _called(derivative: str | None) -> str | None:
+    """What is checked if its derivative is called ``jac`` or ``hess``."""
+    name = (derivative or "").rpartition(":")[2]
+    return next((kind for kind, names in KINDS.items() if names[1] == name), None)
 
 
 def import_module(where: str) -> ModuleType:

@@ -169,7 +169,7 @@ def _check(options: argparse.Namespace) -> int:
             args=options.args,
             layout=options.layout,
             bounds=named,
-            kind=options.kind,
+            kind=options.kind or _OF_FORM.get(options.form),
             vectors=int(options.form not in (None, "matrix")),
         )
         from fastgradcheck.testing import stopped_by_hand
@@ -187,6 +187,10 @@ def _check(options: argparse.Namespace) -> int:
         )
     _deliver(result, options)
     return _INTERRUPTED if stopped_by_hand(result) else _STATUS[result.verdict.name]
+
+
+_OF_FORM = {"jvp": "jacobian", "vjp": "jacobian", "hvp": "hessian"}
+"""What is checked by products, where --kind does not say it."""
 
 
 def _checker(kind: str) -> Callable[..., GradcheckResult]:
