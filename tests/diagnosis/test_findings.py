@@ -56,6 +56,11 @@ def test_a_block_that_the_cost_reads_from_elsewhere_is_told(
     assert " b" in message(result, kind)
 
 
+def test_at_an_optimum_that_is_named_as_a_cause() -> None:
+    result = fgc.gradcheck(lambda t: float(t @ t), lambda t: 2 * t, np.zeros(3), seed=0)
+    assert "It may be dead or at an optimum at this theta" in message(result, "zero-block")
+
+
 def test_at_a_kink_j_is_not_said_not_to_depend_on_theta() -> None:
     result = fgc.gradcheck(
         lambda t: float(np.maximum(t, 0).sum()), lambda t: 1.0 * (t > 0), np.zeros(3), seed=0

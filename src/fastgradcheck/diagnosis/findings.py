@@ -67,7 +67,8 @@ def lost(
             Finding(
                 "zero-block",
                 f"All of {listed(unused)} is exactly zero on both sides: J does not depend on it "
-                "here. It may be dead at this theta, or cost may read these parameters from "
+                "here. It may be dead or at an optimum at this theta, or cost may read these "
+                "parameters from "
                 "somewhere else (a global, a closure) and not from its argument. Check at another "
                 "theta.",
                 Rank.LIMIT,
