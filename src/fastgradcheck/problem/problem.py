@@ -181,6 +181,19 @@ class Problem:
     def theta(self) -> NDArray[Any]:
         return self.objective.theta
 
+    def typical(self, block: int) -> float:
+        """The median |theta_j| of a block but for zeros; 0 if all are."""
+        if block not in self._typical:
+            theta = self.theta[self.parameters.blocks[block].slice]
+            sizes = np.abs(theta[theta != 0])
+            median = float(np.median(sizes, overwrite_input=True)) if len(sizes) else 0.0
+            self._typical[block] = median
+        return self._typical[block]
+
+    @cached_property
+    def _typical(self) -> dict[int, float]:
+        return {}
+
     @cached_property
     def weighted(self) -> tuple[float, ...]:
         """Of every block, the largest |gradient_j theta_j|."""

@@ -7,9 +7,9 @@ and one that theta's own kink leaves open takes the subgradient nearest to the c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,6 +103,8 @@ class BlockEvidence:
         The largest |gradient_j theta_j| of the block.
     fixed : int64 array
         Entries that take no part in directions.
+    typical : callable
+        The median |theta_j| of the block but for zeros, which takes time to find.
     """
 
     number: int
@@ -120,6 +122,7 @@ class BlockEvidence:
     theta: NDArray[np.float64] | None = None
     weighted: float = 0.0
     fixed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    typical: Callable[[], float] = float
 
     @property
     def directions(self) -> int:
@@ -158,10 +161,9 @@ class BlockEvidence:
     def doubt_of_entries(self) -> NDArray[np.float64]:
         """The part of the doubt that each component may have."""
         share = self.doubt * min(1.0, UNEVEN / float(np.sqrt(self.block.size)))
-        if not share or self.theta is None:
+        if not share or self.theta is None or not len(self.components):
             return np.full(len(self.components), share)
-        size = np.abs(self.theta)
-        return share * self._within(float(np.median(size[size > 0])) if size.any() else 0.0)
+        return share * self._within(self.typical())
 
     @cached_property
     def terms(self) -> NDArray[np.float64]:
@@ -246,6 +248,7 @@ def beside(evidence: Evidence, problem: Problem) -> list[BlockEvidence]:
             problem.theta[block.slice],
             problem.weighted[b],
             evidence.fixed[ends[b] : ends[b + 1]],
+            partial(problem.typical, b),
         )
         for b, block in enumerate(blocks)
     ]
