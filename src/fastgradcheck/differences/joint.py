@@ -71,12 +71,15 @@ class Joint:
     repaired : mapping of int to (float, float)
         Entries that were found wrong: what was taken out of the claim there before the directions
         were measured, and the bar of that.
+    granted : float
+        The part of the directions' rounding that stands for these bars.
     """
 
     screened: Screened
     weights: NDArray[np.float64]
     sizes: NDArray[np.float64]
     repaired: Repaired = field(default_factory=dict)
+    granted: float = 0.0
 
     def covers(self, block: int) -> bool:
         """Whether a block takes part."""
@@ -174,7 +177,11 @@ def limits(
     if prober.problem.rounding is not None:
         rounding = max(rounding, SEEN_UNITS * norm(of_blocks * prober.problem.rounding))
     owners = prober.context.parameters.block_index
-    rounding += sum(LARGEST * bar * of_blocks[owners(i)] for i, (_, bar) in repaired.items())
+    # Bars hold, each for itself; that all err to the same side along a direction they do not.
+    unknown = [LARGEST * bar * of_blocks[owners(i)] for i, (_, bar) in repaired.items()]
+    granted = norm(np.array(unknown))
     claimed = prober.claimed(everything(prober.context.parameters.size), draws.keys)
-    screened = Screened(draws.keys, draws.steps, draws.y, draws.error, failure, rounding, claimed)
-    return Joint(screened, of_blocks, sizes, repaired)
+    screened = Screened(
+        draws.keys, draws.steps, draws.y, draws.error, failure, rounding + granted, claimed
+    )
+    return Joint(screened, of_blocks, sizes, repaired, granted)

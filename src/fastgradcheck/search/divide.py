@@ -128,7 +128,7 @@ class _Division:
             doubtful.y / weight,
             doubtful.error / weight,
             self.joint.screened.failure,
-            self.joint.screened.rounding / weight,
+            (self.joint.screened.rounding - self.joint.granted) / weight,
             self.prober.claimed(doubtful.region, self.keys) / weight,
         )
 
@@ -150,7 +150,9 @@ def divide(prober: Prober, joint: Joint) -> Divided:
     if not seen.any():
         return Divided({}, {}, everywhere)
     division = _Division(prober, prober.moving, s.keys[seen], s.steps[seen], s.error[seen], joint)
-    root = Doubtful(division.region(0, count), s.y[seen], s.error[seen] + s.rounding)
+    # Where something is left to be found, so is what is not known of what was found before.
+    bars = s.error[seen] + s.rounding - joint.granted
+    root = Doubtful(division.region(0, count), s.y[seen], bars)
     queue = [(0, count, root)]
     while queue and len(division.entries) + len(division.blocks) + len(queue) <= CAP:
         queue.sort(key=lambda part: float(np.max(np.abs(part[2].y))))
