@@ -10,7 +10,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -177,15 +177,19 @@ def test_a_stop_leaves_no_files_of_workers_behind(number: signal.Signals, tmp_pa
     def left() -> list[str]:
         return [path.name for path in Path("/dev/shm").glob(f"*[-_]{run.process.pid}[-_]*")]
 
-    assert any("memmapping" in name for name in left())
+    def wait_until(there: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not there():
+            assert time.monotonic() < deadline, left()
+            time.sleep(0.05)
+
+    wait_until(lambda: any("memmapping" in name for name in left()))
     os.kill(run.process.pid, number)
     out, err = run.finish()
     assert run.process.returncode == (143 if number == signal.SIGTERM else 0), err
     assert ("interrupted" in out) == (number == signal.SIGINT)
-    deadline = time.monotonic() + 60  # the process that cleans up does so after the end of ours
-    while left():
-        assert time.monotonic() < deadline, left()
-        time.sleep(0.05)
+    # The process that cleans up does so after the end of ours.
+    wait_until(lambda: not left())
 
 
 def test_the_second_ctrl_c_raises(tmp_path: Path) -> None:
