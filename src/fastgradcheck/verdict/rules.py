@@ -34,6 +34,8 @@ from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
 def wrong_components(evidence: BlockEvidence, tolerance: Tolerances) -> NDArray[np.bool_]:
     """Which components are confirmed wrong."""
     c = evidence.components
+    if not len(c):  # as in most of thousands of blocks
+        return np.zeros(0, bool)
     with np.errstate(invalid="ignore"):
         doubtful = c.discrepancy - c.error <= evidence.doubt_of_entries
     return c.has_own_bar & disagreeing(evidence, tolerance) & np.isfinite(c.error) & ~doubtful
@@ -42,6 +44,8 @@ def wrong_components(evidence: BlockEvidence, tolerance: Tolerances) -> NDArray[
 def disagreeing(evidence: BlockEvidence, tolerance: Tolerances) -> NDArray[np.bool_]:
     """Which components disagree beyond their bars, provisional or their own. NaN does."""
     c = evidence.components
+    if not len(c):
+        return np.zeros(0, bool)
     allowed = tolerance.allowed(c.analytic, c.numeric, evidence.terms, evidence.rounding)
     if evidence.eps < LOW:
         # In float64 that is so little that it counts as agreement.
