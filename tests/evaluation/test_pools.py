@@ -153,8 +153,6 @@ class TestWorkers:
         assert "add its folder to PYTHONPATH" in str(caught.value)
 
 
-# What joblib held of processes that were killed is closed when it is collected, with a warning.
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by signal")
 class TestDeath:
     def subject(self, flag: Any, *, always: bool) -> Objective:

@@ -193,8 +193,12 @@ class Calls:
         self._copies = Copies(objective.theta.nbytes)
 
     def __call__(self, point: NDArray[Any]) -> Any:
-        mine = self._copies.keep(point.copy())
-        return self.timed(partial(self.objective, mine), mine, point)
+        objective, mine = self.objective, self._copies.keep(point.copy())
+        if objective.batch:
+            return self.timed(partial(objective, mine), mine, point)
+        # The arrays of a nest are views, and a cost may know these by their identity.
+        given = self._copies.keep(objective.parameters.unflatten(mine))
+        return self.timed(partial(objective.cost, given, *objective.args), mine, point)
 
     def timed(self, call: Callable[[], Any], mine: NDArray[Any], point: NDArray[Any]) -> Any:
         """What a call returns that finds the point in `mine`."""
