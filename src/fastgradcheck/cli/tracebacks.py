@@ -17,7 +17,7 @@ _BETWEEN = frozenset({"importlib", "_frozen_importlib", "_frozen_importlib_exter
 
 _CALLS = frozenset(
     {
-        ("fastgradcheck.problem.problem", "__call__"),
+        ("fastgradcheck.problem.problem", "called"),
         ("fastgradcheck.problem.gradient", "evaluate_gradient"),
     }
 )

@@ -198,7 +198,7 @@ class Calls:
             return self.timed(partial(objective, mine), mine, point)
         # The arrays of a nest are views, and a cost may know these by their identity.
         given = self._copies.keep(objective.parameters.unflatten(mine))
-        return self.timed(partial(objective.cost, given, *objective.args), mine, point)
+        return self.timed(partial(objective.called, given), mine, point)
 
     def timed(self, call: Callable[[], Any], mine: NDArray[Any], point: NDArray[Any]) -> Any:
         """What a call returns that finds the point in `mine`."""

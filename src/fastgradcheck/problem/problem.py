@@ -93,7 +93,11 @@ class Objective:
         """J at a flat theta, as the user's own call from Python gives it."""
         if self.batch:
             return self.many(theta[np.newaxis])[0]
-        return self.cost(self._given(theta), *self.args)
+        return self.called(self._given(theta))
+
+    def called(self, theta: Any) -> Any:
+        """J at a theta of the user's structure."""
+        return self.cost(theta, *self.args)
 
     def many(self, points: NDArray[Any]) -> NDArray[Any]:
         """J at the flat thetas ``points[k]``, in one call of a cost that takes many.
