@@ -33,6 +33,7 @@ from fastgradcheck.options import (
 )
 from fastgradcheck.points import Points
 from fastgradcheck.problem import batches, guards, low, precision
+from fastgradcheck.problem.bounds import Bounds
 from fastgradcheck.problem.calls import arguments_of, as_tuple
 from fastgradcheck.problem.complexes import as_pairs, complexes_of, refuse_layout
 from fastgradcheck.problem.foreign import COARSE
@@ -220,14 +221,8 @@ def gradcheck(
             batches.refuse_single(asked)
         objective, found = guards.in_double(asked)
         refuse_vanishing(objective.theta, options.epsilon, parameters)
-        running = open_engine(objective, engine, n_jobs, executor=executor)
+        running, inspected = inspected_engine(objective, options.bounds, engine, n_jobs, executor)
         try:
-            inspected = guards.inspect(running.objective, options.bounds)
-            if inspected.serial or inspected.objective is not running.objective:
-                running.close()
-                running = open_engine(
-                    inspected.objective, engine, n_jobs, serial=inspected.serial, executor=executor
-                )
             if batch:
                 inspected = batches.inspect_batch(inspected, options.bounds)
             claimed, eps, notes = evaluate_gradient(
@@ -277,6 +272,28 @@ def gradcheck(
             running.close()
     found += stream.findings + (memory.findings if memory is not None else ())
     return assemble(task, evidence, options.strategy, found, origin, began)
+
+
+def inspected_engine(
+    objective: Objective,
+    bounds: Bounds | None,
+    engine: str,
+    n_jobs: int | None,
+    executor: Executor | None = None,
+) -> tuple[Engine, guards.Inspected]:
+    """The engine for a cost, and what the guards learnt of the cost as that engine calls it."""
+    running = open_engine(objective, engine, n_jobs, executor=executor)
+    try:
+        inspected = guards.inspect(running.objective, bounds)
+    except BaseException:
+        running.close()
+        raise
+    if inspected.serial or inspected.objective is not running.objective:
+        running.close()
+        running = open_engine(
+            inspected.objective, engine, n_jobs, serial=inspected.serial, executor=executor
+        )
+    return running, inspected
 
 
 def switched_off() -> bool:

@@ -61,9 +61,7 @@ def assert_gradcheck(
     __tracebackhide__ = True  # pytest then shows the line of the test, not this one
     from fastgradcheck.check import gradcheck
 
-    result = gradcheck(cost, grad, theta, **options)
-    require(result, allow_undecided=allow_undecided)
-    return result
+    return require(gradcheck(cost, grad, theta, **options), allow_undecided=allow_undecided)
 
 
 @in_our_words
@@ -100,9 +98,7 @@ def assert_jaccheck(
     __tracebackhide__ = True
     from fastgradcheck.jacobian import jaccheck
 
-    result = jaccheck(fun, jac, theta, **options)
-    require(result, allow_undecided=allow_undecided)
-    return result
+    return require(jaccheck(fun, jac, theta, **options), allow_undecided=allow_undecided)
 
 
 @in_our_words
@@ -138,9 +134,7 @@ def assert_hesscheck(
     __tracebackhide__ = True
     from fastgradcheck.jacobian import hesscheck
 
-    result = hesscheck(grad, hess, theta, **options)
-    require(result, allow_undecided=allow_undecided)
-    return result
+    return require(hesscheck(grad, hess, theta, **options), allow_undecided=allow_undecided)
 
 
 @in_our_words
@@ -174,13 +168,11 @@ def assert_paircheck(jvp: Any, vjp: Any, theta: Any, like: Any, **options: Any) 
     __tracebackhide__ = True
     from fastgradcheck.pairs import paircheck
 
-    result = paircheck(jvp, vjp, theta, like, **options)
-    require(result)
-    return result
+    return require(paircheck(jvp, vjp, theta, like, **options))
 
 
-def require(result: GradcheckResult, *, allow_undecided: bool = False) -> None:
-    """Raise `GradcheckError` unless the result lets an assertion pass; see `assert_gradcheck`.
+def require(result: GradcheckResult, *, allow_undecided: bool = False) -> GradcheckResult:
+    """The result if it lets an assertion pass, else `GradcheckError`; see `assert_gradcheck`.
 
     A skipped check never fails: ``FASTGRADCHECK=off`` switches checks off, it does not break a
     build.
@@ -191,6 +183,7 @@ def require(result: GradcheckResult, *, allow_undecided: bool = False) -> None:
     undecided = result.verdict is Verdict.UNDECIDED and not allow_undecided
     if result.verdict is Verdict.WRONG or undecided:
         raise GradcheckError(result)
+    return result
 
 
 def stopped_by_hand(result: GradcheckResult) -> bool:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from fastgradcheck.arguments import in_our_words
-from fastgradcheck.check import gradcheck, seed_of, switched_off
+from fastgradcheck.check import gradcheck, inspected_engine, seed_of, switched_off
 from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.recording import COUNTS, Recording, record
 from fastgradcheck.errors import FingerprintError, GradcheckInputError, GradcheckTypeError, shown
-from fastgradcheck.evaluation.choice import open_engine, refuse_unknown
+from fastgradcheck.evaluation.choice import refuse_unknown
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.progress import showing
 from fastgradcheck.evaluation.stream import Stopped, Stream
@@ -259,12 +259,8 @@ def fingerprint(
     asked = Objective(cost, subject.args, subject.parameters, subject.flat)
     with one_blas_thread(), showing(progress) as listen, guards.leaving_at_theta(asked):
         objective, _ = guards.in_double(asked)
-        running = open_engine(objective, engine, n_jobs)
+        running, inspected = inspected_engine(objective, None, engine, n_jobs)
         try:
-            inspected = guards.inspect(running.objective, None)
-            if inspected.serial or inspected.objective is not running.objective:
-                running.close()
-                running = open_engine(inspected.objective, engine, n_jobs, serial=inspected.serial)
             with Stream(running, listen=listen) as stream:
                 stream.evaluations = inspected.evaluations
                 context = Context(stream, inspected.value, seed=seed_of(seed, None))
