@@ -167,6 +167,23 @@ def test_ctrl_c_is_not_caught() -> None:
         collected(objective(cost, draw(3)), plans(3)[0])
 
 
+class Odd(BaseException):
+    def __str__(self) -> str:
+        raise RuntimeError("do not ask")
+
+
+def test_exceptions_of_any_class_are_failures_of_the_cost() -> None:
+    def cost(t: np.ndarray) -> np.ndarray:
+        raise Odd
+
+    subject = objective(cost, draw(3))
+    with pytest.raises(CostEvaluationError, match=r"raised Odd at .*: its message cannot be shown"):
+        collected(subject, plans(3)[0])
+    with pytest.raises(CostEvaluationError, match="cost raised Odd: its message cannot be shown"):
+        BatchedEngine(subject).value(subject.theta)
+    assert "cost raised Odd for a complex theta" in str(BatchedEngine(subject).supports_complex())
+
+
 def test_complex_steps() -> None:
     assert BatchedEngine(objective(*THETAS["flat"])).supports_complex() is None
     real = objective(lambda t: abs(t).sum(axis=1), draw(3))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import time
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import CostEvaluationError, said
+from fastgradcheck.errors import CostEvaluationError, asks_to_stop, told
 from fastgradcheck.evaluation.engines.base import CHUNK_SECONDS
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
-from fastgradcheck.evaluation.engines.failure import evaluation_failure, failure_at_theta
+from fastgradcheck.evaluation.engines.failure import evaluation_failure
+from fastgradcheck.evaluation.engines.python import PythonEngine
 from fastgradcheck.evaluation.plans import Plan
-from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.problem import Objective
 
 WORTHWHILE = 0.75
@@ -24,8 +22,8 @@ WORTHWHILE = 0.75
 size, is worth the wait for a longer chunk."""
 
 
-class BatchedEngine:
-    """Evaluates a cost of many points over plans, in this thread.
+class BatchedEngine(PythonEngine):
+    """Evaluates a cost of many points over plans, in this thread; a single value is a batch of one.
 
     Batches grow from one point: by doubling, as long as a batch is short or the time per point
     falls, up to ``objective.batch`` points. Where memory does not suffice they are halved.
@@ -58,29 +56,11 @@ class BatchedEngine:
     """
 
     name = "batched"
-    n_jobs = 1
-    compile_seconds = 0.0
 
     def __init__(self, objective: Objective) -> None:
-        self.objective = objective
-        self.t_cost = math.nan
-        self.findings: tuple[Finding, ...] = ()
+        super().__init__(objective)
         self._most = objective.batch
         self._size = 1
-
-    def value(self, theta: NDArray[Any]) -> float:
-        """J at a flat theta.
-
-        Raises
-        ------
-        CostEvaluationError
-            If the cost raises.
-        """
-        with one_blas_thread():
-            try:
-                return float(self.objective(theta))
-            except Exception as exc:
-                raise failure_at_theta(exc) from exc
 
     def evaluate(self, plan: Plan) -> Iterator[tuple[slice, NDArray[Any]]]:
         """J over a plan; see `evaluation.engines.base.Engine.evaluate`.
@@ -96,24 +76,6 @@ class BatchedEngine:
             values = self._values(plan.rows(rows))
             start = rows.stop
             yield rows, values
-
-    def supports_complex(self) -> str | None:
-        """Why the cost cannot be differentiated by complex steps; None if it can.
-
-        Evaluates J once, at theta as a complex array.
-        """
-        points = self.objective.theta.astype(np.complex128)[np.newaxis]
-        try:
-            with warnings.catch_warnings(), one_blas_thread():
-                # NumPy only warns when an imaginary part is thrown away.
-                warnings.simplefilter("error", np.exceptions.ComplexWarning)
-                values = self.objective.many(points)
-        except Exception as exc:
-            return f"cost raised {type(exc).__name__} for a complex theta: {said(exc)}"
-        return None if np.iscomplexobj(values) else "cost returned a real number for a complex one"
-
-    def close(self) -> None:
-        """Nothing is held."""
 
     def _values(self, plan: Plan) -> NDArray[Any]:
         """J at every point of a plan, shape ``(len(plan), plan.width)``."""
@@ -137,7 +99,9 @@ class BatchedEngine:
         began = time.perf_counter()
         try:
             values = self.objective.many(points)
-        except Exception as exc:
+        except BaseException as exc:
+            if asks_to_stop(exc):
+                raise
             if not (_out_of_memory(exc) and len(points) > 1):
                 raise self._failure(points, plan, first, exc) from exc
             self._most = self._size = half = len(points) // 2
@@ -159,20 +123,21 @@ class BatchedEngine:
             self._size = min(2 * self._size, self._most)
 
     def _failure(
-        self, points: NDArray[Any], plan: Plan, first: int, exc: Exception
+        self, points: NDArray[Any], plan: Plan, first: int, exc: BaseException
     ) -> CostEvaluationError:
         """The error for a batch that failed: at the first point that fails by itself."""
         place = first
         for k, point in enumerate(points):
             try:
                 self.objective(point)
-            except Exception as own:
+            except BaseException as own:
+                if asks_to_stop(own):
+                    raise
                 place, exc = first + k, own
                 break
         return evaluation_failure(self.objective, plan, *divmod(place, plan.width), exc)
 
 
-def _out_of_memory(exc: Exception) -> bool:
+def _out_of_memory(exc: BaseException) -> bool:
     """Whether memory did not suffice, by the names of Python, torch and jax for it."""
-    text = f"{type(exc).__name__} {exc}"
-    return any(sign in text for sign in ("MemoryError", "OutOfMemory", "RESOURCE_EXHAUSTED"))
+    return any(sign in told(exc) for sign in ("MemoryError", "OutOfMemory", "RESOURCE_EXHAUSTED"))
