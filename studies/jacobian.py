@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.jacobian import jaccheck
+from fastgradcheck.jacobians.check import jaccheck
 
 M, N = 300, 2000
 Array = NDArray[np.float64]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgradcheck.jacobian import jaccheck
+from fastgradcheck.jacobians.check import jaccheck
 from studies.jacobian import Array, M, N, planted, problem
 
 TIGHT = {"rtol": 1e-5, "atol": 1e-8}

@@ -15,7 +15,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "fastgradcheck"
 
 ROOMS = (
-    "__init__", "__main__", "cli", "jax", "torch", "testing", "fingerprints", "jacobian", "pairs",
+    "__init__", "__main__", "cli", "jax", "torch", "testing", "fingerprints", "jacobians",
     "check", "points", "options", "numeric", "result", "report", "diagnosis", "search",
     "verdict", "differences", "evaluation", "problem", "table", "arguments", "errors", "version",
 )  # fmt: skip

@@ -24,15 +24,10 @@ if TYPE_CHECKING:
         fingerprint,
         load_fingerprint,
     )
-    from fastgradcheck.jacobian import hesscheck, jaccheck
-    from fastgradcheck.numeric import (
-        BlockBars,
-        NumericalGradient,
-        NumericalJacobian,
-        numerical_gradient,
-        numerical_jacobian,
-    )
-    from fastgradcheck.pairs import paircheck
+    from fastgradcheck.jacobians.check import hesscheck, jaccheck
+    from fastgradcheck.jacobians.numeric import NumericalJacobian, numerical_jacobian
+    from fastgradcheck.jacobians.pairs import paircheck
+    from fastgradcheck.numeric import BlockBars, NumericalGradient, numerical_gradient
     from fastgradcheck.points import Comparison, Points
     from fastgradcheck.problem.finding import Finding
     from fastgradcheck.result import GradcheckResult
@@ -57,16 +52,11 @@ _HOMES = {
     ),
     "evaluation.stream": ("Progress",),
     "fingerprints.fingerprint": ("Fingerprint", "compare", "fingerprint", "load_fingerprint"),
-    "jacobian": ("hesscheck", "jaccheck"),
-    "numeric": (
-        "BlockBars",
-        "NumericalGradient",
-        "NumericalJacobian",
-        "numerical_gradient",
-        "numerical_jacobian",
-    ),
+    "jacobians.check": ("hesscheck", "jaccheck"),
+    "jacobians.numeric": ("NumericalJacobian", "numerical_jacobian"),
+    "jacobians.pairs": ("paircheck",),
+    "numeric": ("BlockBars", "NumericalGradient", "numerical_gradient"),
     "points": ("Comparison", "Points"),
-    "pairs": ("paircheck",),
     "problem.finding": ("Finding",),
     "result": ("GradcheckResult",),
     "testing": (

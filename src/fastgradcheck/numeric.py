@@ -13,7 +13,6 @@ from fastgradcheck.arguments import in_our_words
 from fastgradcheck.differences import domain
 from fastgradcheck.differences.components import of_sweeps
 from fastgradcheck.differences.context import Context
-from fastgradcheck.differences.rows import Rows, measure_columns, measure_noise, sweep_column
 from fastgradcheck.differences.sweep import sweep
 from fastgradcheck.evaluation.choice import EngineName, open_engine, refuse_unknown
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
@@ -21,9 +20,7 @@ from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.problem import guards
 from fastgradcheck.problem.blocks import Block
 from fastgradcheck.problem.bounds import flat_bounds
-from fastgradcheck.problem.calls import JACOBIAN, arguments_of
-from fastgradcheck.problem.entries import nested
-from fastgradcheck.problem.inspection import inspect_outputs
+from fastgradcheck.problem.calls import arguments_of
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.parameters import describe, vector
 from fastgradcheck.problem.problem import Objective
@@ -174,116 +171,3 @@ def _in_short(block: Block, value: NDArray[np.float64], error: NDArray[np.float6
     return BlockBars(
         block.name, block.shape, norm(value), float(error[largest]), block.address(largest)
     )
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class NumericalJacobian:
-    """A numerical Jacobian and how far it can be trusted.
-
-    Attributes
-    ----------
-    value : array of shape ``output.shape + parameter.shape``, or nests of them
-        The derivatives, outputs outside and parameters inside; at a kink, the mean of the
-        one-sided slopes.
-    error : of the same structure
-        Error bars.
-    evaluations : int
-        How often F was evaluated.
-    """
-
-    value: Any
-    error: Any
-    evaluations: int
-
-    def __repr__(self) -> str:
-        return f"<NumericalJacobian, {plural(self.evaluations, 'evaluation')} of F>"
-
-
-SHARP = 1e-7
-"""Entries whose bar is larger, relative to the typical one of their row, get step sweeps."""
-
-
-@in_our_words
-def numerical_jacobian(
-    fun: Callable[..., Any],
-    theta: Any,
-    *,
-    args: Any = (),
-    layout: Mapping[str, Any] | None = None,
-    bounds: Any = None,
-    engine: str = "auto",
-    n_jobs: int | None = None,
-    seed: int = 0,
-) -> NumericalJacobian:
-    """Differentiate a function of several outputs numerically, every entry with an error bar.
-
-    Each column is measured from five points, four evaluations of F that serve all of its rows;
-    columns in which that is not sharp, over a sweep of 13 steps (26 evaluations).
-
-    Parameters
-    ----------
-    fun, theta, args, layout, bounds, engine, n_jobs
-        As in `jaccheck`.
-    seed : int
-        Of the direction along which the noise of F is measured.
-
-    Returns
-    -------
-    NumericalJacobian
-
-    Raises
-    ------
-    GradcheckInputError, CostEvaluationError
-        As in `jaccheck`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastgradcheck import numerical_jacobian
-    >>> A = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-    >>> numeric = numerical_jacobian(lambda t: np.exp(A @ t), np.array([0.1, 0.2, 0.3]))
-    >>> numeric.value.shape
-    (2, 3)
-    >>> true = np.exp(A @ [0.1, 0.2, 0.3])[:, np.newaxis] * A
-    >>> bool((abs(numeric.value - true) <= numeric.error).all())
-    True
-    """
-    refuse_unknown(engine)
-    seed = checked_seed(seed)
-    args = arguments_of(fun, True, args, JACOBIAN)
-    theta = vector(theta)
-    parameters = describe(theta, layout)
-    flat = parameters.flatten(theta)
-    limits = flat_bounds(bounds, flat, parameters)
-    with one_blas_thread():
-        inspected = inspect_outputs(Objective(fun, args, parameters, flat), None, limits)
-        running = open_engine(inspected.objective, engine, n_jobs)
-        try:
-            stream = Stream(running)
-            stream.evaluations = inspected.evaluations
-            context = Context(stream, float("nan"), bounds=limits, seed=seed)
-            with np.errstate(all="ignore"):  # large steps may leave the function's domain
-                level = measure_noise(context, inspected.values)
-                value, error = _entries(Rows(context, inspected.values, level))
-        finally:
-            running.close()
-    outputs = inspected.outputs
-    return NumericalJacobian(
-        nested(value, outputs, parameters), nested(error, outputs, parameters), stream.evaluations
-    )
-
-
-def _entries(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """All entries of the Jacobian and their bars, shape (m, n)."""
-    columns = np.arange(rows.context.parameters.size)
-    value, error = measure_columns(rows, columns, "gradient")
-    typical = np.sqrt(np.mean(value**2, axis=1, keepdims=True))
-    blunt = error > SHARP * np.maximum(np.abs(value), typical)
-    for column in np.flatnonzero(blunt.any(axis=0)).tolist():
-        mine = np.flatnonzero(blunt[:, column])
-        measured = of_sweeps(sweep_column(rows, column, mine, mine))
-        middle = (measured.lower + measured.upper) / 2
-        reach = measured.error + (measured.upper - measured.lower) / 2
-        better = reach < error[mine, column]
-        value[mine[better], column], error[mine[better], column] = middle[better], reach[better]
-    return value, error

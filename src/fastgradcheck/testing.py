@@ -96,7 +96,7 @@ def assert_jaccheck(
     'AGREES'
     """
     __tracebackhide__ = True
-    from fastgradcheck.jacobian import jaccheck
+    from fastgradcheck.jacobians.check import jaccheck
 
     return require(jaccheck(fun, jac, theta, **options), allow_undecided=allow_undecided)
 
@@ -132,7 +132,7 @@ def assert_hesscheck(
     'AGREES'
     """
     __tracebackhide__ = True
-    from fastgradcheck.jacobian import hesscheck
+    from fastgradcheck.jacobians.check import hesscheck
 
     return require(hesscheck(grad, hess, theta, **options), allow_undecided=allow_undecided)
 
@@ -166,7 +166,7 @@ def assert_paircheck(jvp: Any, vjp: Any, theta: Any, like: Any, **options: Any) 
     'AGREES'
     """
     __tracebackhide__ = True
-    from fastgradcheck.pairs import paircheck
+    from fastgradcheck.jacobians.pairs import paircheck
 
     return require(paircheck(jvp, vjp, theta, like, **options))
 

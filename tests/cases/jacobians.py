@@ -22,6 +22,12 @@ def tanh_layer(m: int, n: int, seed: int = 0) -> tuple[Any, Any, np.ndarray]:
     return fun, jac, theta
 
 
+def products(m: int, n: int, seed: int = 0) -> tuple[Any, Any, Any, np.ndarray]:
+    """The layer, its jvp and vjp, and a point."""
+    fun, jac, theta = tanh_layer(m, n, seed)
+    return fun, lambda t, v: jac(t) @ v, lambda t, u: jac(t).T @ u, theta
+
+
 def changed(jac: Callable[..., Any], change: Callable[[np.ndarray], None]) -> Callable[..., Any]:
     """The same Jacobian after `change` was made to the array in place."""
 

@@ -199,7 +199,7 @@ def _checker(kind: str) -> Callable[..., GradcheckResult]:
         from fastgradcheck.check import gradcheck
 
         return gradcheck
-    from fastgradcheck.jacobian import hesscheck, jaccheck
+    from fastgradcheck.jacobians.check import hesscheck, jaccheck
 
     return jaccheck if kind == "jacobian" else hesscheck
 

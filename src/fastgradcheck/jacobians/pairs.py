@@ -40,6 +40,7 @@ ROUNDING = 64.0
 difference of two inner products: the sums of long products, each in another order."""
 
 Array = NDArray[np.float64]
+Product = Callable[[Array], Array]
 
 
 @in_our_words
@@ -192,41 +193,42 @@ def paircheck(
 
 
 def _table(
-    forward: Callable[[Array], Array],
-    backward: Callable[[Array], Array],
+    forward: Product,
+    backward: Product,
     outputs: tuple[Block, ...],
     parameters: tuple[Block, ...],
     seed: int,
 ) -> Array:
-    """u.(J v), v.(J'u) and what rounding is relative to, for every round, output and parameter.
-
-    A vector that is zero outside of one block costs one product, and gives a column of the table,
-    or a row of it.
-    """
+    """u.(J v), v.(J'u) and what rounding is relative to, for every round, output and parameter."""
     rng = np.random.default_rng([seed, 8])
-    shape = ROUNDS, len(outputs), len(parameters)
-    ahead, back, size = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     m, n = outputs[-1].stop, parameters[-1].stop
-    for k in range(ROUNDS):
+    rounds = []
+    for _ in range(ROUNDS):
         u = rng.choice([-1.0, 1.0], m) * rng.uniform(0.5, 1.5, m)
         v = rng.choice([-1.0, 1.0], n) * rng.uniform(0.5, 1.5, n)
-        for b, parameter in enumerate(parameters):
-            own = np.zeros(n)
-            own[parameter.slice] = v[parameter.slice]
-            product = forward(own)
-            for o, output in enumerate(outputs):
-                part = product[output.slice]
-                ahead[k, o, b] = u[output.slice] @ part
-                size[k, o, b] += norm(part) * norm(u[output.slice])
-        for o, output in enumerate(outputs):
-            own = np.zeros(m)
-            own[output.slice] = u[output.slice]
-            product = backward(own)
-            for b, parameter in enumerate(parameters):
-                part = product[parameter.slice]
-                back[k, o, b] = v[parameter.slice] @ part
-                size[k, o, b] += norm(part) * norm(v[parameter.slice])
-    return np.stack([ahead, back, size])
+        ahead, size_ahead = _inner(forward, v, parameters, u, outputs)
+        back, size_back = _inner(backward, u, outputs, v, parameters)
+        rounds.append([ahead.T, back, size_ahead.T + size_back])
+    return np.stack(rounds, axis=1)
+
+
+def _inner(
+    product: Product, given: Array, into: tuple[Block, ...], beside: Array, out: tuple[Block, ...]
+) -> tuple[Array, Array]:
+    """Inner products of `beside` and the products of `given`, by blocks, and their sizes.
+
+    A vector that is zero outside of one block of `into` costs one product, and gives a row.
+    """
+    value, size = np.zeros((2, len(into), len(out)))
+    for i, block in enumerate(into):
+        own = np.zeros(len(given))
+        own[block.slice] = given[block.slice]
+        returned = product(own)
+        for j, other in enumerate(out):
+            part, vector = returned[other.slice], beside[other.slice]
+            value[i, j] = vector @ part
+            size[i, j] = norm(part) * norm(vector)
+    return value, size
 
 
 def _block(

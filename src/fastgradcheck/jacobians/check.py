@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
 
 from fastgradcheck.arguments import in_our_words
 from fastgradcheck.check import seed_of, switched_off
-from fastgradcheck.diagnosis import rows as diagnosis
-from fastgradcheck.diagnosis.findings import kinks, lost, undecided, unlocated, zero
 from fastgradcheck.differences.context import Context
-from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.rows import Rows
-from fastgradcheck.differences.screen import CONFIDENCE
 from fastgradcheck.errors import GradcheckInputError, shown
 from fastgradcheck.evaluation.budget import UNLIMITED, budget_of
 from fastgradcheck.evaluation.checkpoint import Checkpoint
@@ -24,47 +19,30 @@ from fastgradcheck.evaluation.choice import EngineName, open_engine, refuse_unkn
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.progress import showing
 from fastgradcheck.evaluation.stream import Stream
-from fastgradcheck.options import STRATEGIES, Strategy
-from fastgradcheck.problem import sampling
+from fastgradcheck.jacobians.assemble import assemble
+from fastgradcheck.jacobians.columns import columns
+from fastgradcheck.options import Strategy
 from fastgradcheck.problem.bounds import flat_bounds
 from fastgradcheck.problem.calls import HESSIAN, JACOBIAN, arguments_of
 from fastgradcheck.problem.entries import Entries
-from fastgradcheck.problem.finding import Finding, by_rank
 from fastgradcheck.problem.gradient import callables
 from fastgradcheck.problem.guards import leaving_at_theta
 from fastgradcheck.problem.inspection import inspect_outputs
 from fastgradcheck.problem.jacobian import Jacobian
 from fastgradcheck.problem.nests import bytes_of, hexdigest
-from fastgradcheck.problem.parameters import Parameters, describe, vector
+from fastgradcheck.problem.parameters import describe, vector
 from fastgradcheck.problem.problem import Objective
-from fastgradcheck.problem.products import Claimed, Combined, claim_of
+from fastgradcheck.problem.products import claim_of
 from fastgradcheck.problem.sampling import Sample
 from fastgradcheck.problem.symmetry import asymmetry
 from fastgradcheck.report.origin import origin_of
-from fastgradcheck.report.outcome import Origin, Seconds
-from fastgradcheck.result import (
-    GradcheckResult,
-    named_wrong,
-    of_a_part,
-    records,
-    skipped,
-    sweeps_of,
-    was_stopped,
-)  # fmt: skip
+from fastgradcheck.result import GradcheckResult, skipped
 from fastgradcheck.search.columns import JacobianTask
 from fastgradcheck.search.rows import search
-from fastgradcheck.verdict import rules
-from fastgradcheck.verdict.rows import unsettled
-from fastgradcheck.verdict.support import reading
 from fastgradcheck.verdict.tolerances import tolerances_at
-from fastgradcheck.verdict.verdict import Resolution, Verdict
 from fastgradcheck.version import __version__
 
 FORMS = {"Jacobian": ("matrix", "jvp", "vjp"), "Hessian": ("matrix", "hvp")}
-EVERY_COLUMN = 64
-"""Up to this many parameters, strategy "auto" measures every column, four evaluations each ..."""
-SPOT_CHECK = 3
-"""... and beyond it, directions cover all of them, and so many columns are measured besides."""
 
 
 @in_our_words
@@ -246,7 +224,7 @@ def _check(
     parameters = describe(theta, layout)
     flat = parameters.flatten(theta)
     flat.setflags(write=False)
-    drawn, screens = _columns(parameters, sample, strategy, seed, limit is not UNLIMITED)
+    drawn, screens = columns(parameters, sample, strategy, seed, limit is not UNLIMITED)
     limits = flat_bounds(bounds, flat, parameters)
     refuse_unknown(engine)
     args = arguments_of(fun, jac, args, names, vectors=int(form != "matrix"))
@@ -278,54 +256,7 @@ def _check(
     if subject == "Hessian":
         found += asymmetry(claim, entries)
     found += stream.findings + (memory.findings if memory is not None else ())
-    return _assemble(task, evidence, claimed, found, began, origin, subject)
-
-
-def proven(
-    verdict: Verdict, found: tuple[Finding, ...]
-) -> tuple[Verdict, str, tuple[Finding, ...]]:
-    """The verdict, given what was found of the claim by itself, and why, where that decides it."""
-    kinds = {finding.kind for finding in found}
-    if "linear" in kinds:
-        return Verdict.WRONG, "The products are not linear in their vector.", found
-    if "asymmetric" not in kinds or verdict is Verdict.WRONG:
-        return verdict, "", found
-    if verdict is not Verdict.AGREES:
-        return Verdict.WRONG, "The Hessian is not symmetric.", found
-    told = tuple(
-        replace(
-            finding,
-            kind="not-a-gradient",
-            message=finding.message.partition(". ")[0]
-            + ". It is the derivative of grad all the same, so that grad is the gradient of no "
-            "cost: check grad by gradcheck.",
-        )
-        if finding.kind == "asymmetric"
-        else finding
-        for finding in found
-    )
-    reason = "The Hessian is the derivative of grad, but grad is the gradient of nothing."
-    return Verdict.WRONG, reason, told
-
-
-def _columns(
-    parameters: Parameters, sample: Any, strategy: str, seed: int, limited: bool
-) -> tuple[Sample, bool]:
-    """The columns to be measured one by one, and whether directions cover all of them."""
-    if not isinstance(strategy, str) or strategy not in STRATEGIES:
-        raise GradcheckInputError(
-            f"strategy={shown(strategy)} is not a strategy; "
-            f"use one of {', '.join(map(repr, STRATEGIES))}."
-        )
-    if strategy == "auto":
-        large = parameters.size > EVERY_COLUMN
-        if sample is None and (large or limited):
-            return sampling.draw(min(SPOT_CHECK, parameters.size), parameters, seed), True
-        return sampling.draw(sample, parameters, seed), False
-    if strategy == "screen":
-        nothing = sample is None
-        return sampling.NOTHING if nothing else sampling.draw(sample, parameters, seed), True
-    return sampling.draw(sample, parameters, seed), False
+    return assemble(task, evidence, claimed, found, began, origin, subject)
 
 
 def _identity(
@@ -343,84 +274,3 @@ def _identity(
         "bounds": hexdigest(bytes_of(limits)),
         "sample": hexdigest(bytes_of(drawn.index)),
     }
-
-
-def _assemble(
-    task: JacobianTask,
-    evidence: Evidence,
-    claimed: Claimed,
-    found: tuple[Finding, ...],
-    began: float,
-    origin: Origin,
-    subject: str,
-) -> GradcheckResult:
-    """The result of a check, judged on all that was measured."""
-    tolerance, names = task.tolerance, task.entries.names
-    stream = task.rows.context.stream
-    engine = stream.engine
-    beside = task.beside(evidence)
-    _, overall, blocks = rules.judge(beside, tolerance)
-    blocks = unsettled(blocks, beside, tolerance)
-    verdict = rules.verdict_on(overall, blocks, tolerance)
-    blocks = diagnosis.reasons(task, beside, blocks)
-    components = records(beside, tolerance)
-    resolution = _resolution(task, blocks)
-    coverage, probability = diagnosis.covered(task, evidence, blocks, resolution)
-    found += undecided(verdict, overall.limit, blocks, tolerance)
-    found += lost(beside, blocks, tolerance) + zero(blocks, tolerance)
-    if verdict is Verdict.WRONG:
-        found += diagnosis.diagnosed(task, components, blocks)
-    found += unlocated(names, evidence, verdict)
-    stopped = was_stopped(stream, verdict, blocks)
-    verdict, part = of_a_part(verdict, blocks, stopped)
-    verdict, reason, found = proven(verdict, found)
-    wrong = named_wrong(beside, tolerance)
-    if isinstance(claimed.outputs, Combined):
-        wrong = diagnosis.of_rows(task, components, claimed.outputs, wrong)
-        coverage += diagnosis.combinations(claimed.outputs)
-    read = {
-        e: reading(own, float(components["analytic"][np.searchsorted(components["index"], e)]))
-        for e, own in evidence.sweeps.items()
-    }
-    found += kinks(names, read.values())
-    return GradcheckResult(
-        verdict=verdict,
-        relative_difference=overall.relative,
-        limit=overall.limit,
-        threshold=tolerance.threshold,
-        rtol=tolerance.rtol,
-        resolution=Resolution(resolution.size, probability, resolution.relative),
-        blocks=blocks,
-        components=components,
-        wrong=wrong,
-        findings=by_rank(found + engine.findings),
-        coverage=coverage,
-        evaluations=stream.evaluations,
-        seconds=Seconds(time.perf_counter() - began, engine.compile_seconds),
-        engine=engine.name,
-        n_jobs=engine.n_jobs,
-        scheme="central",
-        strategy="screen" if task.screens else "components",
-        seed=task.rows.context.seed,
-        steps={block.name: block.step for block in blocks},
-        noise=evidence.noise.level,
-        size=names.size,
-        interrupted=stopped,
-        sweeps=sweeps_of(names, components, read),
-        remembered=stream.remembered,
-        orders=None if evidence.orders is None else astuple(evidence.orders),
-        origin=origin,
-        subject=subject,
-        reason=reason or part,
-    )
-
-
-def _resolution(task: JacobianTask, blocks: tuple[Any, ...]) -> Resolution:
-    """The coarsest resolution of all blocks, beside a row's typical entry."""
-    sizes = [b.resolution for b in blocks if b.verdict is not Verdict.SKIPPED]
-    size = max(sizes, default=np.inf)
-    _m, n = task.claim.shape
-    whole = np.sqrt(sum(np.square(s) for s in task.sizes) / n)
-    whole = whole[whole > 0]
-    typical = float(np.median(whole)) if len(whole) else np.nan
-    return Resolution(size, CONFIDENCE, size / typical if typical else np.nan)

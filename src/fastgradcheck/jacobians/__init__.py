@@ -1,0 +1,1 @@
+"""Jacobians and Hessians: rows of F in the place of J."""

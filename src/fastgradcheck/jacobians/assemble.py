@@ -1,0 +1,138 @@
+"""What the check of a Jacobian tells, put together from all that was measured."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import astuple, replace
+from typing import Any
+
+import numpy as np
+
+from fastgradcheck.diagnosis import rows as diagnosis
+from fastgradcheck.diagnosis.findings import kinks, lost, undecided, unlocated, zero
+from fastgradcheck.differences.evidence import Evidence
+from fastgradcheck.differences.screen import CONFIDENCE
+from fastgradcheck.problem.finding import Finding, by_rank
+from fastgradcheck.problem.products import Claimed, Combined
+from fastgradcheck.report.outcome import Origin, Seconds
+from fastgradcheck.result import (
+    GradcheckResult,
+    named_wrong,
+    of_a_part,
+    records,
+    sweeps_of,
+    was_stopped,
+)
+from fastgradcheck.search.columns import JacobianTask
+from fastgradcheck.verdict import rules
+from fastgradcheck.verdict.rows import unsettled
+from fastgradcheck.verdict.support import reading
+from fastgradcheck.verdict.verdict import Resolution, Verdict
+
+
+def assemble(
+    task: JacobianTask,
+    evidence: Evidence,
+    claimed: Claimed,
+    found: tuple[Finding, ...],
+    began: float,
+    origin: Origin,
+    subject: str,
+) -> GradcheckResult:
+    """The result of the check of a Jacobian, judged on all that was measured."""
+    tolerance, names = task.tolerance, task.entries.names
+    stream = task.rows.context.stream
+    engine = stream.engine
+    beside = task.beside(evidence)
+    _, overall, blocks = rules.judge(beside, tolerance)
+    blocks = unsettled(blocks, beside, tolerance)
+    verdict = rules.verdict_on(overall, blocks, tolerance)
+    blocks = diagnosis.reasons(task, beside, blocks)
+    components = records(beside, tolerance)
+    resolution = _resolution(task, blocks)
+    coverage, probability = diagnosis.covered(task, evidence, blocks, resolution)
+    found += undecided(verdict, overall.limit, blocks, tolerance)
+    found += lost(beside, blocks, tolerance) + zero(blocks, tolerance)
+    if verdict is Verdict.WRONG:
+        found += diagnosis.diagnosed(task, components, blocks)
+    found += unlocated(names, evidence, verdict)
+    stopped = was_stopped(stream, verdict, blocks)
+    verdict, part = of_a_part(verdict, blocks, stopped)
+    verdict, reason, found = proven(verdict, found)
+    wrong = named_wrong(beside, tolerance)
+    if isinstance(claimed.outputs, Combined):
+        wrong = diagnosis.of_rows(task, components, claimed.outputs, wrong)
+        coverage += diagnosis.combinations(claimed.outputs)
+    read = {
+        e: reading(own, float(components["analytic"][np.searchsorted(components["index"], e)]))
+        for e, own in evidence.sweeps.items()
+    }
+    found += kinks(names, read.values())
+    return GradcheckResult(
+        verdict=verdict,
+        relative_difference=overall.relative,
+        limit=overall.limit,
+        threshold=tolerance.threshold,
+        rtol=tolerance.rtol,
+        resolution=Resolution(resolution.size, probability, resolution.relative),
+        blocks=blocks,
+        components=components,
+        wrong=wrong,
+        findings=by_rank(found + engine.findings),
+        coverage=coverage,
+        evaluations=stream.evaluations,
+        seconds=Seconds(time.perf_counter() - began, engine.compile_seconds),
+        engine=engine.name,
+        n_jobs=engine.n_jobs,
+        scheme="central",
+        strategy="screen" if task.screens else "components",
+        seed=task.rows.context.seed,
+        steps={block.name: block.step for block in blocks},
+        noise=evidence.noise.level,
+        size=names.size,
+        interrupted=stopped,
+        sweeps=sweeps_of(names, components, read),
+        remembered=stream.remembered,
+        orders=None if evidence.orders is None else astuple(evidence.orders),
+        origin=origin,
+        subject=subject,
+        reason=reason or part,
+    )
+
+
+def _resolution(task: JacobianTask, blocks: tuple[Any, ...]) -> Resolution:
+    """The coarsest resolution of all blocks, beside a row's typical entry."""
+    sizes = [b.resolution for b in blocks if b.verdict is not Verdict.SKIPPED]
+    size = max(sizes, default=np.inf)
+    _m, n = task.claim.shape
+    whole = np.sqrt(sum(np.square(s) for s in task.sizes) / n)
+    whole = whole[whole > 0]
+    typical = float(np.median(whole)) if len(whole) else np.nan
+    return Resolution(size, CONFIDENCE, size / typical if typical else np.nan)
+
+
+def proven(
+    verdict: Verdict, found: tuple[Finding, ...]
+) -> tuple[Verdict, str, tuple[Finding, ...]]:
+    """The verdict, given what was found of the claim by itself, and why, where that decides it."""
+    kinds = {finding.kind for finding in found}
+    if "linear" in kinds:
+        return Verdict.WRONG, "The products are not linear in their vector.", found
+    if "asymmetric" not in kinds or verdict is Verdict.WRONG:
+        return verdict, "", found
+    if verdict is not Verdict.AGREES:
+        return Verdict.WRONG, "The Hessian is not symmetric.", found
+    told = tuple(
+        replace(
+            finding,
+            kind="not-a-gradient",
+            message=finding.message.partition(". ")[0]
+            + ". It is the derivative of grad all the same, so that grad is the gradient of no "
+            "cost: check grad by gradcheck.",
+        )
+        if finding.kind == "asymmetric"
+        else finding
+        for finding in found
+    )
+    reason = "The Hessian is the derivative of grad, but grad is the gradient of nothing."
+    return Verdict.WRONG, reason, told
