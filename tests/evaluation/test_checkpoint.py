@@ -239,8 +239,9 @@ def test_an_array_file_of_somebody_else_is_refused(save: Any, tmp_path: Path) ->
     path = tmp_path / "weights.npz"
     with path.open("wb") as file:
         save(file, np.arange(3.0))
-    with pytest.raises(CheckpointError, match="It was left as it is: give another path"):
+    with pytest.raises(CheckpointError, match="It was left as it is: give another path") as refused:
         check(path)
+    assert "pickle" not in str(refused.value)
 
 
 def test_a_later_format_is_refused_by_its_name(tmp_path: Path) -> None:
@@ -265,12 +266,16 @@ ODD = [
 ]
 
 
+def whole(header: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
+    return header, arrays
+
+
 @pytest.mark.parametrize("odd", ODD, ids=repr)
 def test_a_forged_header_is_refused_and_left_as_it_is(odd: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "run.npz"
     check(path)
-    header, arrays = archive.read(path, checkpoints.FORMAT)
-    archive.write(path, header | odd, arrays)
+    header, arrays = archive.read(path, checkpoints.KIND, whole)
+    archive.write(path, checkpoints.KIND, header | odd, arrays)
     before = path.read_bytes()
     with pytest.raises(CheckpointError, match="not a checkpoint of this package, or it is damaged"):
         check(path)
@@ -280,10 +285,10 @@ def test_a_forged_header_is_refused_and_left_as_it_is(odd: dict[str, Any], tmp_p
 def test_values_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.npz"
     check(path)
-    header, arrays = archive.read(path, checkpoints.FORMAT)
+    header, arrays = archive.read(path, checkpoints.KIND, whole)
     name = next(name for name in arrays if name.startswith("values_"))
     for odd in (arrays[name][1:], arrays[name].astype(np.int64), arrays[name][:, None]):
-        archive.write(path, header, arrays | {name: odd})
+        archive.write(path, checkpoints.KIND, header, arrays | {name: odd})
         with pytest.raises(CheckpointError, match="its values do not fit their plans"):
             check(path)
 
@@ -291,24 +296,24 @@ def test_values_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_no_number_of_a_file_is_taken_for_a_value(tmp_path: Path) -> None:
     path = tmp_path / "run.npz"
     expected = plain(check(path))
-    header, arrays = archive.read(path, checkpoints.FORMAT)
+    header, arrays = archive.read(path, checkpoints.KIND, whole)
     spoilt = {
         name: np.full_like(array, np.nan) if name.startswith("values_") else array
         for name, array in arrays.items()
     }
-    archive.write(path, header, spoilt)
+    archive.write(path, checkpoints.KIND, header, spoilt)
     assert plain(check(path)) == expected
 
 
 def test_values_of_another_shape_are_those_of_another_plan(tmp_path: Path) -> None:
     path = tmp_path / "run.npz"
     expected = plain(check(path))
-    header, arrays = archive.read(path, checkpoints.FORMAT)
+    header, arrays = archive.read(path, checkpoints.KIND, whole)
     spoilt = {
         name: np.array([255] * 99, np.uint8) if name.startswith("done_") else np.ones(99 * 8)
         for name in arrays
     }
-    archive.write(path, header, spoilt)
+    archive.write(path, checkpoints.KIND, header, spoilt)
     assert plain(check(path)) == expected
 
 
@@ -362,7 +367,7 @@ def test_a_folder_that_is_not_there_is_refused_before_the_work(tmp_path: Path) -
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"\(IsADirectoryError|\(PermissionError"):
+    with pytest.raises(CheckpointError, match=r"damaged \((Is a directory|Permission denied)\)"):
         check(tmp_path)
 
 

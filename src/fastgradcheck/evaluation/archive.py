@@ -9,30 +9,63 @@ import glob
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import ZIP_STORED
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.errors import GradcheckInputError, said
 from fastgradcheck.problem.nests import bytes_of, hexdigest
 
+Arrays = Mapping[str, NDArray[Any]]
+T = TypeVar("T")
+
+_ARCHIVE = b"PK"
+"""How it begins; NumPy takes anything else for a pickle, and its messages advise to load that."""
 _HEADER = "header"
 _CHECKSUM = "checksum"
 _PARTIAL = ".partial"
 
 
-def write(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file.
+
+    Attributes
+    ----------
+    format : str
+        Its name and version, in the header.
+    name : str
+        What the user calls it.
+    refused : type of GradcheckInputError
+        Raised where a file is no such one.
+    advice : str
+        What to do then.
+    """
+
+    format: str
+    name: str
+    refused: type[GradcheckInputError]
+    advice: str
+
+
+class Odd(ValueError):
+    """A file is not as it was written; the text says what is odd about it."""
+
+
+def write(path: Path, kind: Kind, header: Mapping[str, Any], arrays: Arrays) -> None:
     """Put a header and arrays into a file; at any moment there is a complete one at `path`.
 
     Parameters
     ----------
     path : path
+    kind : Kind
     header : mapping of str to JSON values
-        With the name of the ``"format"``.
     arrays : mapping of str to array
         None of objects.
 
@@ -41,10 +74,9 @@ def write(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[An
     OSError
         If there is no space, no folder or no permission; what was at `path` is there still.
     """
-    everything: dict[str, Any] = {
-        _HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8),
-        **arrays,
-    }
+    text = json.dumps({"format": kind.format, **header})
+    header_bytes = np.frombuffer(text.encode(), np.uint8)
+    everything: dict[str, Any] = {_HEADER: header_bytes, **arrays}
     everything[_CHECKSUM] = _checksum(everything)
     # A name of its own: whoever else writes to `path` must not write into the same half file.
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
@@ -59,26 +91,53 @@ def write(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[An
         raise
 
 
-def read(path: Path, format: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The header and the arrays that `write` put into a file of this format.
+def read(path: Path, kind: Kind, understood: Callable[[dict[str, Any], Arrays], T]) -> T:
+    """What a file of this kind holds.
+
+    Parameters
+    ----------
+    path : path
+    kind : Kind
+    understood : callable
+        Makes it of the header and the arrays that `write` was given; raises whatever it wants
+        where they are not.
 
     Raises
     ------
     FileNotFoundError
-    Exception
-        Of any other kind, if it is not such a file, or not as it was written.
+    GradcheckInputError
+        Of the kind's class, if it is not such a file, or not as it was written.
     """
+    try:
+        return understood(*_content(path, kind))
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # NumPy's reader has many words for bytes that it does not know
+        plain = error.strerror if isinstance(error, OSError) else None
+        reason = said(error) if isinstance(error, Odd) else plain or "its content cannot be read"
+        raise kind.refused(
+            f"{path} is not a {kind.name} of this package, or it is damaged ({reason}). It was "
+            f"left as it is: {kind.advice}."
+        ) from error
+
+
+def _content(path: Path, kind: Kind) -> tuple[dict[str, Any], Arrays]:
+    """The header and the arrays of a file."""
     # A file of its own, since NumPy leaves it open where the content is damaged.
-    with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-        if any(entry.compress_type != ZIP_STORED for entry in file.zip.infolist()):
-            raise ValueError("it is compressed")  # and may be a thousand times as large as it looks
-        arrays = {name: file[name] for name in file.files}
+    with path.open("rb") as raw:
+        if raw.read(len(_ARCHIVE)) != _ARCHIVE:
+            raise Odd("it is no archive of arrays")
+        raw.seek(0)
+        with np.load(raw, allow_pickle=False) as file:
+            if any(entry.compress_type != ZIP_STORED for entry in file.zip.infolist()):
+                raise Odd("it is compressed")  # and may be a thousand times as large as it looks
+            arrays = {name: file[name] for name in file.files}
     header = json.loads(arrays[_HEADER].tobytes())
-    if header["format"] != format:
-        raise ValueError(f"its format is {header['format']!r}, not {format!r}")
+    if (told := header.pop("format")) != kind.format:
+        raise Odd(f"its format is {told!r}, not {kind.format!r}")
     checksum = arrays.pop(_CHECKSUM, None)
     if not np.array_equal(checksum, _checksum(arrays)):
-        raise ValueError("its checksum is another")
+        raise Odd("its checksum is another")
     del arrays[_HEADER]
     return header, arrays
 
@@ -93,6 +152,6 @@ def remove_partial(path: Path) -> None:
             (path.parent / name).unlink()
 
 
-def _checksum(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+def _checksum(arrays: Arrays) -> NDArray[np.uint8]:
     digest = hexdigest(bytes_of(dict(sorted(arrays.items()))))
     return np.frombuffer(digest.encode(), np.uint8)

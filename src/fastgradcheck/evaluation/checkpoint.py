@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import CheckpointError, GradcheckTypeError, told
+from fastgradcheck.errors import CheckpointError, GradcheckTypeError
 from fastgradcheck.evaluation import archive
 from fastgradcheck.evaluation.lock import FileLock, Held
 from fastgradcheck.evaluation.plans import Plan
@@ -31,7 +31,12 @@ from fastgradcheck.problem.nests import bytes_of, hexdigest
 from fastgradcheck.problem.problem import Problem
 from fastgradcheck.version import __version__
 
-FORMAT = "fastgradcheck-checkpoint-2"
+KIND = archive.Kind(
+    "fastgradcheck-checkpoint-2",
+    "checkpoint",
+    CheckpointError,
+    "give another path, or delete it to begin anew",
+)
 
 
 SAVE_SECONDS = 2.0
@@ -151,12 +156,7 @@ class Checkpoint:
         if self._header:
             self._refuse_other(identity, seed, value)
             value = float.fromhex(self._header["value"])
-        self._header = {
-            "format": FORMAT,
-            "seed": seed,
-            "value": value.hex(),
-            "identity": dict(identity),
-        }
+        self._header = {"seed": seed, "value": value.hex(), "identity": dict(identity)}
         try:
             self._write()
         except OSError as error:
@@ -204,7 +204,7 @@ class Checkpoint:
     def _load(self) -> None:
         """Read the file, if there is one."""
         try:
-            self._header, self._stored = _read(self.path)
+            self._header, self._stored = archive.read(self.path, KIND, _understood)
         except FileNotFoundError:
             self._header, self._stored = {}, {}
 
@@ -226,7 +226,7 @@ class Checkpoint:
 
     def _write(self) -> None:
         began = time.monotonic()
-        archive.write(self.path, self._header, self._arrays())
+        archive.write(self.path, KIND, self._header, self._arrays())
         self._changed = self._failing = False
         now = time.monotonic()
         self._due = now + max(SAVE_SECONDS, (now - began) / SAVE_SHARE)
@@ -339,30 +339,15 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Known]]:
-    """Header and plans of a file.
-
-    Raises
-    ------
-    FileNotFoundError
-    CheckpointError
-        If they are not there, or not as they were written.
-    """
-    try:
-        header, arrays = archive.read(path, FORMAT)
-        _refuse_odd(header)
-        digests = [name.removeprefix("done_") for name in arrays if name.startswith("done_")]
-        stored = {d: (arrays[f"done_{d}"], arrays[f"values_{d}"]) for d in digests}
-        if not all(_fit(*known) for known in stored.values()):
-            raise ValueError("its values do not fit their plans")
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # NumPy's reader has many words for bytes that it does not know
-        raise CheckpointError(
-            f"{path} is not a checkpoint of this package, or it is damaged "
-            f"({told(error)}). It was left as it is: give another path, or "
-            "delete it to begin anew."
-        ) from error
+def _understood(
+    header: dict[str, Any], arrays: archive.Arrays
+) -> tuple[dict[str, Any], dict[str, Known]]:
+    """Header and plans of a file."""
+    _refuse_odd(header)
+    digests = [name.removeprefix("done_") for name in arrays if name.startswith("done_")]
+    stored = {d: (arrays[f"done_{d}"], arrays[f"values_{d}"]) for d in digests}
+    if not all(_fit(*known) for known in stored.values()):
+        raise archive.Odd("its values do not fit their plans")
     return header, stored
 
 
@@ -376,7 +361,7 @@ def _refuse_odd(header: Mapping[str, Any]) -> None:
         or not isinstance(identity, dict)
         or not all(isinstance(text, str) for text in identity.values())
     ):
-        raise ValueError("its header is not one")
+        raise archive.Odd("its header is not one")
 
 
 def _fit(packed: NDArray[Any], values: NDArray[Any]) -> bool:

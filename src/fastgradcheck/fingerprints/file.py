@@ -15,7 +15,12 @@ from fastgradcheck.differences.recording import COUNTS, Recording
 from fastgradcheck.errors import FingerprintError, GradcheckTypeError
 from fastgradcheck.evaluation import archive
 
-FORMAT = "fastgradcheck-fingerprint-1"
+KIND = archive.Kind(
+    "fastgradcheck-fingerprint-1",
+    "fingerprint",
+    FingerprintError,
+    "take another one with fgc.fingerprint",
+)
 _ARRAYS = ("weights", "keys", "steps", "changes")
 
 
@@ -34,7 +39,6 @@ def write(path: Any, recording: Recording, about: Mapping[str, Any]) -> None:
         If it cannot be written; what was there before is there still.
     """
     header = {
-        "format": FORMAT,
         "value": recording.value.hex(),
         "step": recording.step.hex(),
         "seed": recording.seed,
@@ -42,7 +46,7 @@ def write(path: Any, recording: Recording, about: Mapping[str, Any]) -> None:
         "noise": asdict(recording.noise),
         "about": dict(about),
     }
-    archive.write(_path(path), header, {name: getattr(recording, name) for name in _ARRAYS})
+    archive.write(_path(path), KIND, header, {name: getattr(recording, name) for name in _ARRAYS})
 
 
 def read(path: Any) -> tuple[Recording, dict[str, Any]]:
@@ -54,27 +58,20 @@ def read(path: Any) -> tuple[Recording, dict[str, Any]]:
     FingerprintError
         If it is damaged, or no such file.
     """
-    whole = _path(path)
-    try:
-        header, arrays = archive.read(whole, FORMAT)
-        recording = Recording(
-            value=float.fromhex(header["value"]),
-            noise=Noise(**header["noise"]),
-            step=float.fromhex(header["step"]),
-            seed=int(header["seed"]),
-            evaluations=int(header["evaluations"]),
-            **{name: arrays[name] for name in _ARRAYS},
-        )
-        _refuse_odd(recording)
-        return recording, {str(name): told for name, told in header["about"].items()}
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # NumPy's reader has many words for bytes that it does not know
-        raise FingerprintError(
-            f"{whole} is not a fingerprint of this package, or it is damaged "
-            f"({type(error).__name__}: {error}). It was left as it is: take another one with "
-            "fgc.fingerprint."
-        ) from error
+    return archive.read(_path(path), KIND, _understood)
+
+
+def _understood(header: dict[str, Any], arrays: archive.Arrays) -> tuple[Recording, dict[str, Any]]:
+    recording = Recording(
+        value=float.fromhex(header["value"]),
+        noise=Noise(**header["noise"]),
+        step=float.fromhex(header["step"]),
+        seed=int(header["seed"]),
+        evaluations=int(header["evaluations"]),
+        **{name: arrays[name] for name in _ARRAYS},
+    )
+    _refuse_odd(recording)
+    return recording, {str(name): told for name, told in header["about"].items()}
 
 
 def _refuse_odd(r: Recording) -> None:
@@ -89,7 +86,7 @@ def _refuse_odd(r: Recording) -> None:
         or r.weights.ndim != 1
         or not (np.isfinite(r.value) and (r.steps > 0).all() and (r.weights >= 0).all())
     ):
-        raise ValueError("its values do not fit together")
+        raise archive.Odd("its values do not fit together")
 
 
 def _path(path: Any) -> Path:

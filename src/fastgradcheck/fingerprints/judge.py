@@ -106,14 +106,16 @@ def _proven(
     problem: Problem, recording: Recording, context: Context, evidence: Evidence
 ) -> _Wrong | None:
     """What is wrong where most directions disagree beyond doubt, which no single kink makes."""
-    plain = Prober(replace(context, noise=recording.noise.level), problem)
-    prober = replace(plain, moving=joint.spread(plain, recording.weights))
-    found = joint.limits(prober, recording.beside(prober), recording.weights, {}, 0)
+    if not evidence.joint:
+        return None
+    found = evidence.joint[0]
     s = found.screened
     if not np.mean(np.abs(s.y) > BEYOND_DOUBT * s.error + s.rounding) > 0.5:
         return None
     parameters, decoded = problem.parameters, sorted(evidence.decoded.items())
-    explained = pattern(prober, found)
+    plain = Prober(context, problem)
+    weighted = replace(plain, moving=joint.spread(plain, recording.weights))
+    explained = pattern(weighted, found)
     if explained is not None:
         named = tuple(parameters.blocks[b].name for b in explained.blocks)
         return _Wrong(named, explained.blocks, explained.finding)
