@@ -20,6 +20,7 @@ import fastgradcheck as fgc
 from benchmarks.problems import PROBLEMS
 from tests.cases import corpus
 from tests.cases.faults import FAULTS, subject
+from tests.cases.jacobians import tanh_layer
 from tests.cases.million import ENDS, Network, relu_cost, tanh_cost
 from tests.cases.networks import NETWORKS, Overconfident
 from tests.cases.oracle import CASES
@@ -143,6 +144,29 @@ def sampled() -> Named:
         )
 
 
+def jacobians() -> Named:
+    """Matrices and products of several outputs, right and wrong, and pairs of products."""
+    for m, n in ((6, 9), (40, 300)):
+        fun, jac, theta = tanh_layer(m, n)
+        right = jac(theta)
+        entry, row = right.copy(), right.copy()
+        entry[3, 5] *= 1.01
+        row[2] *= -1
+        for fault, J in (("right", right), ("one entry", entry), ("a row", row)):
+            jvp, vjp = (lambda t, v, J=J: J @ v), (lambda t, u, J=J: J.T @ u)
+            for form, claim in (("matrix", J), ("jvp", jvp), ("vjp", vjp)):
+                yield (
+                    f"{m} x {n} {form}, {fault}",
+                    lambda c=claim, f=form, F=fun, t=theta: fgc.jaccheck(F, c, t, form=f, seed=8),
+                )
+            yield (
+                f"{m} x {n} pair, {fault}",
+                lambda a=jvp, b=lambda t, u, J=right: J.T @ u, t=theta, like=fun(theta): (
+                    fgc.paircheck(a, b, t, like, seed=8)
+                ),
+            )
+
+
 def line(check: Check) -> str:
     """What must not change, in one line."""
     try:
@@ -164,7 +188,7 @@ def line(check: Check) -> str:
 
 def lines() -> Iterator[str]:
     """All checks."""
-    for family in (oracles, networks, stairs, released, compiled, large, sampled):
+    for family in (oracles, networks, stairs, released, compiled, large, sampled, jacobians):
         for name, check in family():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from fastgradcheck.diagnosis.findings import (
     zero,
 )
 from fastgradcheck.diagnosis.selftest import SelfTest, self_test
+from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.plateau import StepSweep
 from fastgradcheck.differences.screen import CONFIDENCE
@@ -47,6 +48,7 @@ from fastgradcheck.report.outcome import (
 )
 from fastgradcheck.search.task import Task
 from fastgradcheck.verdict import rules
+from fastgradcheck.verdict.norms import Norms
 from fastgradcheck.verdict.support import BlockEvidence, readings
 from fastgradcheck.verdict.tolerances import Tolerances
 from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
@@ -218,7 +220,7 @@ def assemble(
         When the check began, by ``time.perf_counter``.
     """
     problem, tolerance, stream = task.problem, task.tolerance, task.context.stream
-    parameters, engine = problem.parameters, stream.engine
+    parameters = problem.parameters
     beside = task.beside(evidence)
     verdict, overall, blocks = rules.judge(beside, tolerance)
     blocks = reasons(task, evidence, beside, blocks)
@@ -238,36 +240,59 @@ def assemble(
     found += complex_steps(evidence, tolerance) + edge(parameters, evidence)
     found += jumps(parameters, read.values()) + kinks(parameters, read.values())
     found += two_scales(parameters, evidence, read.values())
-    return GradcheckResult(
+    return filled(
+        task.context, evidence, tolerance, parameters, overall, blocks, components, read.values(),
+        found, began,
         verdict=verdict,
-        relative_difference=overall.relative,
-        limit=overall.limit,
-        threshold=tolerance.threshold,
-        rtol=tolerance.rtol,
         resolution=replace(resolution, probability=probability),
-        blocks=blocks,
-        components=components,
         wrong=named_wrong(beside, tolerance),
-        findings=by_rank(found + engine.findings),
         coverage=coverage,
-        evaluations=stream.evaluations,
-        seconds=Seconds(time.perf_counter() - began, engine.compile_seconds),
-        engine=engine.name,
-        n_jobs=engine.n_jobs,
-        scheme=task.context.scheme.name,
         strategy=strategy,
-        seed=task.context.seed,
-        steps={block.name: block.step for block in blocks},
-        noise=evidence.noise.level,
-        size=parameters.size,
         interrupted=stopped,
-        sweeps=sweeps_of(parameters, components, read),
-        remembered=stream.remembered,
-        orders=None if evidence.orders is None else astuple(evidence.orders),
         reason=reason,
         origin=origin,
         problem=problem,
         measurements=(beside, tolerance),
+    )  # fmt: skip
+
+
+def filled(
+    context: Context, evidence: Evidence, tolerance: Tolerances, names: Parameters,
+    overall: Norms, blocks: tuple[BlockResult, ...], components: NDArray[Any],
+    read: Iterable[StepSweep], found: tuple[Finding, ...], began: float, **told: Any,
+) -> GradcheckResult:  # fmt: skip
+    """The result, with all that follows from what was measured and how, whatever was checked.
+
+    Parameters
+    ----------
+    names : Parameters
+        The addresses of what was compared.
+    told : optional
+        The other fields of `GradcheckResult`.
+    """
+    stream = context.stream
+    engine = stream.engine
+    return GradcheckResult(
+        relative_difference=overall.relative,
+        limit=overall.limit,
+        threshold=tolerance.threshold,
+        rtol=tolerance.rtol,
+        blocks=blocks,
+        components=components,
+        findings=by_rank(found + engine.findings),
+        evaluations=stream.evaluations,
+        seconds=Seconds(time.perf_counter() - began, engine.compile_seconds),
+        engine=engine.name,
+        n_jobs=engine.n_jobs,
+        scheme=context.scheme.name,
+        seed=context.seed,
+        steps={block.name: block.step for block in blocks},
+        noise=evidence.noise.level,
+        size=names.size,
+        sweeps=sweeps_of(names, components, read),
+        remembered=stream.remembered,
+        orders=None if evidence.orders is None else astuple(evidence.orders),
+        **told,
     )
 
 
@@ -342,13 +367,14 @@ def named_wrong(evidence: list[BlockEvidence], tolerance: Tolerances) -> tuple[s
 def sweeps_of(
     parameters: Parameters,
     components: NDArray[Any],
-    read: Mapping[int, StepSweep],
+    read: Iterable[StepSweep],
     most: int = 8,
 ) -> tuple[Sweep, ...]:
     """The step sweeps of the components furthest off, for the picture of error against step."""
-    rows = np.flatnonzero(np.isin(components["index"], list(read)))
+    own = {sweep.index: sweep for sweep in read}
+    rows = np.flatnonzero(np.isin(components["index"], list(own)))
     worst = rows[furthest_first(components[rows])][:most]
-    chosen = [read[int(i)] for i in components["index"][worst]]
+    chosen = [own[int(i)] for i in components["index"][worst]]
     return tuple(
         Sweep(parameters.address(s.index), s.steps, s.derivatives, s.value, s.error) for s in chosen
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import astuple, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,15 @@ from fastgradcheck.diagnosis import rows as diagnosis
 from fastgradcheck.diagnosis.findings import kinks, lost, undecided, unlocated, zero
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.screen import CONFIDENCE
-from fastgradcheck.problem.finding import Finding, by_rank
+from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.products import Claimed, Combined
-from fastgradcheck.report.outcome import Origin, Seconds
+from fastgradcheck.report.outcome import Origin
 from fastgradcheck.result import (
     GradcheckResult,
+    filled,
     named_wrong,
     of_a_part,
     records,
-    sweeps_of,
     was_stopped,
 )
 from fastgradcheck.search.columns import JacobianTask
@@ -41,8 +40,6 @@ def assemble(
 ) -> GradcheckResult:
     """The result of the check of a Jacobian, judged on all that was measured."""
     tolerance, names = task.tolerance, task.entries.names
-    stream = task.rows.context.stream
-    engine = stream.engine
     beside = task.beside(evidence)
     _, overall, blocks = rules.judge(beside, tolerance)
     blocks = unsettled(blocks, beside, tolerance)
@@ -56,7 +53,7 @@ def assemble(
     if verdict is Verdict.WRONG:
         found += diagnosis.diagnosed(task, components, blocks)
     found += unlocated(names, evidence, verdict)
-    stopped = was_stopped(stream, verdict, blocks)
+    stopped = was_stopped(task.rows.context.stream, verdict, blocks)
     verdict, part = of_a_part(verdict, blocks, stopped)
     verdict, reason, found = proven(verdict, found)
     wrong = named_wrong(beside, tolerance)
@@ -68,36 +65,19 @@ def assemble(
         for e, own in evidence.sweeps.items()
     }
     found += kinks(names, read.values())
-    return GradcheckResult(
+    return filled(
+        task.rows.context, evidence, tolerance, names, overall, blocks, components, read.values(),
+        found, began,
         verdict=verdict,
-        relative_difference=overall.relative,
-        limit=overall.limit,
-        threshold=tolerance.threshold,
-        rtol=tolerance.rtol,
         resolution=Resolution(resolution.size, probability, resolution.relative),
-        blocks=blocks,
-        components=components,
         wrong=wrong,
-        findings=by_rank(found + engine.findings),
         coverage=coverage,
-        evaluations=stream.evaluations,
-        seconds=Seconds(time.perf_counter() - began, engine.compile_seconds),
-        engine=engine.name,
-        n_jobs=engine.n_jobs,
-        scheme="central",
         strategy="screen" if task.screens else "components",
-        seed=task.rows.context.seed,
-        steps={block.name: block.step for block in blocks},
-        noise=evidence.noise.level,
-        size=names.size,
         interrupted=stopped,
-        sweeps=sweeps_of(names, components, read),
-        remembered=stream.remembered,
-        orders=None if evidence.orders is None else astuple(evidence.orders),
+        reason=reason or part,
         origin=origin,
         subject=subject,
-        reason=reason or part,
-    )
+    )  # fmt: skip
 
 
 def _resolution(task: JacobianTask, blocks: tuple[Any, ...]) -> Resolution:
