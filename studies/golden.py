@@ -148,7 +148,7 @@ def jacobians() -> Named:
     """Matrices and products of several outputs, right and wrong, and pairs of products."""
     for m, n in ((6, 9), (40, 300)):
         fun, jac, theta = tanh_layer(m, n)
-        right = jac(theta)
+        right, values = jac(theta), fun(theta)
         entry, row = right.copy(), right.copy()
         entry[3, 5] *= 1.01
         row[2] *= -1
@@ -161,8 +161,8 @@ def jacobians() -> Named:
                 )
             yield (
                 f"{m} x {n} pair, {fault}",
-                lambda a=jvp, b=lambda t, u, J=right: J.T @ u, t=theta, like=fun(theta): (
-                    fgc.paircheck(a, b, t, like, seed=8)
+                lambda a=jvp, b=lambda t, u, J=right: J.T @ u, t=theta, like=values: fgc.paircheck(
+                    a, b, t, like, seed=8
                 ),
             )
 
