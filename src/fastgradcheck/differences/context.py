@@ -14,16 +14,13 @@ from fastgradcheck.differences.schemes import CENTRAL, Scheme
 from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.problem.bounds import Bounds
 from fastgradcheck.problem.parameters import Parameters
+from fastgradcheck.problem.typical import typical_sizes
 
 OUTLYING = 2.0**-10
 """An entry that is smaller than this part of its block's scale may have a scale of its own. Among
 weights drawn at random it is one of 2,000 ..."""
 FEW = 32
 """... and more than so many of a block are pruned or regularised: no scales."""
-
-
-VANISHING = 2.0**-40
-"""A block whose entries are smaller than this part of the median of all is as good as zero."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,17 +60,8 @@ class Context:
 
     @cached_property
     def typical(self) -> NDArray[np.float64]:
-        """The median size of the entries of each block that are not zero; shape (blocks,).
-
-        A block of zeros (biases at initialisation) takes that of all of theta, or one. So does one
-        that is vanishing beside the rest: what rounding leaves of a zero is no scale.
-        """
-        blocks = self.parameters.blocks
-        typical = np.array([_median_size(self.theta[block.slice]) for block in blocks])
-        if typical.min() <= VANISHING * typical.max():
-            overall = _median_size(self.theta) or 1.0
-            typical[typical <= VANISHING * overall] = overall
-        return typical
+        """The typical size of the entries of each block; shape (blocks,)."""
+        return typical_sizes(self.theta, self.parameters)
 
     @cached_property
     def scale(self) -> NDArray[np.float64]:
@@ -104,9 +92,3 @@ class Context:
         low, high = self.bounds
         room: NDArray[np.float64] = np.minimum(self.theta - low, high - self.theta)
         return room
-
-
-def _median_size(entries: NDArray[Any]) -> float:
-    """The median magnitude of what is not zero; 0 if nothing is."""
-    sizes = np.abs(entries[entries != 0]).astype(np.float64, copy=False)
-    return float(np.median(sizes, overwrite_input=True)) if len(sizes) else 0.0

@@ -233,7 +233,7 @@ def _check(
     with one_blas_thread(), showing(progress) as listen, leaving_at_theta(objective):
         square = subject == "Hessian"
         inspected = inspect_outputs(objective, outputs, limits, names.function, square)
-        claimed = claim_of(form, jac, theta, inspected, seed, names.derivative)
+        claimed = claim_of(form, jac, theta, inspected, limits, seed, names.derivative)
         claim, objective = claimed.jacobian, claimed.objective
         tolerance = tolerances_at(claim.eps, objective.theta.dtype, threshold, rtol)
         running = open_engine(objective, engine, n_jobs)
@@ -243,7 +243,7 @@ def _check(
                 value = float(np.sum(values))
                 memory.begin(_identity(objective, claim, drawn, limits, running.name), seed, value)
             with Stream(running, budget=limit, listen=listen, memory=memory) as stream:
-                stream.evaluations = inspected.evaluations
+                stream.evaluations = inspected.evaluations + claimed.evaluations
                 context = Context(stream, float("nan"), bounds=limits, seed=seed)
                 rows = Rows(context, values, np.zeros(len(values)))
                 entries = Entries(claimed.outputs, parameters)

@@ -3,6 +3,16 @@
 A jvp gives columns and directions of the claim as they are asked for. A vjp gives rows: all of them
 where they are few; else random combinations of them, u'J, which are the Jacobian of u'F. Whatever
 is wrong shows in nearly every combination; an entry that is wrong alone is decoded from several.
+
+Rows may be of any size, so that their combinations are weighted: with W = diag(1 / size), the error
+R of the claim shows as u'WRv, and rows count alike whatever their units. For u and v of independent
+entries with densities of at most 1/2, P(|u.a| <= t ||a||) <= sqrt(2) t for every vector a
+(`differences.screen`), and so, for a WR of rank one, such as an entry, a row or a column,
+
+    P(|u'WRv| <= t ||WR||) <= 2 t (1 + ln(1 / 2t)),
+
+the law of a product of two such numbers. For any WR, P(||WRv|| <= s ||WR||) <= e x ln(1/x) with
+x = sqrt(2) s (`differences.limits`, of one direction) makes it e t (1 + ln(1 / 2t)^2).
 """
 
 from __future__ import annotations
@@ -16,6 +26,7 @@ from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.problem.blocks import Block
+from fastgradcheck.problem.bounds import Bounds
 from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.inspection import InspectedOutputs
 from fastgradcheck.problem.jacobian import Dense, Sparse, called, evaluate_jacobian
@@ -23,6 +34,7 @@ from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.outputs import Outputs
 from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.problem.problem import Objective
+from fastgradcheck.problem.rowsizes import row_sizes
 from fastgradcheck.problem.structure import items_of, kind_of
 
 Array = NDArray[np.float64]
@@ -34,6 +46,8 @@ FEW_ROWS = 64
 """Up to this many outputs, a vjp is asked for every row ..."""
 COTANGENTS = 16
 """... and beyond it, for so many random combinations of them."""
+LARGEST = 2.0**500
+"""Of their weights, so that these overflow nothing."""
 KEPT_BYTES = 1 << 27
 """Of columns that were asked for, and will be again."""
 LINEAR = 1e3
@@ -96,12 +110,15 @@ class Claimed:
     values : float64 array, shape (m,)
         Its values at theta.
     findings : tuple of Finding
+    evaluations : int
+        Of the function, for that.
     """
 
     jacobian: Dense | Sparse | Products
     objective: Objective
     values: Array
     findings: tuple[Finding, ...]
+    evaluations: int = 0
 
     @property
     def outputs(self) -> Outputs:
@@ -110,7 +127,13 @@ class Claimed:
 
 
 def claim_of(
-    form: str, jac: Any, theta: Any, inspected: InspectedOutputs, seed: int, name: str
+    form: str,
+    jac: Any,
+    theta: Any,
+    inspected: InspectedOutputs,
+    bounds: Bounds | None,
+    seed: int,
+    name: str,
 ) -> Claimed:
     """The claim in any of its forms.
 
@@ -120,6 +143,7 @@ def claim_of(
     jac, theta
         As in `jaccheck`.
     inspected : InspectedOutputs
+    bounds : pair of float64 arrays, shape (n,), or None
     seed : int
         Of combinations.
     name : str
@@ -142,11 +166,13 @@ def claim_of(
     if form != "vjp":
         products, found = with_vectors(jac, theta, args, outputs, parameters, name)
         return Claimed(products, objective, inspected.values, found)
-    rows, combined, found = with_cotangents(jac, theta, args, outputs, parameters, seed, name)
-    values = inspected.values
-    if isinstance(combined, Combined):
-        values, objective = combined.cotangents @ values, replace(objective, outputs=combined)
-    return Claimed(rows, objective, values, found)
+    values, evaluations = inspected.values, 0
+    if outputs.size > FEW_ROWS:
+        sizes, evaluations = row_sizes(inspected, bounds, seed)
+        outputs = combined(outputs, sizes, seed)
+        values, objective = outputs.cotangents @ values, replace(objective, outputs=outputs)
+    rows, found = with_cotangents(jac, theta, args, outputs, parameters, name)
+    return Claimed(rows, objective, values, found, evaluations)
 
 
 @dataclass(frozen=True)
@@ -194,39 +220,51 @@ def with_vectors(
     return claim, linear(product, parameters.size, eps, f"{name}(theta, v)", "v")
 
 
+def combined(outputs: Outputs, sizes: Array, seed: int) -> Combined:
+    """Random combinations of outputs, each in units of its size, relative to the median of these.
+
+    Parameters
+    ----------
+    outputs : Outputs
+    sizes : float64 array, shape (m,)
+        Of the rows of their Jacobian.
+    seed : int
+    """
+    rng = np.random.default_rng([seed, 7])
+    shape = COTANGENTS, outputs.size
+    with np.errstate(over="ignore"):
+        weights = np.clip(np.median(sizes) / sizes, 1 / LARGEST, LARGEST)
+    units = weights * rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 1.5, shape)
+    block = Block("cotangent", 0, (COTANGENTS,))
+    return Combined((block,), outputs.paths, outputs.like, outputs.function, outputs, units)
+
+
 def with_cotangents(
     vjp: Callable[..., Any],
     theta: Any,
     args: tuple[Any, ...],
     outputs: Outputs,
     parameters: Parameters,
-    seed: int,
     name: str = "jac",
-) -> tuple[Dense, Outputs, tuple[Finding, ...]]:
-    """The claim of a ``vjp(theta, u, *args)``, and the outputs whose Jacobian it is."""
-    m = outputs.size
+) -> tuple[Dense, tuple[Finding, ...]]:
+    """The claim of a ``vjp(theta, u, *args)``: every row, or those of `Combined` outputs."""
+    combines = isinstance(outputs, Combined)
+    inner = outputs.inner if combines else outputs
+    units = outputs.cotangents if combines else np.eye(outputs.size)
 
     def product(u: Array) -> Array:
-        returned = vjp(theta, cotangent(u, outputs), *args)
+        returned = vjp(theta, cotangent(u, inner), *args)
         return of_parameters(returned, parameters, name)
 
-    first = np.random.default_rng(0).choice([-1.0, 1.0], m)
-    returned = called(lambda t, *a: vjp(t, cotangent(first, outputs), *a), name, theta, args)
+    first = np.random.default_rng(0).choice([-1.0, 1.0], inner.size)
+    returned = called(lambda t, *a: vjp(t, cotangent(first, inner), *a), name, theta, args)
     of_parameters(returned, parameters, name)
     eps = eps_of(returned)
-    found = linear(product, m, eps, f"{name}(theta, u)", "u")
-    rng = np.random.default_rng([seed, 7])
-    if m <= FEW_ROWS:
-        units, combined = np.eye(m), outputs
-    else:
-        signs = rng.choice([-1.0, 1.0], (COTANGENTS, m))
-        units = signs * rng.uniform(0.5, 1.5, (COTANGENTS, m))
-        block = Block("cotangent", 0, (COTANGENTS,))
-        combined = Combined((block,), outputs.paths, outputs.like, outputs.function, outputs, units)
+    found = linear(lambda c: product(c @ units), len(units), eps, f"{name}(theta, u)", "u")
     matrix = np.stack([product(u) for u in units])
     finite = np.isfinite(matrix)
     rows, columns = np.nonzero(~finite)
-    return Dense(np.where(finite, matrix, 0.0), eps, (rows, columns)), combined, found
+    return Dense(np.where(finite, matrix, 0.0), eps, (rows, columns)), found
 
 
 def cotangent(u: Array, outputs: Outputs) -> Any:
