@@ -108,8 +108,9 @@ def combinations(outputs: Combined) -> str:
     """What combinations of the outputs leave uncertain, in words."""
     count = len(outputs.cotangents)
     return (
-        f" The rows are {count} random combinations u'F of the {outputs.inner.size:,} outputs: of "
-        "an error R of the Jacobian, u'R v is less than t ||R|| with a probability of at most "
+        f" The rows are {count} random combinations u'F of the {outputs.inner.size:,} outputs, "
+        "each output in units of how far it moves: a wrong entry, row or column R of the Jacobian "
+        "in these units gives a u'R v below t ||R|| with a probability of at most "
         "2 t (1 + ln(1 / 2t))."
     )
 

@@ -166,12 +166,13 @@ def claim_of(
     if form != "vjp":
         products, found = with_vectors(jac, theta, args, outputs, parameters, name)
         return Claimed(products, objective, inspected.values, found)
-    values, evaluations = inspected.values, 0
+    values, units, evaluations = inspected.values, np.eye(outputs.size), 0
     if outputs.size > FEW_ROWS:
         sizes, evaluations = row_sizes(inspected, bounds, seed)
-        outputs = combined(outputs, sizes, seed)
-        values, objective = outputs.cotangents @ values, replace(objective, outputs=outputs)
-    rows, found = with_cotangents(jac, theta, args, outputs, parameters, name)
+        together = combined(outputs, sizes, seed)
+        units, objective = together.cotangents, replace(objective, outputs=together)
+        values = units @ values
+    rows, found = with_cotangents(jac, theta, args, outputs, parameters, units, name)
     return Claimed(rows, objective, values, found, evaluations)
 
 
@@ -245,19 +246,17 @@ def with_cotangents(
     args: tuple[Any, ...],
     outputs: Outputs,
     parameters: Parameters,
+    units: Array,
     name: str = "jac",
 ) -> tuple[Dense, tuple[Finding, ...]]:
-    """The claim of a ``vjp(theta, u, *args)``: every row, or those of `Combined` outputs."""
-    combines = isinstance(outputs, Combined)
-    inner = outputs.inner if combines else outputs
-    units = outputs.cotangents if combines else np.eye(outputs.size)
+    """The claim of a ``vjp(theta, u, *args)``, a row for each u of `units`, of shape (k, m)."""
 
     def product(u: Array) -> Array:
-        returned = vjp(theta, cotangent(u, inner), *args)
+        returned = vjp(theta, cotangent(u, outputs), *args)
         return of_parameters(returned, parameters, name)
 
-    first = np.random.default_rng(0).choice([-1.0, 1.0], inner.size)
-    returned = called(lambda t, *a: vjp(t, cotangent(first, inner), *a), name, theta, args)
+    first = np.random.default_rng(0).choice([-1.0, 1.0], outputs.size)
+    returned = called(lambda t, *a: vjp(t, cotangent(first, outputs), *a), name, theta, args)
     of_parameters(returned, parameters, name)
     eps = eps_of(returned)
     found = linear(lambda c: product(c @ units), len(units), eps, f"{name}(theta, u)", "u")

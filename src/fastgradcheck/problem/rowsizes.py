@@ -23,9 +23,7 @@ Array = NDArray[np.float64]
 EPS = float(np.finfo(np.float64).eps)
 
 
-def row_sizes(
-    inspected: InspectedOutputs, bounds: Bounds | None, seed: int
-) -> tuple[Array, int]:
+def row_sizes(inspected: InspectedOutputs, bounds: Bounds | None, seed: int) -> tuple[Array, int]:
     """How far every output moves at a tiny step of theta, shape (m,), and what that took.
 
     It is the root mean square of the output's differences along random directions, at least its
