@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from fastgradcheck.differences import noise
 from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.directions import OFFSETS, five_point, longest
-from fastgradcheck.differences.draws import EXTENSION, EXTENSIONS, FIRST, everything, expected
+from fastgradcheck.differences.draws import (
+    CLOSER,
+    EXTENSION,
+    EXTENSIONS,
+    FIRST,
+    everything,
+    expected,
+)
 from fastgradcheck.differences.draws import STEPS as TRIED
 from fastgradcheck.differences.joint import WIDEST
 from fastgradcheck.differences.plateau import StepSweep, SweepValues, read_off
@@ -167,15 +174,27 @@ def along(
     """Differentiate all outputs along directions on a region, from five points each."""
     offsets = steps[:, np.newaxis] * OFFSETS
     plan = Directions(np.repeat(region[np.newaxis], len(keys), axis=0), keys, offsets, moving)
-    signal = rows.context.stream.values(plan, stage) - rows.values
-    slopes, error = five_point(signal, steps[:, np.newaxis], rows.noise)
-    size = np.maximum(np.abs(rows.values), np.abs(signal + rows.values).max(axis=1))
+    changes = rows.context.stream.values(plan, stage) - rows.values
+    return slopes_of(rows, region, keys, steps, moving, changes)
+
+
+def slopes_of(
+    rows: Rows,
+    region: Region,
+    keys: NDArray[np.uint64],
+    steps: Array,
+    moving: Array,
+    changes: Array,
+) -> Slopes:
+    """The derivatives that the changes of F at the five points of directions tell."""
+    slopes, error = five_point(changes, steps[:, np.newaxis], rows.noise)
+    size = np.maximum(np.abs(rows.values), np.abs(changes + rows.values).max(axis=1))
     error = error + ROUNDING * np.abs(slopes) + EPS * size / steps[:, np.newaxis]
     taken = [
         displacement(rows, region, key, step, moving, OFFSETS)
         for key, step in zip(keys, steps, strict=True)
     ]
-    return Slopes(keys, steps, slopes, error, np.stack(taken), signal)
+    return Slopes(keys, steps, slopes, error, np.stack(taken), changes)
 
 
 def along_two_points(
@@ -246,6 +265,15 @@ def spread(rows: Rows, of_blocks: Array, movable: Array | None) -> Array:
     blocks = rows.context.parameters.blocks
     moving = np.repeat(of_blocks, [block.size for block in blocks])
     return moving if movable is None else moving * movable
+
+
+def leave_out(rows: Rows, moving: Array, step: float) -> NDArray[np.int64]:
+    """Take the weight of what the step does not move, and tell what that is."""
+    theta = rows.context.theta
+    smallest = (0.5 * step / CLOSER[-1] * moving).astype(theta.dtype)
+    still = (theta + smallest == theta) | (moving == 0)
+    moving[still] = 0.0
+    return np.flatnonzero(still)
 
 
 def choose_step(rows: Rows, moving: Array) -> float:

@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 
 from fastgradcheck.differences import rows as differences
 from fastgradcheck.differences.components import of_decoded, of_five_points
-from fastgradcheck.differences.draws import CLOSER, DIRECTIONS
+from fastgradcheck.differences.draws import DIRECTIONS
 from fastgradcheck.differences.evidence import Evidence, Located
 from fastgradcheck.differences.joint import SHARES, Joint
 from fastgradcheck.differences.limits import ScreenedRows, hidden_rows
-from fastgradcheck.differences.rows import Array, sweep_column
+from fastgradcheck.differences.rows import sweep_column
 from fastgradcheck.differences.screen import BEYOND_DOUBT
+from fastgradcheck.differences.sets import RowDraws, failure_of
 from fastgradcheck.evaluation.stream import Stopped
 from fastgradcheck.problem import bounds
 from fastgradcheck.problem.region import region_of
 from fastgradcheck.search.columns import JacobianTask, confirm, one_by_one
 from fastgradcheck.search.confirm import TWICE_BELOW
-from fastgradcheck.search.sent import Cover, RowDraws, failure_of
+from fastgradcheck.search.sent import Cover
 from fastgradcheck.verdict import rules
 from fastgradcheck.verdict.rows import claimed
 from fastgradcheck.verdict.verdict import Verdict
@@ -82,7 +83,7 @@ def cover(evidence: Evidence, task: JacobianTask) -> Iterator[Evidence]:
     if not moving.any():
         return
     step = differences.choose_step(task.rows, moving)
-    fixed = _leave_out(task, moving, step)
+    fixed = differences.leave_out(task.rows, moving, step)
     evidence = replace(evidence, fixed=fixed)
     for column in fixed[:ONE_BY_ONE].tolist():
         every = np.arange(task.rows.count)
@@ -219,12 +220,3 @@ def _located(evidence: Evidence, state: Cover, doubtful: set[int]) -> Evidence:
             located = Located(regions=tuple(regions), unexplained=unexplained)
             evidence = evidence.with_located(number, located)
     return evidence
-
-
-def _leave_out(task: JacobianTask, moving: Array, step: float) -> NDArray[np.int64]:
-    """Take the weight of what the step does not move, and tell what that is."""
-    theta = task.rows.context.theta
-    smallest = (0.5 * step / CLOSER[-1] * moving).astype(theta.dtype)
-    still = (theta + smallest == theta) | (moving == 0)
-    moving[still] = 0.0
-    return np.flatnonzero(still)

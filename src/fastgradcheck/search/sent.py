@@ -9,49 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.differences import rows as differences
-from fastgradcheck.differences.directions import NOISE_GAIN, OFFSETS
-from fastgradcheck.differences.draws import CLOSER, DIRECTIONS, RETRIES, ROUGH, WIDER, everything
-from fastgradcheck.differences.joint import SHARES, WITHIN, Joint
-from fastgradcheck.differences.limits import ScreenedRows, hidden_rows
-from fastgradcheck.differences.plateau import NOISE_SIGMAS
+from fastgradcheck.differences.directions import OFFSETS
+from fastgradcheck.differences.draws import everything
+from fastgradcheck.differences.joint import Joint
+from fastgradcheck.differences.limits import ScreenedRows
 from fastgradcheck.differences.remainders import Orders, orders
 from fastgradcheck.differences.rows import Array, Rows, Slopes
-from fastgradcheck.differences.screen import CONFIDENCE, ROUNDING_UNITS
+from fastgradcheck.differences.screen import ROUNDING_UNITS
+from fastgradcheck.differences.sets import RowDraws, failure_of, measure, too_coarse
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.region import Region
 from fastgradcheck.search.columns import JacobianTask, look
 from fastgradcheck.search.separate import Separated, Separation
 from fastgradcheck.verdict.tolerances import BLOCK_LIMIT
-
-
-@dataclass(frozen=True, eq=False)
-class RowDraws:
-    """Directions of all rows; where several sets were tried, each row has its own choice.
-
-    Attributes
-    ----------
-    sets : tuple of Slopes
-    choice : int64 array, shape (d, m)
-        Which set counts, for every direction and row.
-    """
-
-    sets: tuple[Slopes, ...]
-    choice: NDArray[np.int64]
-
-    def chosen(self, values: list[Array]) -> Array:
-        """From values of shape (d, m) of every set, those that count."""
-        picked: Array = np.choose(self.choice, values) if len(values) > 1 else values[0]
-        return picked
-
-    @property
-    def error(self) -> Array:
-        return self.chosen([s.error for s in self.sets])
-
-    def improved(self, more: Slopes) -> RowDraws:
-        """With another set, where its bars are smaller."""
-        better = more.error < self.error
-        return RowDraws((*self.sets, more), np.where(better, len(self.sets), self.choice))
 
 
 @dataclass
@@ -116,44 +87,14 @@ class Cover:
 
     def measure(self, step: float, place: tuple[int, ...]) -> RowDraws:
         """Fresh directions, those of coarse rows again at other steps."""
-        seed, rows = self.rows.context.seed, self.rows
-        keys = np.array([hashing.key(seed, *place, d) for d in range(DIRECTIONS)])
-        steps = np.full(DIRECTIONS, step)
-        slopes = differences.along(rows, self.everywhere, keys, steps, self.moving)
-        draws = RowDraws((slopes,), np.zeros(slopes.slopes.shape, np.int64))
-        longest = differences.farthest(rows, self.moving)
-        for attempt in range(1, RETRIES + 1):
-            coarse = self.coarse(draws)
-            if not coarse.any():
-                break
-            noisy = ROUGH * NOISE_GAIN * NOISE_SIGMAS * rows.noise / step
-            rough = (draws.error > noisy).any(axis=0) & coarse
-            # Where noise rules, longer steps; where kinks or truncation do, shorter ones.
-            closer = 2 * rough.sum() >= coarse.sum()
-            other = (
-                step / CLOSER[min(attempt, RETRIES - 1)] if closer else min(WIDER * step, longest)
-            )
-            keys = np.array([hashing.key(int(key), attempt) for key in keys])
-            steps = np.full(DIRECTIONS, other)
-            draws = draws.improved(
-                differences.along(rows, self.everywhere, keys, steps, self.moving)
-            )
-        return draws
+        return measure(self.rows, self.moving, step, place, self.coarse)
 
-    def coarse(self, draws: RowDraws) -> NDArray[np.bool_]:
+    def coarse(self, bars: Array) -> NDArray[np.bool_]:
         """The rows whose bars stand between the check and agreement."""
-        bars = np.max(draws.error, axis=0)
-        bars[self.lost] = 0.0
         failure = failure_of(0, len(self.task.entries.outputs.blocks))
-        t = (failure / self.rows.count) ** (1 / DIRECTIONS) / np.sqrt(2)
-        threshold, whole = self.task.tolerance.threshold, norm(self.sizes)
-        unknown = bars > BLOCK_LIMIT * t * np.maximum(self.sizes, threshold * whole)
-        together = hidden_rows(failure, DIRECTIONS, self.rows.count)
-        wanted = 2 * WITHIN * threshold * whole * together
-        if norm(np.minimum(bars, 1e150)) > wanted:
-            unknown |= bars > wanted / np.sqrt(self.rows.count)
-        coarse: NDArray[np.bool_] = unknown
-        return coarse
+        threshold = self.task.tolerance.threshold
+        known = np.where(self.lost, 0.0, bars)
+        return too_coarse(known, self.sizes, failure, threshold, BLOCK_LIMIT)
 
     def seen(self, draws: RowDraws) -> tuple[Array, Array, Array]:
         """The y of all rows, their bars, and what the claim predicts; of shape (d, m) each."""
@@ -268,12 +209,3 @@ class Cover:
 
         seed = rows.context.seed + attempt
         return Separation(probe, looked, direction, slopes.taken, edges, seed)
-
-
-def failure_of(attempt: int, outputs: int, count: int = DIRECTIONS) -> float:
-    """The probability with which the limits of one output may be wrong.
-
-    Half of it is that of all rows together, half that of the rows each. Every set of directions
-    has half of the share of the one before, and more of them a share of their own.
-    """
-    return float((1 - CONFIDENCE) * SHARES[count] / 2 ** (attempt + 2) / outputs)
