@@ -20,6 +20,29 @@ from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.problem.region import flat_index, part
 
 
+class Device(Protocol):
+    """Where J is evaluated, if arrays of NumPy would have to be copied there, and how to avoid it.
+
+    Points are made there from the few numbers that tell a plan. They are bit-identical to those
+    that the plan itself writes.
+    """
+
+    def stencils(self, index: NDArray[np.int64], points: NDArray[Any]) -> Any:
+        """The points of `Stencils`, as rows of an array."""
+
+    def directions(
+        self,
+        regions: NDArray[np.int64],
+        keys: NDArray[np.uint64],
+        offsets: NDArray[Any],
+        scale: NDArray[np.float64] | None,
+    ) -> Any:
+        """The points of `Directions`, as rows of an array."""
+
+    def values(self, plan: Plan) -> NDArray[Any]:
+        """J at every point of a real plan, shape ``(len(plan) * plan.width,)``."""
+
+
 class Plan(Protocol):
     """Points at which J is wanted."""
 
@@ -56,6 +79,9 @@ class Plan(Protocol):
 
     def arrays(self, dtype: np.dtype[Any]) -> tuple[NDArray[Any], ...]:
         """All of it as the compiled loops take it, points in this dtype."""
+
+    def on(self, device: Device) -> Any:
+        """All points, as the rows of an array that the device makes."""
 
     def visit(self, work: NDArray[Any], theta: NDArray[Any]) -> Iterator[None]:
         """Write one point after the other into `work`, which holds theta again at the end."""
@@ -118,6 +144,9 @@ class Stencils:
 
     def arrays(self, dtype: np.dtype[Any]) -> tuple[NDArray[Any], ...]:
         return self.index, self.points.astype(dtype, copy=False)
+
+    def on(self, device: Device) -> Any:
+        return device.stencils(self.index, self.points)
 
     def visit(self, work: NDArray[Any], theta: NDArray[Any]) -> Iterator[None]:
         # Python numbers, because NumPy scalars make the item assignment twice as slow.
@@ -207,6 +236,9 @@ class Directions:
     def arrays(self, dtype: np.dtype[Any]) -> tuple[NDArray[Any], ...]:
         scale = np.empty(0) if self.scale is None else self.scale
         return *self.content(), scale
+
+    def on(self, device: Device) -> Any:
+        return device.directions(self.regions, self.keys, self.offsets, self.scale)
 
     def visit(self, work: NDArray[Any], theta: NDArray[Any]) -> Iterator[None]:
         for row, region in enumerate(self.regions):

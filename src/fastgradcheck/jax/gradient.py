@@ -13,13 +13,15 @@ import numpy as np
 
 from fastgradcheck import check
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
-from fastgradcheck.jax.trees import Tree, arrays_of, in_double, is_float, tree_of
+from fastgradcheck.evaluation.engines.batched import DeviceCost
+from fastgradcheck.evaluation.plans import Device
+from fastgradcheck.jax import device
+from fastgradcheck.jax.trees import Tree, arrays_of, double, in_double, is_float, tree_of
 from fastgradcheck.problem.finding import Finding, by_rank
+from fastgradcheck.problem.problem import Objective
 from fastgradcheck.result import GradcheckResult, skipped
 from fastgradcheck.verdict.verdict import Verdict
 
-LARGE = 100_000
-"""Entries of theta."""
 SAME = 64.0
 """In units of eps: J in the dtypes of params may differ by this from J in float64."""
 
@@ -148,17 +150,8 @@ def refuse_uncallable(fun: Any, usage: str) -> None:
         )
 
 
-def double() -> Any:
-    """A context in which jax has float64."""
-    if hasattr(jax, "enable_x64"):
-        return jax.enable_x64(True)
-    from jax.experimental import enable_x64  # before jax 0.8
-
-    return enable_x64(True)
-
-
 @dataclass(frozen=True)
-class Forward:
+class Forward(DeviceCost):
     """J: a cost of NumPy arrays.
 
     Attributes
@@ -199,10 +192,19 @@ class Forward:
                 parts = {name: self.leaf(name, value) for name, value in theta.items()}
                 return _scalar(self.compiled(parts, self.args))
             count = len(next(iter(theta.values())))
-            room = _room(count, sum(part.size for part in theta.values()) // count)
+            room = device.room(count, sum(part.size for part in theta.values()) // count)
             index = np.minimum(np.arange(room), count - 1)
             parts = {name: self.leaf(name, value[index]) for name, value in theta.items()}
             return np.asarray(self.compiled(parts, self.args))[:count]
+
+    def device(self, objective: Objective) -> Device | None:
+        """Where jax evaluates J, if not here; with 64 bits, and for a large theta."""
+        there = jnp.zeros(()).devices().pop().platform
+        if there == device.HERE or not self.x64 or objective.theta.size <= device.LARGE:
+            return None
+        return device.JaxDevice(
+            lambda parts: self.compiled(parts, self.args), objective.parameters, objective.theta
+        )
 
     def precision(self) -> Any:
         """The context in which J is evaluated."""
@@ -325,18 +327,6 @@ def _scalar(value: Any) -> Any:
             "one real number; reduce it by .sum() or .mean()."
         )
     return value
-
-
-def _room(count: int, size: int) -> int:
-    """How many points a call gets room for.
-
-    jax compiles anew for every number of them, so there are few: 8, 64, 512; where theta is large,
-    filling up costs more than compiling.
-    """
-    if size > LARGE:
-        return 1 << (count - 1).bit_length()
-    threes = -(-(count - 1).bit_length() // 3)
-    return 1 << int(3 * max(1, threes))
 
 
 def _first_line(error: Exception) -> str:

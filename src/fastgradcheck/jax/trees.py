@@ -148,8 +148,17 @@ def _named(root: str, path: Any) -> str:
     return f"{root}.{inner}" if inner else root
 
 
+def double() -> Any:
+    """A context in which jax has float64."""
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    from jax.experimental import enable_x64  # before jax 0.8
+
+    return enable_x64(True)
+
+
 def in_double(tree: Any) -> Any:
-    """A pytree with its floating-point leaves in float64; under `enable_x64` only."""
+    """A pytree with its floating-point leaves in float64; under `double` only."""
     return jax.tree_util.tree_map(
         lambda leaf: jnp.asarray(leaf, jnp.float64) if is_float(leaf) else leaf, tree
     )

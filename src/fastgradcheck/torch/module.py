@@ -11,8 +11,12 @@ import torch
 
 from fastgradcheck import check
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.evaluation.engines.batched import DeviceCost
+from fastgradcheck.evaluation.plans import Device
 from fastgradcheck.problem.finding import Finding, Rank, by_rank
+from fastgradcheck.problem.problem import Objective
 from fastgradcheck.result import GradcheckResult, skipped
+from fastgradcheck.torch import device
 from fastgradcheck.torch.network import Network, Tensors, network_of
 from fastgradcheck.torch.tensors import converted, scalar, tensor_of
 from fastgradcheck.verdict.verdict import Verdict
@@ -100,8 +104,10 @@ def gradcheck(
     if vectorized:
         reason = _not_mapped(forward)
         findings += reason
-        vectorized = vectorized if not reason else False
-        forward = replace(forward, mapped=bool(vectorized))
+        if reason:
+            # One after the other; elsewhere they are made there all the same.
+            vectorized = 1 if forward.elsewhere else False
+        forward = replace(forward, many=bool(vectorized), mapped=not reason)
     measure = None if yardstick is None else Backward(network, yardstick, args)
     result = check.gradcheck(
         forward,
@@ -120,13 +126,27 @@ def gradcheck(
 
 
 @dataclass(frozen=True)
-class Forward:
-    """J: a cost of NumPy arrays, by a forward pass in `dtype`; of many points if `mapped`."""
+class Forward(DeviceCost):
+    """J: a cost of NumPy arrays, by a forward pass in `dtype`.
+
+    Attributes
+    ----------
+    network : Network
+    loss : callable
+    args : tuple
+        In `dtype`.
+    dtype : torch.dtype
+    many : bool
+        Whether it takes many points, along a leading axis ...
+    mapped : bool
+        ... by vmap.
+    """
 
     network: Network
     loss: Callable[..., Any]
     args: tuple[Any, ...]
     dtype: torch.dtype
+    many: bool = False
     mapped: bool = False
 
     @property
@@ -139,9 +159,30 @@ class Forward:
             name: tensor_of(theta[name]).to(own.device, self.dtype)
             for name, own in self.network.parameters.items()
         }
+        return self.tensors(blocks) if self.many else float(self.tensor(blocks))
+
+    @property
+    def elsewhere(self) -> torch.device | None:
+        """The device of all parameters, if points would have to be copied there; with float64."""
+        own = self.network.parameters.values()
+        first = next(iter(own)).device
+        one = all(tensor.device == first for tensor in own) and self.dtype is torch.float64
+        return first if one and first.type != device.HERE else None
+
+    def device(self, objective: Objective) -> Device | None:
+        """Where points are made, if not here."""
+        there = self.elsewhere
+        return there and device.TorchDevice(
+            self.tensors, objective.parameters, objective.theta, there
+        )
+
+    def tensors(self, blocks: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """J of many points, as a tensor."""
         if self.mapped:
             return torch.func.vmap(self.tensor)(blocks)
-        return float(self.tensor(blocks))
+        count = len(next(iter(blocks.values())))
+        points = ({name: block[k] for name, block in blocks.items()} for k in range(count))
+        return torch.stack([self.tensor(point) for point in points])
 
     def tensor(self, blocks: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """J of tensors, as a tensor."""

@@ -14,12 +14,25 @@ from fastgradcheck.evaluation.engines.base import CHUNK_SECONDS
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.engines.failure import evaluation_failure
 from fastgradcheck.evaluation.engines.python import PythonEngine
-from fastgradcheck.evaluation.plans import Plan
+from fastgradcheck.evaluation.plans import Device, Plan
 from fastgradcheck.problem.problem import Objective
 
 WORTHWHILE = 0.75
 """A batch that takes no more than this part of the time per point, compared with one of half the
 size, is worth the wait for a longer chunk."""
+
+
+class DeviceCost:
+    """A cost whose points are made where it is evaluated, rather than copied there."""
+
+    def device(self, objective: Objective) -> Device | None:
+        """Where that is; None if points have to be copied there all the same."""
+        raise NotImplementedError
+
+
+def device_of(objective: Objective) -> Device | None:
+    """Where the points of an objective are made; None if here."""
+    return objective.cost.device(objective) if isinstance(objective.cost, DeviceCost) else None
 
 
 class BatchedEngine(PythonEngine):
@@ -61,6 +74,8 @@ class BatchedEngine(PythonEngine):
         super().__init__(objective)
         self._most = objective.batch
         self._size = 1
+        self._device = device_of(objective)
+        self._rows = np.empty((0, objective.theta.size))
 
     def evaluate(self, plan: Plan) -> Iterator[tuple[slice, NDArray[Any]]]:
         """J over a plan; see `evaluation.engines.base.Engine.evaluate`.
@@ -79,39 +94,49 @@ class BatchedEngine(PythonEngine):
 
     def _values(self, plan: Plan) -> NDArray[Any]:
         """J at every point of a plan, shape ``(len(plan), plan.width)``."""
-        dtype = np.complex128 if plan.is_complex else self.objective.theta.dtype
-        work = self.objective.theta.astype(dtype)
         total = len(plan) * plan.width
-        values = np.empty(total, np.complex128 if plan.is_complex else np.float64)
-        batch = np.empty((min(self._most, total), work.size), dtype)
-        first = filled = 0
+        pieces = [plan]
+        if total > self._most:
+            points, most = plan.by_point(), self._most
+            pieces = [points.rows(slice(k, k + most)) for k in range(0, total, most)]
         with one_blas_thread():
-            for _ in plan.visit(work, self.objective.theta):
-                batch[filled] = work
-                filled += 1
-                if filled == len(batch) or first + filled == total:
-                    values[first : first + filled] = self._batch(batch[:filled], plan, first)
-                    first, filled = first + filled, 0
+            values = np.concatenate([self._batch(piece) for piece in pieces])
         return values.reshape(len(plan), plan.width)
 
-    def _batch(self, points: NDArray[Any], plan: Plan, first: int) -> NDArray[Any]:
-        """J at points of a plan, of which the first has this number."""
+    def _batch(self, plan: Plan) -> NDArray[Any]:
+        """J at the points of a plan, in one call unless memory is short."""
+        count = len(plan) * plan.width
         began = time.perf_counter()
         try:
-            values = self.objective.many(points)
+            values = self._called(plan)
         except BaseException as exc:
             if asks_to_stop(exc):
                 raise
-            if not (_out_of_memory(exc) and len(points) > 1):
-                raise self._failure(points, plan, first, exc) from exc
-            self._most = self._size = half = len(points) // 2
-            parts = [points[:half], points[half:]]
-            places = [first, first + half]
-            return np.concatenate(
-                [self._batch(p, plan, f) for p, f in zip(parts, places, strict=True)]
-            )
-        self._measured(time.perf_counter() - began, len(points))
+            if not (_out_of_memory(exc) and count > 1):
+                raise self._failure(plan, exc) from exc
+            self._most = self._size = half = count // 2
+            points = plan.by_point()
+            parts = points.rows(slice(half)), points.rows(slice(half, count))
+            return np.concatenate([self._batch(part) for part in parts])
+        self._measured(time.perf_counter() - began, count)
         return values
+
+    def _called(self, plan: Plan) -> NDArray[Any]:
+        if self._device is None or plan.is_complex:
+            return self.objective.many(self._points(plan))
+        return self._device.values(plan)
+
+    def _points(self, plan: Plan) -> NDArray[Any]:
+        """The points of a plan, one in each row."""
+        dtype = np.complex128 if plan.is_complex else self.objective.theta.dtype
+        work = self.objective.theta.astype(dtype)
+        count = len(plan) * plan.width
+        if len(self._rows) < count or self._rows.dtype != dtype:
+            # Kept for the next batch: fresh memory takes longer to get than to fill.
+            self._rows = np.empty((count, work.size), dtype)
+        for k, _ in enumerate(plan.visit(work, self.objective.theta)):
+            self._rows[k] = work
+        return self._rows[:count]
 
     def _measured(self, seconds: float, points: int) -> None:
         before = self.t_cost
@@ -122,18 +147,16 @@ class BatchedEngine(PythonEngine):
         ):
             self._size = min(2 * self._size, self._most)
 
-    def _failure(
-        self, points: NDArray[Any], plan: Plan, first: int, exc: BaseException
-    ) -> CostEvaluationError:
+    def _failure(self, plan: Plan, exc: BaseException) -> CostEvaluationError:
         """The error for a batch that failed: at the first point that fails by itself."""
-        place = first
-        for k, point in enumerate(points):
+        place = 0
+        for k, point in enumerate(self._points(plan)):
             try:
                 self.objective(point)
             except BaseException as own:
                 if asks_to_stop(own):
                     raise
-                place, exc = first + k, own
+                place, exc = k, own
                 break
         return evaluation_failure(self.objective, plan, *divmod(place, plan.width), exc)
 
