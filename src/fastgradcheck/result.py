@@ -239,7 +239,7 @@ def assemble(
     found += unlocated(parameters, evidence, verdict)
     found += complex_steps(evidence, tolerance) + edge(parameters, evidence)
     found += jumps(parameters, read.values()) + kinks(parameters, read.values())
-    found += two_scales(parameters, evidence, read.values())
+    found += two_scales(parameters, evidence, read.values(), problem.gradient)
     return filled(
         task.context, evidence, tolerance, parameters, overall, blocks, components, read.values(),
         found, began,

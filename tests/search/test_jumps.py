@@ -183,3 +183,58 @@ def test_what_stays_wrong_is_rechecked_once():
     moves = np.abs([t[0] - THETA[0] for t in calls])
     # Twice in the step sweep, and twice in the recheck.
     assert np.sum(np.abs(moves - moves.max()) < 1e-12) <= 4
+
+
+AT = 0.7386561
+
+
+def ripple(share, frequency, base=np.sin):
+    """J(t) = base(t) + a sin(frequency t + 1), whose slope of its own is `share` cos(...)."""
+    return lambda t: float(base(t[0]) + share / frequency * np.sin(frequency * t[0] + 1.0))
+
+
+def slopes(share, frequency):
+    """The slope at AT with what oscillates, and without."""
+    return np.cos(AT) + share * np.cos(frequency * AT + 1.0), np.cos(AT)
+
+
+OSCILLATIONS = pytest.mark.parametrize("frequency", [1e5, 1e6, 3e7, 4e8])
+SHARES = pytest.mark.parametrize("share", [0.1, 1.0, 20.0])
+
+
+@OSCILLATIONS
+@SHARES
+def test_a_slope_that_is_of_neither_scale_is_wrong(share, frequency):
+    """However small the steps must be that resolve what oscillates."""
+    fine, coarse = slopes(share, frequency)
+    for claim in (0.0, -fine, -coarse, 2 * coarse, fine + 2 * (fine - coarse)):
+        check = fgc.gradcheck(ripple(share, frequency), [claim], [AT], seed=1)
+        assert check.verdict is Verdict.WRONG, f"{claim}: {check}"
+
+
+@OSCILLATIONS
+@SHARES
+def test_the_slope_of_either_scale_is_not_wrong_and_both_are_told(share, frequency):
+    for claim in slopes(share, frequency):
+        check = fgc.gradcheck(ripple(share, frequency), [claim], [AT], seed=1)
+        assert check.verdict is not Verdict.WRONG, str(check)
+        (message,) = (f.message for f in check.findings if f.kind == "two-scales")
+        told = re.findall(r"\((-?[\d.e-]+)", message)
+        for slope, number in zip(slopes(share, frequency), told, strict=False):
+            assert float(number) == pytest.approx(slope, rel=0.02, abs=0.02 * share), message
+
+
+def test_an_oscillation_is_no_jump_whatever_looks_at_it_alias():
+    """At 0.41468 the nine points of the first look see the same phase of this one."""
+    x, frequency = 0.4146815617088992, 856_600.0
+    for frequency in np.linspace(8.55e5, 8.59e5, 21):
+        cost = ripple(16.7, frequency, base=lambda t: t)
+        check = fgc.gradcheck(cost, [0.0], [x], seed=1)
+        assert check.verdict is Verdict.WRONG, str(check)
+
+
+def test_stairs_that_only_small_steps_see_accuse_nobody():
+    """They are 1e-8 wide: no step of ordinary size shows the slope of one."""
+    for width in (3e-9, 1e-8, 1e-7):
+        check = fgc.gradcheck(stairs(width), claim(1.0), THETA, strategy="components", seed=1)
+        assert check.verdict is not Verdict.WRONG, str(check)

@@ -50,11 +50,16 @@ class TestSupported:
         assert (read.lower, read.upper) == (1.0, 1.0)
         assert (STAIRS.value, STAIRS.error, STAIRS.kind) == (2.0, 1e-6, SMOOTH)
 
+    @pytest.mark.parametrize(("claim", "shown"), [(0.9375, True), (0.875, False)])
+    def test_a_claim_far_outside_of_their_scatter_is_none_of_theirs(self, claim, shown):
+        """The second to fourth scatter by 1/16, and may be off by 1/8."""
+        assert (supported(STAIRS, claim).kind == TWO_SCALES) is shown
+
     def test_a_slope_that_neither_shows(self):
         assert supported(STAIRS, 4.0) is STAIRS
 
     def test_a_claim_of_zero_has_no_scale(self):
-        slopes = [1e-9, 1e-9, 1e-9, 2.0, 2.0, 2.0]
+        slopes = [1e-9, 1.1e-9, 1e-9, 2.0, 2.0, 2.0]
         small = step_sweep(slopes, 2.0, 1e-6)
         assert supported(small, 0.0) is small
         assert supported(small, 1.1e-9).kind == TWO_SCALES
@@ -108,6 +113,12 @@ class TestOrdinarySteps:
         assert supported(NO_SCALE, 2.0 * (1 + 9e-4)) is NO_SCALE
         assert supported(NO_SCALE, 2.0 * (1 + 2e-3)).kind == UNSETTLED
 
+    def test_where_J_is_continuous_the_smallest_steps_count(self):
+        assert supported(NO_SCALE, 1.0, continuous=True) is NO_SCALE
+        assert supported(STAIRS, 1.0, continuous=True).kind == TWO_SCALES
+        again = replace(NO_SCALE, again=True)
+        assert reading((NO_SCALE, again), 1.0, continuous=True).kind == SMOOTH
+
     def test_theta_on_a_kink_is_left_alone(self):
         here = replace(NO_SCALE, kind=KINK_HERE, lower=1.5, upper=2.5)
         assert supported(here, 1.0) is here
@@ -154,6 +165,14 @@ class TestReadings:
         sweep = step_sweep([2.0] * 5, 2.0, 1e-6, index=1)
         evidence = Evidence(sweeps={1: (sweep,)}, larger={1: larger(1.25, error)})
         assert readings(evidence, self.CLAIM)[1].value == read
+
+    def test_only_small_steps_contradict_where_J_is_known_to_be_continuous(self):
+        sweeps = {1: (replace(NO_SCALE, index=1),)}
+        kinds = [
+            readings(Evidence(sweeps=sweeps, continuous=frozenset(known)), self.CLAIM)[1].kind
+            for known in ([], [1], [2])
+        ]
+        assert kinds == [UNSETTLED, SMOOTH, UNSETTLED]
 
     def test_they_count_without_a_sweep(self):
         read = readings(Evidence(larger={1: larger(1.25, 0.5)}), self.CLAIM)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastgradcheck.diagnosis.field import listed
 from fastgradcheck.differences.evidence import Evidence
@@ -15,6 +16,7 @@ from fastgradcheck.differences.plateau import (
     KINK_RIGHT,
     TWO_SCALES,
     StepSweep,
+    larger_scale,
 )
 from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.norm import norm
@@ -137,12 +139,15 @@ def unlocated(parameters: Parameters, evidence: Evidence, verdict: Verdict) -> t
 
 
 def two_scales(
-    parameters: Parameters, evidence: Evidence, sweeps: Iterable[StepSweep]
+    parameters: Parameters,
+    evidence: Evidence,
+    sweeps: Iterable[StepSweep],
+    gradient: NDArray[np.float64],
 ) -> tuple[Finding, ...]:
     """A finding about components whose slope depends on how closely one looks."""
     found = [s for s in sweeps if s.kind == TWO_SCALES]
     if not found:
-        return ()
+        return _unaccepted(parameters, evidence, gradient)
     s = found[0]
     own = evidence.sweeps.get(s.index)
     smallest = f" ({own[0].value:.6g})" if own else ""
@@ -153,6 +158,30 @@ def two_scales(
             f"steps{smallest} and another for larger ones ({s.value:.6g}), which is the "
             "gradient's and is accepted. A difference that rounds is the usual cause, such as "
             "1 - a for a sigmoid a close to one: write log(1 - a) as -logaddexp(0, z).",
+        ),
+    )
+
+
+def _unaccepted(
+    parameters: Parameters, evidence: Evidence, gradient: NDArray[np.float64]
+) -> tuple[Finding, ...]:
+    """The same, where the gradient is not the slope of larger steps."""
+    seen = {i: larger_scale(own[0]) for i, own in evidence.sweeps.items()}
+    found = {i: larger for i, larger in seen.items() if larger is not None}
+    if not found:
+        return ()
+    # What is off the farthest is what a user looks at.
+    i = max(found, key=lambda i: abs(gradient[i] - evidence.sweeps[i][0].value))
+    own, (slope, error) = evidence.sweeps[i][0], found[i]
+    more = f" So it is in {len(found) - 1:,} more components." if len(found) > 1 else ""
+    return (
+        Finding(
+            "two-scales",
+            f"J has one slope in {parameters.address(i)} for the smallest steps "
+            f"({own.value:.6g} +- {own.error:.1g}) and another for larger ones ({slope:.6g} +- "
+            f"{error:.1g}); the gradient there is {gradient[i]:.6g}. What only small steps "
+            "resolve is the usual cause: a fast oscillation, a table that is interpolated, an "
+            f"iteration that stops. Without it, the slope is that of larger steps.{more}",
         ),
     )
 

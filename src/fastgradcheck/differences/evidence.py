@@ -120,6 +120,8 @@ class Evidence:
         The highest jump of J that was met.
     rechecked : mapping of int to float
         Components whose larger steps were looked at, and the jump that was known then.
+    continuous : frozenset of int
+        Components in which J was looked at closely, and does not jump within the larger steps.
     screened : mapping of int to Screened
         Block number to directions.
     located : mapping of int to Located
@@ -151,6 +153,7 @@ class Evidence:
     larger: Mapping[int, LargerSteps] = field(default_factory=dict)
     jump: float = 0.0
     rechecked: Mapping[int, float] = field(default_factory=dict)
+    continuous: frozenset[int] = frozenset()
     screened: Mapping[int, Screened] = field(default_factory=dict)
     located: Mapping[int, Located] = field(default_factory=dict)
     joint: tuple[Joint, ...] = ()

@@ -360,6 +360,35 @@ def _three_point(slopes: NDArray[np.float64]) -> NDArray[np.float64]:
     return (RATIO * slopes[1:] - slopes[:-1]) / (RATIO - 1)
 
 
+def larger_scale(measured: StepSweep) -> tuple[float, float] | None:
+    """Another slope that larger steps show, and its bar, if there is one.
+
+    That is a second plateau of the sweep: differences at two steps in a row and the slopes of both
+    sides there agree. Truncation would fall by 16, and at a kink the two sides would not agree. How
+    far J strays from that line at smaller steps is what it may stray by at the larger ones, too.
+
+    Examples
+    --------
+    >>> h = 0.01 / 4.0 ** np.arange(13)[np.newaxis]
+    >>> plus, minus = (s * h + 1e-7 * np.sin(s * h * 1e6) for s in (1, -1))
+    >>> measured = read_off(SweepValues(np.array([0]), h, h, h, plus, minus), 0.0, 1e-23)
+    >>> slope, error = larger_scale(measured)
+    >>> round(measured.value, 6), round(slope, 3), error < 1e-3
+    (1.1, 1.0, True)
+    """
+    slopes, best = measured.derivatives, None
+    for k in range(min(len(slopes) - 1, measured.best - 1)):
+        near = np.array([*slopes[k : k + 2], measured.right[k + 1], measured.left[k + 1]])
+        scatter = float(np.ptp(near))
+        apart = float(np.min(np.abs(near - measured.value)))
+        inside = slice(k + 1, measured.best)
+        strays = np.abs(slopes - near[0])[inside] * measured.steps[inside] / measured.steps[k]
+        error = scatter + float(np.max(strays))
+        if error < AGREEMENT * (apart - measured.error) and (best is None or error < best[1]):
+            best = float(near[0]), error
+    return best
+
+
 def combined(first: StepSweep, second: StepSweep) -> StepSweep:
     """The sharper of two sweeps of a component, its bar widened to hold both."""
     sharp, other = sorted((first, second), key=lambda s: s.error)

@@ -5,7 +5,8 @@ stairs 1e-3 wide: differences over less see only what else is in J, sharply, and
 example's share; those over more tend to the slope that the gradient is right about. So where
 larger steps lie near the claim, the sharpest bend of J is looked at ever more closely. If it is a
 jump, the component is judged at the larger steps, with a bar that holds the jump; where J is
-continuous, the smaller steps count.
+continuous, the smaller steps count, also where no larger one shows what they do: J then has
+structure of its own there, such as 1e-6 sin(1e6 x).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.evidence import Evidence, LargerSteps
-from fastgradcheck.differences.plateau import RATIO
+from fastgradcheck.differences.plateau import RATIO, UNSETTLED
 from fastgradcheck.differences.sweep import LARGEST_STEP
 from fastgradcheck.errors import CostEvaluationError
 from fastgradcheck.evaluation.plans import Stencils
@@ -36,12 +37,16 @@ HEIGHT = 10.0
 has sqrt(6) of them."""
 LOOKS = 10
 """In so many closer looks, 4 times each, a bend at a kink falls by a million, one of a smooth J by
-its square; what has not become half as high is a jump."""
+its square; what stays as high all the while is a jump. A fast oscillation shows bends of any
+height, until it is resolved."""
+STAYS = 0.4
+"""The lowest of these bends over the highest: between two stairs and one it halves."""
 
 
 def recheck(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     """Recheck the components of each block that is wrong by them, the worst first.
 
+    It would be, or may be, where what the smallest steps show could be the slope of one stair.
     While no jump of J is known, one component that stays wrong settles it for those after it.
     Where none stays wrong, nothing that was located in the block is wrong.
     """
@@ -49,9 +54,12 @@ def recheck(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     while evidence.jump > known:
         known = evidence.jump
         for b, block in enumerate(task.beside(evidence)):
-            if rules.judge_block(block, task.tolerance).verdict is not Verdict.WRONG:
-                continue
             c = block.components
+            if rules.judge_block(block, task.tolerance).verdict is not Verdict.WRONG:
+                for latest in _rechecked(evidence, task, c.take(_hidden(evidence, c))):
+                    evidence = latest
+                    yield evidence
+                continue
             excess = np.nan_to_num(
                 np.where(c.has_own_bar, c.discrepancy - c.error, 0.0), nan=np.inf
             )
@@ -72,6 +80,16 @@ def recheck(evidence: Evidence, task: Task) -> Iterator[Evidence]:
                 yield evidence
 
 
+def _hidden(evidence: Evidence, c: Compared) -> NDArray[np.int64]:
+    """Rows that only small steps contradict, in which J was not looked at yet, the worst first."""
+    rows = [
+        row
+        for row in np.flatnonzero(c.kind == UNSETTLED).tolist()
+        if any(s.kind != UNSETTLED for s in evidence.sweeps.get(int(c.index[row]), ()))
+    ]
+    return np.array(sorted(rows, key=lambda row: -c.discrepancy[row]), np.int64)
+
+
 def _still(evidence: Evidence, index: NDArray[np.int64]) -> bool:
     """Whether some of these components stay as wrong as they were."""
     return any(int(i) not in evidence.larger for i in index)
@@ -82,8 +100,12 @@ def _rechecked(evidence: Evidence, task: Task, doubtful: Compared) -> Iterator[E
     for row, i in enumerate(doubtful.index.tolist()):
         if evidence.rechecked.get(i) != evidence.jump:
             closer = _Closer(task.context, evidence)
-            larger = closer.at_larger_steps(i, doubtful.analytic[row], doubtful.numeric[row])
+            hidden = bool(doubtful.kind[row] == UNSETTLED)
+            slopes = doubtful.analytic[row], doubtful.numeric[row]
+            larger = closer.at_larger_steps(i, *slopes, hidden=hidden)
             evidence = replace(evidence, jump=closer.jump)
+            if closer.continuous:
+                evidence = replace(evidence, continuous=evidence.continuous | {i})
             if larger is not None:
                 evidence = replace(evidence, larger={**evidence.larger, i: larger})
                 yield evidence
@@ -96,24 +118,34 @@ def _rechecked(evidence: Evidence, task: Task, doubtful: Compared) -> Iterator[E
 
 @dataclass
 class _Closer:
-    """A closer look at one component, with the highest jump of J that is known of."""
+    """A closer look at one component, with the highest jump of J that is known of.
+
+    It was seen to be `continuous` there if no jump was found.
+    """
 
     context: Context
     evidence: Evidence
 
     def __post_init__(self) -> None:
         self.jump = self.evidence.jump
+        self.continuous = False
 
-    def at_larger_steps(self, i: int, claimed: float, slope: float) -> LargerSteps | None:
-        """What larger steps say, or None if J does not jump there or they leave the claim out."""
+    def at_larger_steps(
+        self, i: int, claimed: float, slope: float, *, hidden: bool
+    ) -> LargerSteps | None:
+        """What larger steps say, or None if J does not jump there or they leave the claim out.
+
+        J is looked at more closely where they lie near the claim, and where they know nothing of
+        the slope that contradicts it, which is `hidden` from them.
+        """
         try:
-            return self._measured(i, claimed, slope)
+            return self._measured(i, claimed, slope, hidden)
         except CostEvaluationError:
             # Outside of J's domain there is nothing to see; if it fails at theta too, that is told.
             self._along(i, self.context.theta[i].reshape(1, 1))
             return None
 
-    def _measured(self, i: int, claimed: float, slope: float) -> LargerSteps | None:
+    def _measured(self, i: int, claimed: float, slope: float, hidden: bool) -> LargerSteps | None:
         here = float(self.context.theta[i])
         steps = LARGEST_STEP * self.context.scale[i] / RATIO ** np.arange(LARGER)
         if self.context.bounds is not None:
@@ -126,17 +158,18 @@ class _Closer:
         apart = np.abs(slopes - claimed)
         near = steps[apart < NEARER * abs(claimed - slope)]
         k, error = _sharpest(steps, slopes, self.jump)
-        if not len(near) and not (self.jump and apart[k] <= error):
+        if not (len(near) or hidden or (self.jump and apart[k] <= error)):
             return None
         own = self._jump_within(i, np.min(near, initial=steps[0]))
-        if not own:
+        if not own > 0:
+            self.continuous = own == 0
             return None
         self.jump = max(self.jump, own)
         k, error = _sharpest(steps, slopes, self.jump)
         return LargerSteps(steps, slopes, self.jump, k, error) if apart[k] <= error else None
 
     def _jump_within(self, i: int, reach: float) -> float:
-        """How high J jumps somewhere within `reach` of theta_i; 0 if it does not."""
+        """How high J jumps somewhere within `reach` of theta_i; 0 if it does not, nan if unseen."""
         here = float(self.context.theta[i])
         low, high = here - reach, here + reach
         eps = float(np.finfo(np.float64).eps)
@@ -151,8 +184,9 @@ class _Closer:
             moved = float(np.max(np.abs(np.diff(values[0]))))
             noise += moved * eps * max(abs(low), abs(high)) / (high - low)
             if not heights[-1] > HEIGHT * noise:
-                return 0.0
-            if len(heights) > LOOKS and heights[-1] > heights[-1 - LOOKS] / 2:
+                return 0.0 if np.isfinite(heights[-1]) else np.nan
+            recent = heights[-1 - LOOKS :]
+            if len(recent) > LOOKS and min(recent) > STAYS * max(recent):
                 return heights[-1]
             low, high = points[0, k], points[0, k + 2]
 

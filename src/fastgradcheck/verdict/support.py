@@ -35,6 +35,9 @@ from fastgradcheck.verdict.tolerances import ROUNDING_UNITS
 
 SUBTLE = 1e-3
 """A relative difference below this is lost in the truncation of ordinary steps."""
+MIDST = 2.0
+"""The slopes of a scale hold another one that is no farther from them than so many times as far as
+they scatter."""
 NEGLIGIBLE = 1e-7
 """Relative difference of two slopes that no verdict depends on."""
 FIVE_POINTS_PROVE = 100.0
@@ -209,7 +212,10 @@ def against(components: Components, analytic: NDArray[np.float64]) -> Compared:
 
 def readings(evidence: Evidence, gradient: NDArray[np.float64]) -> dict[int, StepSweep]:
     """Every component's step sweep, as it is read beside the claim."""
-    read = {i: reading(own, float(gradient[i])) for i, own in evidence.sweeps.items()}
+    read = {
+        i: reading(own, float(gradient[i]), i in evidence.continuous)
+        for i, own in evidence.sweeps.items()
+    }
     for i, larger in evidence.larger.items():
         if abs(larger.value - gradient[i]) <= larger.error:
             read[i] = larger.as_sweep(i)
@@ -270,7 +276,7 @@ def _steps(evidence: Evidence, blocks: int) -> NDArray[np.float64]:
     return step
 
 
-def reading(own: Sequence[StepSweep], claimed: float) -> StepSweep:
+def reading(own: Sequence[StepSweep], claimed: float, continuous: bool = False) -> StepSweep:
     """One component's step sweeps, read at the scale that supports the claim, if one does.
 
     Parameters
@@ -278,29 +284,37 @@ def reading(own: Sequence[StepSweep], claimed: float) -> StepSweep:
     own : sequence of StepSweep
         One sweep, or two of which the second lies between the steps of the first.
     claimed : float
+    continuous : bool
+        Whether J was looked at closely, and does not jump within the larger steps.
     """
-    read = supported(own[0], claimed)
-    return read if len(own) == 1 else supported(combined(read, supported(own[1], claimed)), claimed)
+    read = supported(own[0], claimed, continuous)
+    if len(own) == 1:
+        return read
+    again = supported(own[1], claimed, continuous)
+    return supported(combined(read, again), claimed, continuous)
 
 
 @lru_cache(maxsize=REMEMBERED)
-def supported(measured: StepSweep, claimed: float) -> StepSweep:
+def supported(measured: StepSweep, claimed: float, continuous: bool = False) -> StepSweep:
     """The sweep, read at another scale if that supports the claimed derivative.
 
     Where the smallest steps meet stairs of rounding (log(1 - a) for a sigmoid near one), they
     show the slope of one stair, or noise. If three larger steps in a row, and the slopes of both
-    sides there, lie at least four times closer to the claim than the measured value, and within a
-    quarter of it, then the claim is the slope at that scale: no fault looks like this.
+    sides there, lie at least four times closer to the claim than the measured value, within a
+    quarter of it, and about as close as to each other, then the claim is the slope at that scale:
+    no fault looks like this.
     At a kink the two sides do not agree; and a claim of zero has no scale, since differences of
     any bounded oscillation tend to it.
 
-    And a value that no step of ordinary size shows, on either side, contradicts no claim: its kind
-    becomes UNSETTLED.
+    And a value that no step of ordinary size shows, on either side, may be that of one stair. It
+    contradicts no claim before J is known to be continuous: its kind becomes UNSETTLED.
 
     Parameters
     ----------
     measured : StepSweep
     claimed : float
+    continuous : bool
+        Whether J was looked at closely, and does not jump within the larger steps.
     """
     if not np.isfinite(claimed):
         return measured
@@ -315,14 +329,17 @@ def supported(measured: StepSweep, claimed: float) -> StepSweep:
         sides = [measured.right[k + 2], measured.left[k + 2]]
         slopes = np.append(near, sides)
         distance = float(np.max(np.abs(slopes - claimed)))
-        close = distance < AGREEMENT * min(apart, abs(claimed))
+        scatter = float(np.ptp(slopes))
+        close = distance < AGREEMENT * min(apart, abs(claimed)) and (
+            distance <= MIDST * scatter + NEGLIGIBLE * abs(claimed)
+        )
         # A claim in their midst makes them no sharper than they scatter.
-        error = max(distance, float(np.ptp(slopes)))
+        error = max(distance, scatter)
         if close and (best is None or error < best[1]):
             best = float(near[-1]), error
     if best is None:
         subtle = apart <= max(measured.error, SUBTLE * max(abs(claimed), abs(measured.value)))
-        if subtle or _ordinary(measured, AGREEMENT * apart):
+        if subtle or continuous or _ordinary(measured, AGREEMENT * apart):
             return measured
         return replace(measured, kind=UNSETTLED, error=apart)
     value, error = best
