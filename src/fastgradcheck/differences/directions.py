@@ -198,14 +198,16 @@ class Prober:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Y by two points each, and the bar that directions with these steps had otherwise.
 
-        Enough for a search whose outcome is confirmed by other directions. A complex step is all
-        that there is to be had.
+        Enough for a search whose outcome is confirmed by other directions. Truncation may cancel
+        between parts of theta, so that a part has more of it than the whole: at half the step it is
+        a quarter, a twelfth of what the bar holds, and noise stays within the bar, three standard
+        deviations of its own. A complex step is all that there is to be had.
         """
         if self.imaginary:
             return self.exact(regions, keys, steps, "locating")
-        offsets = steps[:, np.newaxis] * OFFSETS[:2]
+        offsets = steps[:, np.newaxis] / 2 * OFFSETS[:2]
         signal = self.signal(regions, keys, offsets, "locating")
-        y = (signal[:, 0] - signal[:, 1]) / (2 * steps)
+        y = (signal[:, 0] - signal[:, 1]) / steps
         return y, np.where(np.isfinite(y), expected, np.inf)
 
     def entries(

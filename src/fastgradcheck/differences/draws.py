@@ -6,7 +6,7 @@ A direction is kept or drawn anew by how smooth J is along it, never by y, so th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,10 @@ from fastgradcheck.problem.region import Region
 DIRECTIONS = 4
 FIRST = 64.0
 """The first of the steps tried, relative to the middle one; each is a quarter of the one before."""
-STEPS = 5
-EXTENSION = 3
-EXTENSIONS = 3
+STEPS = 4
+"""So many are tried at first, and smaller ones as long as they may be better ..."""
+MOST_STEPS = 14
+"""... up to so many."""
 CALIBRATED = 2
 """Directions that choose the step: at a single one, a kink may lie anywhere."""
 RETRIES = 3
@@ -64,6 +65,23 @@ class Draws:
         return Draws(**merged)
 
 
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """The step that was chosen, and what the directions that chose it have shown at it.
+
+    Attributes
+    ----------
+    step : float
+    keys : uint64 array, shape (k,)
+    signal : float64 array, shape (k, 2)
+        As in `Draws`, at one step to either side; k is zero where nothing can be used again.
+    """
+
+    step: float
+    keys: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    signal: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
+
+
 def everything(size: int) -> Region:
     """All of theta as a region of one row."""
     return np.array([0, size, 0, 1, 0, size], dtype=np.int64)
@@ -75,7 +93,11 @@ def repeated(size: int, count: int) -> NDArray[np.int64]:
 
 
 def measure(
-    prober: Prober, step: float, place: tuple[int, ...], enough: float, count: int = DIRECTIONS
+    prober: Prober,
+    chosen: Calibration,
+    place: tuple[int, ...],
+    enough: float,
+    count: int = DIRECTIONS,
 ) -> Draws:
     """So many directions over all that moves, those anew that are too coarse.
 
@@ -83,22 +105,37 @@ def measure(
     ----------
     prober : Prober
         With the weights of the entries.
-    step : float
+    chosen : Calibration
+        The step; the directions that it has are the first of the count, and are completed.
     place : tuple of int
         What tells these directions from all others of the check.
     enough : float
         Bars up to this need not be sharper.
     count : int
     """
-    seed = prober.context.seed
-    keys = np.array([hashing.key(seed, *place, d) for d in range(count)])
-    draws = _measured(prober, keys, np.full(count, step))
+    seed, known = prober.context.seed, len(chosen.keys)
+    fresh = np.array([hashing.key(seed, *place, d) for d in range(known, count)])
+    draws = _measured(prober, fresh, np.full(len(fresh), chosen.step))
+    if known:
+        draws = _completed(prober, chosen).joined(draws)
     for attempt in range(1, RETRIES + 1):
         # Complex steps neither truncate nor meet kinks.
         if prober.imaginary or not draws.error.max() > enough:
             break
         draws = retried(prober, draws, attempt, enough)
     return draws
+
+
+def _completed(prober: Prober, chosen: Calibration) -> Draws:
+    """The directions that chose the step, with the points at twice the step that they lack.
+
+    The step was chosen by how smooth J is along them, never by y, and they were not chosen at all.
+    """
+    steps = np.full(len(chosen.keys), chosen.step)
+    regions = repeated(prober.context.parameters.size, len(steps))
+    offsets = steps[:, np.newaxis] * OFFSETS[2:]
+    signal = prober.signal(regions, chosen.keys, offsets, "directions")
+    return read_off(prober, chosen.keys, steps, np.hstack([chosen.signal, signal]))
 
 
 def retried(prober: Prober, draws: Draws, attempt: int, enough: float) -> Draws:
@@ -121,28 +158,31 @@ def retried(prober: Prober, draws: Draws, attempt: int, enough: float) -> Draws:
     return draws.improved(rows, _measured(prober, keys, steps))
 
 
-def choose_step(prober: Prober, middle: float, place: tuple[int, ...]) -> float:
+def choose_step(prober: Prober, middle: float, place: tuple[int, ...]) -> Calibration:
     """The step of directions over all that moves, from two of them.
 
-    Where the bars to expect are smallest at both together is the step. Complex steps truncate
-    nothing: for these it is the middle one.
+    Where the bars to expect are smallest at both together is the step. Smaller ones are tried
+    until noise alone makes their bars larger. Complex steps truncate nothing: for these it is the
+    middle one.
     """
     if prober.imaginary:
-        return middle
+        return Calibration(middle)
     seed = prober.context.seed
     keys = np.array([hashing.key(seed, *place, -1, d) for d in range(CALIBRATED)])
     first = min(FIRST * middle, prober.farthest(everything(prober.context.parameters.size)))
-    steps = np.repeat(first / 4.0 ** np.arange(STEPS)[np.newaxis], CALIBRATED, axis=0)
-    y = _central(prober, keys, steps)
-    best = _best(y, steps, prober.noise)
-    for _ in range(EXTENSIONS):
-        if best < steps.shape[1] - 1:
-            break
-        smaller = steps[:, -1:] / 4.0 ** np.arange(1, EXTENSION + 1)
-        y = np.hstack([y, _central(prober, keys, smaller)])
-        steps = np.hstack([steps, smaller])
-        best = _best(y, steps, prober.noise)
-    return float(steps[0, best])
+    steps: NDArray[np.float64] = first / 4.0 ** np.arange(MOST_STEPS, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        noise = np.log(NOISE_GAIN * NOISE_SIGMAS * prober.noise / steps)
+    signal = _either_side(prober, keys, steps[:STEPS])
+    while True:
+        count = signal.shape[1]
+        y = (signal[:, :, 0] - signal[:, :, 1]) / (2 * steps[:count])
+        with np.errstate(divide="ignore"):
+            bars = np.log(expected(y, steps[np.newaxis, :count], prober.noise)).mean(axis=0)
+        best = int(np.argmin(bars)) + 1
+        if count == MOST_STEPS or not noise[count] < bars[best - 1]:
+            return Calibration(float(steps[best]), keys, signal[:, best])
+        signal = np.hstack([signal, _either_side(prober, keys, steps[count : count + 1])])
 
 
 def _measured(prober: Prober, keys: NDArray[np.uint64], steps: NDArray[np.float64]) -> Draws:
@@ -164,15 +204,14 @@ def read_off(
     return Draws(keys, steps, *five_point(signal, steps, prober.noise), signal)
 
 
-def _central(
+def _either_side(
     prober: Prober, keys: NDArray[np.uint64], steps: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Y along each direction by central differences over each of its steps."""
+    """The signal along each direction at every step to either side; shape (keys, steps, 2)."""
     regions = repeated(prober.context.parameters.size, len(keys))
-    offsets = np.stack([steps, -steps], axis=2).reshape(len(steps), -1)
+    offsets = np.tile(np.stack([steps, -steps], axis=1).ravel(), (len(keys), 1))
     signal = prober.signal(regions, keys, offsets, "calibrating")
-    slopes: NDArray[np.float64] = (signal[:, 0::2] - signal[:, 1::2]) / (2 * steps)
-    return slopes
+    return signal.reshape(len(keys), len(steps), 2)
 
 
 def expected(
@@ -187,10 +226,3 @@ def expected(
     below = np.hstack([change[:, 1:], np.zeros((len(y), 1))])
     bars = np.fmax(change / 5, 3 * below) + NOISE_GAIN * NOISE_SIGMAS * noise / steps[:, 1:]
     return np.where(np.isfinite(bars), bars, np.inf)
-
-
-def _best(y: NDArray[np.float64], steps: NDArray[np.float64], noise: float) -> int:
-    """The step at which the bars of all directions together are smallest."""
-    with np.errstate(divide="ignore"):
-        sizes = np.log(expected(y, steps, noise)).sum(axis=0)
-    return int(np.argmin(sizes)) + 1

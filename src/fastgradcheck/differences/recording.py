@@ -98,14 +98,14 @@ def record(context: Context, objective_eps: float, count: int) -> Recording:
     sizes = _sizes(plain)
     weights, middle = joint.weights(context, sizes, np.ones(len(sizes), bool))
     prober = replace(plain, moving=joint.spread(plain, weights))
-    step = choose_step(prober, middle, (0,))
+    chosen = choose_step(prober, middle, (0,))
     wanted = 2 * joint.WITHIN * WANTED * norm(sizes)
     wanted = wanted * float(weights.min()) * joint.hidden(count, 0)
-    draws = measure(prober, step, (1, 0), wanted, count)
+    draws = measure(prober, chosen, (1, 0), wanted, count)
     return Recording(
         value=context.value,
         noise=level,
-        step=step,
+        step=chosen.step,
         weights=weights,
         keys=draws.keys,
         steps=draws.steps,

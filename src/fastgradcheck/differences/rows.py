@@ -18,15 +18,7 @@ from numpy.typing import NDArray
 from fastgradcheck.differences import noise
 from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.directions import OFFSETS, five_point, longest
-from fastgradcheck.differences.draws import (
-    CLOSER,
-    EXTENSION,
-    EXTENSIONS,
-    FIRST,
-    everything,
-    expected,
-)
-from fastgradcheck.differences.draws import STEPS as TRIED
+from fastgradcheck.differences.draws import CLOSER, FIRST, everything, expected
 from fastgradcheck.differences.joint import WIDEST
 from fastgradcheck.differences.plateau import StepSweep, SweepValues, read_off
 from fastgradcheck.differences.sweep import LARGEST_STEP
@@ -45,6 +37,10 @@ STILL = 0.05
 """So large a part of the rows must not have moved for another spacing to be tried."""
 ROUNDING = 4 * EPS
 """Of a slope, relative to it."""
+TRIED = 5
+"""Steps of directions that are tried at first; each is a quarter of the one before."""
+EXTENSION, EXTENSIONS = 3, 3
+"""So many smaller ones are added, and so often, while the smallest is the best."""
 SMALLEST_STEP, LARGEST_COLUMN_STEP = 2.0**-16, 2.0**-9
 """Of a column's five-point values, relative to the parameter's scale."""
 SWEEP_STEPS = 13

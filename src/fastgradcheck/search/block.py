@@ -19,7 +19,12 @@ from fastgradcheck.search.confirm import CAP
 from fastgradcheck.search.locate import SAMPLED, locate, sampled
 from fastgradcheck.search.task import Task
 from fastgradcheck.verdict import rules
-from fastgradcheck.verdict.support import UNEVEN, BlockEvidence, Compared
+from fastgradcheck.verdict.support import (
+    FIVE_POINTS_PROVE,
+    UNEVEN,
+    BlockEvidence,
+    Compared,
+)
 
 FIVE_POINT_STEP = 2.0**-13
 """Relative step of the five-point values that a search looks at entries with: near the optimum
@@ -124,10 +129,15 @@ class BlockSearch:
         )
 
     def measure(self) -> None:
-        """Give the directions of the block bars of their own, if they have none yet."""
-        if not self.trusting or self.measured:
-            return
+        """Give the directions of the block bars of their own, where these matter.
+
+        They have none yet if others confirm what is found. Then two points each were enough so far;
+        they stay enough where all of y is beyond any doubt that two steps leave.
+        """
         s = self.screened
+        beyond_doubt = np.all(np.abs(s.y) > FIVE_POINTS_PROVE * (s.error + s.rounding))
+        if not self.trusting or self.measured or beyond_doubt:
+            return
         regions = np.repeat(region_of(self.block)[np.newaxis], len(s), axis=0)
         y, error = self.prober(regions, s.keys, s.steps, "locating")
         own = replace(s, y=y, error=error)

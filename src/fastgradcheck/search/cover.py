@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from fastgradcheck.differences import joint
 from fastgradcheck.differences.components import of_decoded
 from fastgradcheck.differences.directions import OFFSETS, Prober
-from fastgradcheck.differences.draws import CLOSER, DIRECTIONS, Draws, choose_step, measure
+from fastgradcheck.differences.draws import (
+    CLOSER,
+    DIRECTIONS,
+    Calibration,
+    Draws,
+    choose_step,
+    measure,
+)
 from fastgradcheck.differences.evidence import Evidence, Located
 from fastgradcheck.differences.joint import Joint, Repaired
 from fastgradcheck.differences.remainders import Orders, orders
@@ -60,8 +67,14 @@ def cover(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     if not weights.any():
         return
     weighted = replace(prober, moving=joint.spread(prober, weights))
-    step = choose_step(weighted, middle, (0,)) if recording is None else recording.step
-    fixed = _leave_out(weighted, step, lost)
+    if recording is None:
+        chosen = choose_step(weighted, middle, (0,))
+    else:
+        chosen = Calibration(recording.step)
+    fixed = _leave_out(weighted, chosen.step, lost)
+    if len(fixed):
+        # The directions that chose the step may have moved these.
+        chosen = Calibration(chosen.step)
     evidence = replace(evidence, fixed=fixed)
     if len(fixed):
         evidence = evidence.with_sweeps(sweep(context, fixed[:AT_BOUNDS]))
@@ -71,7 +84,8 @@ def cover(evidence: Evidence, task: Task) -> Iterator[Evidence]:
         if recording is not None and not attempt and not lost.any():
             draws = recording.beside(probing)
         else:
-            draws = measure(probing, step, (1, attempt), _enough(task, probing, weights))
+            draws = measure(probing, chosen, (1, attempt), _enough(task, probing, weights))
+            chosen = Calibration(chosen.step)
         found = joint.limits(probing, draws, weights, repaired, attempt)
         evidence = replace(evidence, joint=(found,))
         if not attempt and draws.signal.size:
@@ -173,9 +187,9 @@ def _sharpened(
             break
         if not task.tolerance.threshold < together.limit <= task.tolerance.threshold / gain:
             break
-        step = float(np.median(draws.steps))
+        chosen = Calibration(float(np.median(draws.steps)))
         enough = _enough(task, probing, found.weights)
-        more = measure(probing, step, (2, attempt, count), enough, count)
+        more = measure(probing, chosen, (2, attempt, count), enough, count)
         draws = draws.joined(more)
         found = joint.limits(probing, draws, found.weights, found.repaired, attempt)
         evidence = replace(evidence, joint=(found,))
@@ -198,8 +212,8 @@ def _apart(
     plain = replace(prober, problem=_without_errors(task, found.repaired))
     weights, middle = joint.weights(task.context, plain.sizes, coarse)
     weighted = replace(plain, moving=joint.spread(plain, weights))
-    step = choose_step(weighted, middle, (3,))
-    draws = measure(weighted, step, (4,), _enough(task, weighted, weights))
+    chosen = choose_step(weighted, middle, (3,))
+    draws = measure(weighted, chosen, (4,), _enough(task, weighted, weights))
     group = joint.limits(weighted, draws, weights, found.repaired, attempt)
     return replace(evidence, joint=(found.only(~coarse), group))
 

@@ -69,7 +69,8 @@ class _Division:
                 break
             key = np.array([hashing.key(int(self.keys[0]), 1000 + extra)])
             step = np.array([np.median(self.steps)])
-            y, error = self.prober(doubtful.region[np.newaxis], key, step, "locating")
+            region = doubtful.region[np.newaxis]
+            y, error = self.prober.two_point(region, key, step, float(self.bars.max()))
             keys = np.append(keys, key)
             doubtful = Doubtful(
                 doubtful.region, np.append(doubtful.y, y), np.append(doubtful.error, error)
