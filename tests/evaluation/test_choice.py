@@ -12,6 +12,7 @@ import pytest
 import fastgradcheck as fgc
 from fastgradcheck.evaluation import choice
 from fastgradcheck.evaluation.choice import faster, open_engine
+from fastgradcheck.problem.outputs import describe_outputs
 from fastgradcheck.problem.parameters import describe
 from fastgradcheck.problem.problem import Objective
 
@@ -118,3 +119,22 @@ def test_nothing_is_said_where_workers_would_gain_little(monkeypatch):
 def test_the_users_number_of_workers_is_taken_as_it_is(n_jobs):
     engine, findings = chosen(plain, 0.1, 1000, n_jobs)
     assert (engine.n_jobs, findings) == (n_jobs, ())
+
+
+def listed(theta):
+    return [theta[:2], theta[2:]]
+
+
+def several(fun):
+    outputs = describe_outputs(fun(THETA))
+    return Objective(numba.njit(fun), (), describe(THETA), THETA, outputs=outputs)
+
+
+def test_outputs_that_the_compiled_loop_cannot_take_are_called_from_python():
+    engine = open_engine(several(listed), "auto")
+    assert engine.name == "python"
+    (finding,) = engine.findings
+    assert "Called from Python: fun returns a list, and the compiled loop takes" in finding.message
+    with pytest.raises(fgc.GradcheckTypeError, match="fun returns a list"):
+        open_engine(several(listed), "numba")
+    assert open_engine(several(lambda t: (t[:2], t[2:])), "auto").name == "numba"

@@ -246,17 +246,39 @@ def test_function_and_jacobian_from_one_call():
     assert check(lambda t: (fun(t), jac(t)), True, theta)
 
 
-def test_a_compiled_function_is_checked():
-    @numba.njit
-    def fun(t):
-        out = np.empty(2)
-        out[0], out[1] = t[0] * t[1], np.sin(t[2])
-        return out
+@numba.njit
+def compiled(t, buffer):
+    for i in range(t.size):
+        buffer[i] = np.sin(t[i])
+    return buffer[: t.size].sum() * np.ones(2), t * t
 
-    def jac(t):
-        return np.array([[t[1], t[0], 0], [0, 0, np.cos(t[2])]])
 
-    assert check(fun, jac, np.array([1.0, 2.0, 3.0]))
+def slopes(t, buffer):
+    return np.cos(t) * np.ones((2, 1)), np.diag(2 * t)
+
+
+@pytest.mark.parametrize("strategy", ["components", "screen"])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_compiled_function_gives_the_result_of_python_bit_for_bit(strategy, n_jobs):
+    theta, args = np.linspace(-1.0, 1.0, 30), (np.zeros(30),)
+    options = {"args": args, "strategy": strategy, "seed": 1}
+    result = fgc.jaccheck(compiled, slopes, theta, n_jobs=n_jobs, **options)
+    python = fgc.jaccheck(compiled, slopes, theta, engine="python", **options)
+    assert result
+    assert (result.engine, result.n_jobs, python.engine) == ("numba", 1, "python")
+    np.testing.assert_array_equal(result.components, python.components)
+    assert result.relative_difference == python.relative_difference
+    # It writes to its args, so that evaluations must not overlap.
+    told = next(finding for finding in result.findings if finding.kind == "scratch")
+    assert "fun writes to args[0], but F does not depend on what was there" in told.message
+
+
+def test_a_numerical_jacobian_of_a_compiled_function():
+    fun = numba.njit(lambda t: (t[0] * t[1], np.exp(t)))
+    numeric = fgc.numerical_jacobian(fun, np.array([0.5, 2.0]), n_jobs=2)
+    first, second = numeric.value
+    np.testing.assert_allclose(first, [2.0, 0.5], rtol=1e-9)
+    np.testing.assert_allclose(second, np.diag(np.exp([0.5, 2.0])), rtol=1e-9)
 
 
 def test_names_of_a_flat_theta_and_flat_outputs():

@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from fastgradcheck.errors import GradcheckInputError, shown
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, shown
 from fastgradcheck.evaluation.engines.base import Engine
 from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.problem import Objective
@@ -94,20 +94,21 @@ def open_engine(
     if objective.batch:
         return BatchedEngine(objective)
     compiled = engine == "numba" or (engine == "auto" and is_jitted(objective.cost))
-    if compiled and objective.outputs is not None:
-        # All outputs come from one call: what the loop around it costs does not count.
-        from fastgradcheck.evaluation.engines.adapt import jitted
-
-        objective = replace(objective, cost=jitted(objective.cost))
-    elif compiled:
+    here = PythonEngine(objective)
+    if compiled:
         from fastgradcheck.evaluation.engines.numba import NumbaEngine, serial_engine
 
-        if not serial and (executor is not None or on_cluster()):
-            return ParallelEngine(
-                serial_engine(objective), serial_engine, n_jobs, executor=executor
-            )
-        return NumbaEngine(objective, n_jobs, serial=serial)
-    here = PythonEngine(objective)
+        try:
+            if not serial and (executor is not None or on_cluster()):
+                return ParallelEngine(
+                    serial_engine(objective), serial_engine, n_jobs, executor=executor
+                )
+            return NumbaEngine(objective, n_jobs, serial=serial)
+        except GradcheckTypeError as exc:
+            if engine == "numba" or objective.outputs is None:
+                raise
+            # All outputs come from one call: what Python's loop around it costs is not much.
+            here.findings += (Finding("engine", f"Called from Python: {exc}"),)
     if serial or (executor is None and number_of_workers(n_jobs, backend) == 1):
         return here
     return ParallelEngine(here, PythonEngine, n_jobs, backend, executor)

@@ -236,7 +236,7 @@ def _check(
         claimed = claim_of(form, jac, theta, inspected, limits, seed, names.derivative)
         claim, objective = claimed.jacobian, claimed.objective
         tolerance = tolerances_at(claim.eps, objective.theta.dtype, threshold, rtol)
-        running = open_engine(objective, engine, n_jobs)
+        running = open_engine(objective, engine, n_jobs, serial=inspected.serial)
         try:
             values = claimed.values
             if memory is not None:

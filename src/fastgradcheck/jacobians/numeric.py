@@ -107,7 +107,7 @@ def numerical_jacobian(
     limits = flat_bounds(bounds, flat, parameters)
     with one_blas_thread():
         inspected = inspect_outputs(Objective(fun, args, parameters, flat), None, limits)
-        running = open_engine(inspected.objective, engine, n_jobs)
+        running = open_engine(inspected.objective, engine, n_jobs, serial=inspected.serial)
         try:
             stream = Stream(running)
             stream.evaluations = inspected.evaluations

@@ -152,7 +152,7 @@ def inspect(objective: Objective, bounds: Bounds | None = None) -> Inspected:
         _refuse_unrepeatable(calls, value, calls(theta), changed)
     moves = close is None or there != value or _moves_far(calls, value, bounds)
     changed = changed or changed_array(before, fingerprints(objective.args))
-    findings = [_scratch(changed)] if changed else []
+    findings = [scratch(changed)] if changed else []
     if np.asarray(returned).dtype.kind in "iu":
         findings.append(_whole(returned))
     if caches:
@@ -319,12 +319,13 @@ def leaving_at_theta(objective: Objective) -> Iterator[None]:
             objective(objective.theta.copy())
 
 
-def _scratch(path: str) -> Finding:
+def scratch(path: str, function: str = "cost", value: str = "J") -> Finding:
+    """That the function writes to an array in args, which does not matter to its values."""
     return Finding(
         "scratch",
-        f"cost writes to {path}, but J does not depend on what was there: a scratch array. "
-        "Evaluations therefore run one after the other; allocate it inside the cost to use all "
-        "cores.",
+        f"{function} writes to {path}, but {value} does not depend on what was there: a scratch "
+        f"array. Evaluations therefore run one after the other; allocate it inside {function} to "
+        "use all cores.",
     )
 
 

@@ -20,9 +20,10 @@ from fastgradcheck.problem.guards import (
     Work,
     changed_array,
     moved_by,
+    scratch,
 )  # fmt: skip
 from fastgradcheck.problem.nests import fingerprints, promoted
-from fastgradcheck.problem.outputs import Outputs, describe_outputs, like_theta
+from fastgradcheck.problem.outputs import NAME, Outputs, describe_outputs, like_theta
 from fastgradcheck.problem.problem import Copies, Objective
 from fastgradcheck.problem.value import is_jitted
 
@@ -42,6 +43,8 @@ class InspectedOutputs:
         F(theta).
     seconds : float
         One evaluation, the fastest.
+    serial : bool
+        True if evaluations must not overlap: the function writes to arrays in args.
     findings : tuple of Finding
     evaluations : int
     """
@@ -50,6 +53,7 @@ class InspectedOutputs:
     outputs: Outputs
     values: Array
     seconds: float
+    serial: bool
     findings: tuple[Finding, ...]
     evaluations: int
 
@@ -105,8 +109,13 @@ def inspect_outputs(
             objective = replace(objective, copies=Copies(theta.nbytes))
             found = (*found, CACHES)
         _refuse_unrepeatable(calls, outputs, values, calls(theta), changed)
+    changed = changed or changed_array(before, fingerprints(objective.args))
+    if changed:
+        found = (*found, scratch(changed, function, NAME))
     # With the one that told the outputs, and the one that leaves the function at theta.
-    return InspectedOutputs(objective, outputs, values, calls.seconds, found, calls.count + 2)
+    return InspectedOutputs(
+        objective, outputs, values, calls.seconds, bool(changed), found, calls.count + 2
+    )
 
 
 def _off(again: Array, values: Array) -> NDArray[np.bool_]:

@@ -61,6 +61,15 @@ class Outputs:
         """Number of outputs m."""
         return self.blocks[-1].stop
 
+    @property
+    def returned(self) -> Outputs:
+        """What the function itself returns."""
+        return self
+
+    def read(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The outputs, given along the last axis all numbers that the function returned."""
+        return values
+
     def address(self, i: int) -> str:
         """Name the output `i`, such as ``defect[3, 1]``."""
         block = next(block for block in self.blocks if i < block.stop)

@@ -190,10 +190,25 @@ class Combined(Outputs):
     inner: Any = None
     cotangents: Any = None
 
+    @property
+    def returned(self) -> Outputs:
+        """The function's own."""
+        inner: Outputs = self.inner
+        return inner
+
+    def read(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The combinations along the last axis, of one point after the other.
+
+        A product of all points at once would round by their number.
+        """
+        combined = np.empty((*values.shape[:-1], len(self.cotangents)), values.dtype)
+        for place in np.ndindex(values.shape[:-1]):
+            combined[place] = self.cotangents @ values[place]
+        return combined
+
     def flatten(self, value: Any, is_complex: bool = False) -> NDArray[Any]:
         """The combinations, shape (k,)."""
-        combined: NDArray[Any] = self.cotangents @ self.inner.flatten(value, is_complex)
-        return combined
+        return self.read(self.inner.flatten(value, is_complex))
 
 
 def with_vectors(

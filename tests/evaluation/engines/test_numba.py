@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import signal
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -13,7 +15,10 @@ from fastgradcheck.errors import CostEvaluationError, GradcheckInputError, Gradc
 from fastgradcheck.evaluation.engines import numba as engine_module
 from fastgradcheck.evaluation.engines.numba import NumbaEngine
 from fastgradcheck.evaluation.plans import Directions, Stencils
+from fastgradcheck.problem.blocks import Block
+from fastgradcheck.problem.outputs import describe_outputs
 from fastgradcheck.problem.parameters import describe
+from fastgradcheck.problem.products import Combined
 from tests.cases.compiled import (
     THETA,
     THREADS,
@@ -25,6 +30,7 @@ from tests.cases.compiled import (
     looped,
     needs_threads,
     objective,
+    points_of,
     rational,
     region_index,
     run_python,
@@ -326,3 +332,146 @@ def test_ctrl_c_is_prompt_and_the_engine_goes_on(monkeypatch):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
     np.testing.assert_array_equal(gathered(engine, plan), wanted)
+
+
+# Several outputs.
+
+
+class Ends(NamedTuple):
+    defect: Any
+    end: Any
+
+
+@numba.njit
+def vector(theta, X):
+    out = np.empty(X.shape[0])
+    for r in range(X.shape[0]):
+        out[r] = rational(theta, X[r : r + 1])
+    return out
+
+
+@numba.njit
+def matrix(theta, X):
+    return np.outer(vector(theta, X), theta[:2]).T
+
+
+@numba.njit
+def nest(theta, X):
+    return Ends(matrix(theta, X), (rational(theta, X), vector(theta, X) > 0.0))
+
+
+@numba.njit
+def number(theta, X):
+    return rational(theta, X)
+
+
+@numba.njit
+def of_two_arrays(theta, X):
+    return theta.W @ X, theta.b
+
+
+def of_several(fun, theta=THETA, args=(X,)):
+    """The objective of a function of several outputs, which are read in Python."""
+    found = objective(fun, args, theta)
+    return replace(found, outputs=describe_outputs(found(found.theta.copy())))
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, None])
+@pytest.mark.parametrize("kind", ["stencils", "directions", "scaled directions"])
+@pytest.mark.parametrize("fun", [vector, matrix, nest, number])
+def test_several_outputs_are_those_of_python_calls_bit_for_bit(fun, kind, n_jobs):
+    subject = of_several(fun)
+    scale = 1.0 + np.arange(37) / 7 if kind.startswith("scaled") else None
+    plan = stencils(THETA) if kind == "stencils" else directions(THETA, scale)
+    wanted = [subject.outputs.flatten(fun(point, X)) for point in points_of(plan, THETA)]
+    engine = NumbaEngine(subject, n_jobs)
+    found = list(engine.evaluate(plan))
+    values = np.concatenate([chunk for _, chunk in found])
+    assert values.shape == (len(plan), plan.width, subject.outputs.size)
+    np.testing.assert_array_equal(values.reshape(len(wanted), -1), wanted)
+    assert engine.findings == ()
+
+
+def test_several_outputs_of_a_nest_of_arrays():
+    theta = Weights(np.arange(12.0).reshape(3, 4), np.ones(2))
+    subject = of_several(of_two_arrays, theta, (X,))
+    plan = stencils(subject.theta)
+    wanted = [subject.outputs.flatten(subject(point)) for point in points_of(plan, subject.theta)]
+    (_, values), *more = NumbaEngine(subject, 1).evaluate(plan)
+    assert not more
+    np.testing.assert_array_equal(values.reshape(len(wanted), -1), wanted)
+
+
+def test_combinations_of_outputs_do_not_depend_on_chunks_or_threads(monkeypatch):
+    subject = of_several(vector)
+    cotangents = np.sin(np.arange(12.0)).reshape(3, 4)
+    block = Block("cotangent", 0, (3,))
+    inner = subject.outputs
+    combined = Combined((block,), inner.paths, inner.like, "fun", inner, cotangents)
+    subject, plan = replace(subject, outputs=combined), stencils(THETA)
+    wanted = [cotangents @ vector(point, X) for point in points_of(plan, THETA)]
+    for n_jobs in (1, 2):
+        for seconds in (1e-9, 10.0):
+            monkeypatch.setattr(engine_module, "_CHUNK_SECONDS", seconds)
+            chunks = [chunk for _, chunk in NumbaEngine(subject, n_jobs).evaluate(plan)]
+            np.testing.assert_array_equal(np.concatenate(chunks).reshape(len(wanted), 3), wanted)
+
+
+def test_chunks_of_many_outputs_stay_small(monkeypatch):
+    monkeypatch.setattr(engine_module, "_CHUNK_BYTES", 8 * 4 * 2 * 5)
+    chunks = [chunk for _, chunk in NumbaEngine(of_several(vector), 1).evaluate(stencils(THETA))]
+    assert max(map(len, chunks)) == 5
+
+
+@numba.njit
+def fewer(theta):
+    return theta[theta < 1.5]
+
+
+@numba.njit
+def turned(theta):
+    return theta.reshape((1, 37)) if theta[0] < 0.5 else theta.reshape((37, 1))
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize(
+    ("fun", "component", "said"),
+    [
+        (fewer, 30, r"at theta\[30\] \+ 2, F has shape \(36,\), but had \(37,\) at theta"),
+        (turned, 0, r"at theta\[0\] \+ 2, F has shape \(37, 1\), but had \(1, 37\) at theta"),
+    ],
+)
+def test_outputs_that_change_their_shape_are_told_as_from_python(fun, component, said, n_jobs):
+    plan = Stencils(np.arange(37), np.tile(THETA[:, None], (1, 2)))
+    plan.points[component, 1] += 2.0
+    with pytest.raises(CostEvaluationError, match=said) as caught:
+        list(NumbaEngine(of_several(fun, args=()), n_jobs).evaluate(plan))
+    assert caught.value.address == f"theta[{component}]"
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_exception_of_several_outputs_has_its_address(n_jobs):
+    @numba.njit
+    def fun(theta):
+        if theta[7] > 1.0:
+            raise ValueError("above its limit")
+        return theta * theta
+
+    plan = stencils(THETA, 2.0)
+    with pytest.raises(CostEvaluationError, match=r"fun raised ValueError at theta\[7\] \+ 2"):
+        list(NumbaEngine(of_several(fun, args=()), n_jobs).evaluate(plan))
+
+
+def test_complex_steps_of_several_outputs():
+    def cubes(theta):
+        return theta * theta * theta, theta[:2].sum()
+
+    subject = of_several(numba.njit(cubes), args=())
+    engine = NumbaEngine(subject, 2)
+    assert engine.supports_complex() is None
+    (_, values), *_ = engine.evaluate(Stencils(np.arange(37), (THETA + 1e-30j)[:, None]))
+    slopes = values[:, 0, :37].imag / 1e-30
+    np.testing.assert_allclose(slopes, np.diag(3 * THETA**2), rtol=1e-15, atol=1e-59)
+    np.testing.assert_array_equal(values[:, 0, 37].imag, 1e-30 * (np.arange(37) < 2))
+    dropping = NumbaEngine(of_several(numba.njit(lambda t: (t * t).real), args=()))
+    assert "F is real for a complex theta" in dropping.supports_complex()

@@ -2,12 +2,14 @@
 
 Where a cost takes a flat theta and plain args, it serves as it is. Where it takes a nest of arrays,
 nests in args, default arguments or types of its own declaration, a small function of fixed arity is
-generated, which rebuilds the user's structures and calls it.
+generated, which rebuilds the user's structures and calls it. A function of several outputs returns
+a vector: where they are anything else, the generated function copies them into one.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,9 +22,10 @@ from numba import types
 from numba.core.registry import CPUDispatcher
 
 from fastgradcheck.errors import GradcheckTypeError
+from fastgradcheck.problem.outputs import Outputs
 from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.problem.problem import Objective
-from fastgradcheck.problem.structure import Flat, Leaf, Node, Structure
+from fastgradcheck.problem.structure import Flat, Leaf, Node, Structure, items_of, kind_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +101,8 @@ def adapt(objective: Objective, dispatcher: Any, dtype: np.dtype[Any]) -> Native
     ------
     GradcheckTypeError
         If Numba cannot type theta, one of the args or the cost, or if the cost returns anything
-        but a scalar (a complex one for complex theta, a real one otherwise).
+        but a scalar (a complex one for complex theta, a real one otherwise), or outputs in
+        anything but arrays, numbers, and tuples of them.
     """
     theta = numba.from_dtype(dtype)[::1]
     source = _Source(objective.parameters)
@@ -107,13 +111,22 @@ def adapt(objective: Objective, dispatcher: Any, dtype: np.dtype[Any]) -> Native
     theta_text = source.theta(objective.parameters.structure)
     arg_types = tuple(_type_of(leaf, path) for path, leaf in source.leaves)
     signature = (theta, *arg_types)
+    outputs = None if objective.outputs is None else objective.outputs.returned
     plain = [theta_text, *arguments] == ["theta", *source.names]
+    plain = plain and (outputs is None or _is_flat(outputs))
     if plain and _takes_as_it_is(dispatcher, signature):
         function = dispatcher
     else:
-        function = source.function(dispatcher, theta_text, arguments)
-    result = _compile(function, signature)
-    _check_result(result.signature.return_type, complex_theta=dtype.kind == "c")
+        function = source.function(dispatcher, theta_text, arguments, outputs)
+    result = _compile(function, signature, objective.name)
+    returned = result.signature.return_type
+    if outputs is None:
+        _check_result(returned, complex_theta=dtype.kind == "c")
+    elif not (_is_number(returned) or _is_vector(returned)):
+        raise GradcheckTypeError(
+            f"{objective.name} returns {returned}, but the compiled loop takes arrays of numbers: "
+            'return the same array on every path, or use engine="python".'
+        )
     return Native(
         function=function,
         type=types.FunctionType(result.signature),
@@ -165,12 +178,14 @@ class _Source:
         self.leaves.append((path, arg))
         return self.names[-1]
 
-    def function(self, dispatcher: Any, theta: str, arguments: list[str]) -> Any:
+    def function(
+        self, dispatcher: Any, theta: str, arguments: list[str], outputs: Outputs | None
+    ) -> Any:
         """The generated function, used only where it is needed."""
-        text = (
-            f"def cost_of_flat_theta({', '.join(['theta', *self.names])}):\n"
-            f"    return cost({', '.join([theta, *arguments])})\n"
-        )
+        call = f"cost({', '.join([theta, *arguments])})"
+        lines = [f"return {call}"] if outputs is None else _flattened(call, outputs)
+        head = f"def cost_of_flat_theta({', '.join(['theta', *self.names])}):"
+        text = "\n    ".join([head, *lines]) + "\n"
         return _generated(text, dispatcher, tuple(self.constants.items()))
 
     def _tuple(self, kind: type, parts: Iterator[str]) -> str:
@@ -183,10 +198,45 @@ class _Source:
         return name
 
 
+def _is_flat(outputs: Outputs) -> bool:
+    """Whether a function returns a vector, or a number that is none in an array."""
+    ((path, shape), *more) = outputs.paths
+    return not more and not path and len(shape) == isinstance(outputs.like, np.ndarray)
+
+
+def _flattened(call: str, outputs: Outputs) -> list[str]:
+    """Lines that copy several outputs into a vector: an empty one if their shapes have changed."""
+    lines = [f"value = {call}", f"flat = np.empty({outputs.size}, theta.dtype)"]
+    start = 0
+    for path, shape in outputs.paths:
+        part, like = "value", outputs.like
+        for key in path:
+            kind = kind_of(like)
+            if kind not in ("tuple", "namedtuple"):
+                break
+            part += f"[{key}]" if kind == "tuple" else f".{key}"
+            like = items_of(like)[0][key]
+        if kind_of(like) is not None:
+            raise GradcheckTypeError(
+                f"{outputs.function} returns a {kind_of(like)}, and the compiled loop takes "
+                "arrays, and tuples or NamedTuples of them: return one of these, or use "
+                'engine="python".'
+            )
+        size = math.prod(shape)
+        if isinstance(like, np.ndarray):
+            lines.append(f"if {part}.shape != {shape}:")
+            lines.append("    return flat[:0]")
+            lines.append(f"flat[{start}:{start + size}] = {part}.ravel()")
+        else:
+            lines.append(f"flat[{start}] = {part}")
+        start += size
+    return [*lines, "return flat"]
+
+
 @lru_cache(maxsize=16)
 def _generated(text: str, dispatcher: Any, constants: tuple[tuple[str, Any], ...]) -> Any:
     """Numba cannot cache generated code on disk; the next check of this cost finds it here."""
-    namespace = {"cost": dispatcher, **dict(constants)}
+    namespace = {"cost": dispatcher, "np": np, **dict(constants)}
     exec(text, namespace)
     return numba.njit(namespace["cost_of_flat_theta"])
 
@@ -236,15 +286,15 @@ def _type_of(leaf: Any, path: str) -> Any:
     return kind
 
 
-def _compile(function: Any, signature: tuple[types.Type, ...]) -> Any:
+def _compile(function: Any, signature: tuple[types.Type, ...], name: str) -> Any:
     try:
         function.compile(signature)
     except Exception as exc:
         listing = ", ".join(map(str, signature))
         raise GradcheckTypeError(
-            f"Numba cannot compile the cost for ({listing}): {_reason(exc)}. Make the cost "
+            f"Numba cannot compile the {name} for ({listing}): {_reason(exc)}. Make the {name} "
             'compile when it is called with these types, or use engine="python" with a plain '
-            "Python cost."
+            f"Python {name}."
         ) from exc
     return function.overloads[signature]
 
@@ -270,7 +320,7 @@ def _check_result(result: types.Type, complex_theta: bool) -> None:
                 f"cost returns {result}, but a gradient check needs a real scalar: return its "
                 "real part or its absolute value."
             )
-    elif not isinstance(result, types.Number | types.Boolean):
+    elif not _is_number(result):
         raise GradcheckTypeError(
             f"cost returns {result}, but a gradient check needs a real scalar: "
             "return one number on every path (an array: its sum or mean; none: is there a return?)."
@@ -280,6 +330,14 @@ def _check_result(result: types.Type, complex_theta: bool) -> None:
             f"cost returns {result} for complex theta: the imaginary part, which carries the "
             "derivative, is dropped on the way."
         )
+
+
+def _is_number(kind: types.Type) -> bool:
+    return isinstance(kind, types.Number | types.Boolean)
+
+
+def _is_vector(kind: types.Type) -> bool:
+    return isinstance(kind, types.Array) and kind.ndim == 1 and _is_number(kind.dtype)
 
 
 def _has_lasting_name(kind: types.Type) -> bool:

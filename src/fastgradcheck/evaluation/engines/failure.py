@@ -38,9 +38,9 @@ def evaluation_failure(
     return error
 
 
-def failure_at_theta(exc: BaseException) -> CostEvaluationError:
+def failure_at_theta(objective: Objective, exc: BaseException) -> CostEvaluationError:
     """The same for a point of its own, which belongs to no plan."""
-    return CostEvaluationError(f"cost raised {type(exc).__name__}{_text(exc)}.")
+    return CostEvaluationError(f"{objective.name} raised {type(exc).__name__}{_text(exc)}.")
 
 
 def value_failure(

@@ -25,7 +25,7 @@ import numba
 import numpy as np
 from numba import prange, types
 from numba.core.registry import cpu_target
-from numba.extending import register_jitable
+from numba.extending import overload, register_jitable
 from numba.np.ufunc import parallel as threading_layer
 from numpy.typing import NDArray
 
@@ -35,6 +35,35 @@ register_jitable(hashing.mix)
 
 
 register_jitable(hashing.signed_magnitude)
+
+
+DONE, MISSHAPED = 1, 2
+"""What is known of a point: its value, or that the function returned another number of outputs."""
+
+
+def _store(values: Any, row: Any, point: Any, value: Any) -> int:
+    """Write what the function returned to the last axis of `values`; what is known then."""
+    return (_vector if isinstance(value, np.ndarray) else _scalar)(values, row, point, value)
+
+
+# Numba compares names and annotations of these.
+@overload(_store)
+def _store_of_type(values: Any, row: Any, point: Any, value: Any) -> Any:
+    return _vector if isinstance(value, types.Array) else _scalar
+
+
+def _scalar(values: Any, row: Any, point: Any, value: Any) -> int:
+    """A scalar J is the case of one output."""
+    values[row, point, 0] = value
+    return DONE
+
+
+def _vector(values: Any, row: Any, point: Any, value: Any) -> int:
+    if value.size != values.shape[2]:
+        return MISSHAPED
+    for i in range(value.size):
+        values[row, point, i] = value[i]
+    return DONE
 
 
 # Lanes of the running sums in `_project`: enough to vectorise, few enough to stay in the L1 cache.
@@ -63,8 +92,7 @@ def stencils(
                 for j in range(width):
                     if done[r, j] == 0:
                         point[i] = points[r, j]
-                        values[r, j] = cost(point, *args)
-                        done[r, j] = 1
+                        done[r, j] = _store(values, r, j, cost(point, *args))
                 point[i] = theta[i]
 
 
@@ -92,9 +120,8 @@ def directions(
                 j = task % width
                 if done[r, j] == 0:
                     _move(point, theta, regions[r], keys[r], offsets[r, j], scale)
-                    values[r, j] = cost(point, *args)
+                    done[r, j] = _store(values, r, j, cost(point, *args))
                     _restore(point, theta, regions[r])
-                    done[r, j] = 1
 
 
 def _project(
@@ -243,7 +270,7 @@ def evaluator(
     point = cost.signature.args[0].dtype
     value = types.complex128 if isinstance(point, types.Complex) else types.float64
     plan = tuple(_input(numba.from_dtype(array.dtype), array.ndim) for array in inputs)
-    outputs = (value[:, ::1], types.uint8[:, ::1])
+    outputs = (value[:, :, ::1], types.uint8[:, ::1])
     signature = (cost, point[:, ::1], _input(theta, 1), *plan, *outputs, types.int64)
     arguments = types.Tuple(args)  # type: ignore[no-untyped-call]
     return _compiled(loop, (*signature, arguments), parallel, cacheable)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import (
+    CostEvaluationError,
     GradcheckInputError,
     GradcheckTypeError,
     shown,
@@ -21,7 +22,12 @@ from fastgradcheck.errors import (
 from fastgradcheck.evaluation.engines import kernels
 from fastgradcheck.evaluation.engines.adapt import Native, adapt, jitted
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
-from fastgradcheck.evaluation.engines.failure import evaluation_failure, failure_at_theta
+from fastgradcheck.evaluation.engines.failure import (
+    evaluation_failure,
+    failure_at_theta,
+    value_failure,
+)
+from fastgradcheck.evaluation.engines.python import PythonEngine
 from fastgradcheck.evaluation.plans import Directions, Plan, Stencils
 from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.problem import Objective
@@ -40,8 +46,12 @@ _LAUNCH_SECONDS = 0.001
 _CACHE_LINE = 64
 
 
+# Values of one chunk: a short function of many outputs would fill more memory than it is worth.
+_CHUNK_BYTES = 1 << 26
+
+
 class NumbaEngine:
-    """Evaluates J in compiled loops, each thread on a copy of theta of its own.
+    """Evaluates J, or F, in compiled loops, each thread on a copy of theta of its own.
 
     Use it from one thread at a time. Values are the same, bit for bit, for any `n_jobs`.
 
@@ -107,8 +117,8 @@ class NumbaEngine:
         if native.parallel:
             self._find(
                 "parallel-cost",
-                "The cost, or a function that it calls, is compiled with parallel=True: its "
-                "evaluations run one after another, each on Numba's threads. Without "
+                f"{objective.name}, or a function that it calls, is compiled with parallel=True: "
+                "its evaluations run one after another, each on Numba's threads. Without "
                 "parallel=True the check itself would run in parallel, which is usually faster.",
             )
         self._jobs = None if n_jobs is None else self._threads(n_jobs)
@@ -120,7 +130,10 @@ class NumbaEngine:
             self._native(np.dtype(np.complex128))
         except GradcheckTypeError as exc:
             return str(exc)
-        return None
+        if self.objective.outputs is None:
+            return None
+        # An output that is real for a complex theta is no matter of types alone.
+        return PythonEngine(replace(self.objective, cost=self.dispatcher)).supports_complex()
 
     def value(self, theta: NDArray[Any]) -> float:
         """J at a flat theta of the objective's dtype.
@@ -132,13 +145,7 @@ class NumbaEngine:
         """
         value, seconds = self._value_and_seconds(theta, 1)
         if math.isnan(self.t_cost):
-            # The first call also links and looks for BLAS; and of a short evaluation alone the
-            # 50 us that calling a kernel takes would be the larger part.
-            if seconds < 0.05:
-                seconds = self._value_and_seconds(theta, 1)[1]
-            if seconds < 0.001:
-                seconds = self._value_and_seconds(theta, 16)[1]
-            self.t_cost = seconds
+            self._measure(theta, seconds)
         return value
 
     def evaluate(self, plan: Plan) -> Iterator[tuple[slice, NDArray[Any]]]:
@@ -152,22 +159,23 @@ class NumbaEngine:
             If the plan is complex and the cost cannot be compiled for complex theta.
         """
         if math.isnan(self.t_cost):
-            self.value(self.objective.theta)
+            self._measure(self.objective.theta, 0.0)
         native = self._native(np.dtype(np.complex128) if plan.is_complex else self._dtype)
         slots = self._slots(plan)
         # Loaded here, so that it does not count as time of the first chunk.
         self._kernel(native, plan, parallel=slots > 1)
         fewest = math.ceil(slots * len(plan) / plan.pieces) if len(plan) else 0
         size = math.ceil(_CHUNK_SECONDS / 2 * slots / (self.t_cost * plan.width))
+        most = max(fewest, _CHUNK_BYTES // (8 * plan.width * self._outputs))
         start = 0
         while start < len(plan):
-            rows = slice(start, min(start + max(size, fewest), len(plan)))
+            rows = slice(start, min(start + min(max(size, fewest), most), len(plan)))
             started = time.perf_counter()
             values = self._run(native, plan.rows(rows), slots)
             seconds = time.perf_counter() - started
             start = rows.stop
             size = round((rows.stop - rows.start) * min(4.0, _CHUNK_SECONDS / seconds))
-            self.t_cost = seconds * slots / values.size
+            self.t_cost = seconds * slots / (values.shape[0] * values.shape[1])
             yield rows, values
 
     def close(self) -> None:
@@ -177,6 +185,12 @@ class NumbaEngine:
     @property
     def _dtype(self) -> np.dtype[Any]:
         return self.objective.theta.dtype
+
+    @property
+    def _outputs(self) -> int:
+        """How many numbers the function returns."""
+        outputs = self.objective.outputs
+        return 1 if outputs is None else outputs.returned.size
 
     def _native(self, dtype: np.dtype[Any]) -> Native:
         """The cost for a theta of this dtype."""
@@ -207,26 +221,37 @@ class NumbaEngine:
             )
         return kernel
 
+    def _measure(self, theta: NDArray[Any], seconds: float) -> None:
+        """Find `t_cost`, after a first evaluation that took so long."""
+        # The first call also links and looks for BLAS; and of a short evaluation alone the
+        # 50 us that calling a kernel takes would be the larger part.
+        if seconds < 0.05:
+            seconds = self._value_and_seconds(theta, 1)[1]
+        if seconds < 0.001:
+            seconds = self._value_and_seconds(theta, 16)[1]
+        self.t_cost = seconds
+
     def _value_and_seconds(self, theta: NDArray[Any], count: int) -> tuple[float, float]:
-        """J at theta, evaluated `count` times, and the seconds of one evaluation."""
+        """J at theta, or the first output, `count` times, and the seconds of one evaluation."""
         native = self._native(self._dtype)
         point = np.array(theta, self._dtype).reshape(1, -1)
         plan = Stencils(np.zeros(1, np.int64), np.full((1, count), point[0, 0]))
-        values = np.empty((1, count))
+        values, done = np.empty((1, count, self._outputs)), np.zeros((1, count), np.uint8)
         task = (native.function, point, point[0], plan.index, plan.points, values)
         kernel = self._kernel(native, plan, parallel=False)
         started = time.perf_counter()
         try:
             with one_blas_thread(), self._alone(native):
-                kernel(*task, np.zeros(values.shape, np.uint8), 1, native.args)
+                kernel(*task, done, 1, native.args)
         except Exception as exc:
-            raise failure_at_theta(exc) from exc
-        return float(values[0, 0]), (time.perf_counter() - started) / count
+            raise failure_at_theta(self.objective, exc) from exc
+        return float(values[0, 0, 0]), (time.perf_counter() - started) / count
 
     def _run(self, native: Native, plan: Plan, slots: int) -> NDArray[Any]:
         copies = self._theta_copies(native, slots)
-        values = np.empty((len(plan), plan.width), complex if plan.is_complex else float)
-        done = np.zeros(values.shape, np.uint8)
+        points = len(plan), plan.width
+        values = np.empty((*points, self._outputs), complex if plan.is_complex else float)
+        done = np.zeros(points, np.uint8)
         task = (native.function, copies, self.objective.theta, *_arrays(plan, copies.dtype))
         if slots > 1:
             kernel = self._kernel(native, plan, parallel=True)
@@ -235,7 +260,7 @@ class NumbaEngine:
             with one_blas_thread(), kernels.exclusive(slots), suppress(Exception):
                 kernel(*task, values, done, slots, native.args)
         if done.all():
-            return values
+            return self._read(values, done, plan)
         kernel = self._kernel(native, plan, parallel=False)
         if slots > 1:
             self._reset(copies)
@@ -246,7 +271,26 @@ class NumbaEngine:
             self._reset(copies)
             row, point = divmod(int(done.argmin()), plan.width)
             raise evaluation_failure(self.objective, plan, row, point, exc) from exc
-        return values
+        return self._read(values, done, plan)
+
+    def _read(self, values: NDArray[Any], done: NDArray[np.uint8], plan: Plan) -> NDArray[Any]:
+        """What the loop has written, as engines yield it."""
+        outputs = self.objective.outputs
+        if outputs is None:
+            return values[:, :, 0]
+        if np.any(done == kernels.MISSHAPED):
+            raise self._misshaped(plan, *divmod(int(done.argmax()), plan.width))
+        return outputs.read(values)
+
+    def _misshaped(self, plan: Plan, row: int, point: int) -> CostEvaluationError:
+        """The error for outputs of other shapes than at theta: a call from Python tells them."""
+        called = replace(self.objective, cost=self.dispatcher)
+        work = self.objective.theta.astype(complex if plan.is_complex else self._dtype)
+        told = ""
+        for j, _ in enumerate(plan.rows(slice(row, row + 1)).visit(work, self.objective.theta)):
+            if j == point:
+                told = called.complaint(called(work), plan.is_complex)
+        return value_failure(self.objective, plan, row, point, told)
 
     def _theta_copies(self, native: Native, slots: int) -> NDArray[Any]:
         """A copy of theta per slot, far enough apart not to share a cache line."""

@@ -78,7 +78,7 @@ class PythonEngine:
             except BaseException as exc:
                 if asks_to_stop(exc):
                     raise
-                raise failure_at_theta(exc) from exc
+                raise failure_at_theta(self.objective, exc) from exc
             self._measured(time.perf_counter() - began, 1)
         if reason := complaint(value):
             raise CostEvaluationError(reason)
