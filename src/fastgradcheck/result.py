@@ -19,6 +19,7 @@ from fastgradcheck.diagnosis.findings import (
     jumps,
     kinks,
     lost,
+    on_kinks,
     two_scales,
     undecided,
     unlocated,
@@ -238,7 +239,8 @@ def assemble(
         found += diagnose(problem, components, blocks)
     found += unlocated(parameters, evidence, verdict)
     found += complex_steps(evidence, tolerance) + edge(parameters, evidence)
-    found += jumps(parameters, read.values()) + kinks(parameters, read.values())
+    found += jumps(parameters, read.values()) + on_kinks(evidence, problem.theta)
+    found += kinks(parameters, read.values())
     found += two_scales(parameters, evidence, read.values(), problem.gradient)
     return filled(
         task.context, evidence, tolerance, parameters, overall, blocks, components, read.values(),

@@ -127,6 +127,22 @@ def test_what_lies_at_its_bounds_is_not_said_to_be_covered() -> None:
     ) in result.coverage
 
 
+def test_zeros_on_kinks_that_were_measured_by_themselves_are_counted() -> None:
+    theta = np.append(np.zeros(2), np.linspace(0.5, 1.5, 60))
+    claim = np.cos(theta) + np.where(theta == 0, 0.5, np.sign(theta))  # 0.5: a subgradient
+    result = fgc.gradcheck(
+        lambda t: float(np.sin(t).sum() + np.abs(t).sum()), claim, theta, strategy="screen", seed=0
+    )
+    assert result, str(result)
+    assert (
+        "60 of 62 parameters were covered by 4 directions over all blocks at once"
+        in result.coverage
+    )
+    assert (
+        "the other 2 are exactly zero, where J has kinks, and 2 of these were measured one by one"
+    ) in result.coverage
+
+
 def test_coverage_in_words() -> None:
     result = checked(subject(NETWORK, 0), sample=100)
     assert result.coverage.startswith(

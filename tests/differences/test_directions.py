@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from fastgradcheck.differences.directions import OFFSETS, five_point
+from fastgradcheck.differences.directions import OFFSETS, ON_KINKS, five_point
 from tests.cases.screened import Array
 
 SMOOTH: dict[str, tuple[Callable[[Array], Array], float]] = {
@@ -51,6 +51,36 @@ def test_the_bar_holds_what_a_kink_between_the_points_does(slope: float, at: flo
     else:
         # On the kink, any slope between the two sides'.
         assert min(1.0, 1.0 - slope) - bar[0] <= value[0] <= max(1.0, 1.0 - slope) + bar[0]
+
+
+@pytest.mark.parametrize("slope", [2.0, -1.0, 0.1])
+@pytest.mark.parametrize("at", [0.0, 0.3, 0.5, 0.8, 1.0, 1.5, 1.99, 2.5, -0.3, -0.8])
+def test_six_points_tell_kinks_at_zero_from_those_beside_it(slope: float, at: float) -> None:
+    """With |t| / 3 at zero in any case, whose middle slope is zero."""
+    step = np.array([1e-3])
+
+    def kinked(t: Array) -> Array:
+        own = t / step[0]
+        beyond = np.maximum(own - at, 0) if at >= 0 else np.maximum(at - own, 0)
+        return np.sin(t) + np.abs(t) / 3 + step[0] * slope * beyond
+
+    value, bar = five_point(kinked(step[:, np.newaxis] * ON_KINKS), step, 1e-15)
+    if at != 0:
+        assert abs(value[0] - 1.0) <= bar[0]
+        assert bar[0] > abs(slope) / 100 or at > 1.9
+    else:
+        assert value[0] == pytest.approx(1.0 + slope / 2, abs=bar[0])
+        assert bar[0] < 1e-6  # h^2 of sin is left
+
+
+def test_noise_on_six_points_is_no_kink() -> None:
+    steps = np.logspace(-5, -8, 200)
+    noise = 1e-13
+    points = steps[:, np.newaxis] * ON_KINKS
+    values = np.abs(points) + points + noise * np.random.default_rng(3).normal(size=(200, 6))
+    value, bar = five_point(values, steps, noise)
+    assert (np.abs(value - 1.0) <= bar).all()
+    assert (bar * steps <= 50 * noise).all()
 
 
 def test_values_that_are_no_numbers_give_an_infinite_bar() -> None:

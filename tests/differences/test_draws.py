@@ -29,8 +29,8 @@ def drawn(cost, flat, gradient, seed=0, imaginary=False, noise=1e-15):
     weights, middle = joint.weights(context, prober.sizes, np.ones(1, bool))
     weighted = replace(prober, moving=joint.spread(prober, weights))
     before = context.stream.evaluations
-    step = choose_step(weighted, middle, (0,))
-    draws = measure(weighted, step, (1,), 1e-9)
+    chosen = choose_step(weighted, middle, (0,))
+    draws = measure(weighted, chosen, (1,), 1e-9)
     found = joint.limits(weighted, draws, weights, {}, 0)
     return draws, found, context.stream.evaluations - before
 
@@ -49,6 +49,27 @@ def test_steps_shrink_until_no_kink_is_crossed(near: float) -> None:
         )
         assert not found.screened.fails
         assert found.upper(0) / (2 * np.linalg.norm(gradient)) < 1e-6
+
+
+def test_kinks_at_theta_are_told_from_kinks_beside_it() -> None:
+    flat = np.random.default_rng(8).normal(size=60)
+    for zeros, near, standing in [
+        (3, 1.0, True),
+        (60, 1.0, True),
+        (0, 1.0, False),
+        (0, 1e-4, False),
+    ]:
+        theta = flat.copy()
+        theta[:zeros] = 0.0
+        theta[5] = near if zeros < 5 else 0.0
+        draws, found, _ = drawn(
+            lambda t: float(np.sin(t).sum() + 0.1 * np.abs(t).sum()),
+            theta,
+            np.cos(theta) + 0.1 * np.sign(theta),
+        )
+        assert draws.on_kinks == standing
+        assert not found.screened.fails
+        assert found.upper(0) / (2 * np.linalg.norm(np.cos(theta))) < 1e-6
 
 
 def test_smooth_directions_are_measured_once() -> None:

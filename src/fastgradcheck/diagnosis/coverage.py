@@ -42,7 +42,7 @@ def covered(
         entries = f"{hidden:,} entries are" if hidden > 1 else "one entry is"
         text += f"; {entries} smaller than that and not individually covered"
     if fixed:
-        text += _fixed(fixed)
+        text += _fixed(fixed, evidence.zeros)
     if len(task.sample.index):
         checked = sum(b.checked for b in blocks)
         agree = "" if any(b.wrong for b in blocks) else ", none wrong"
@@ -50,15 +50,20 @@ def covered(
     return f"{text}.", SCREENED
 
 
-def _fixed(count: int) -> str:
-    """What became of entries that take no part in directions."""
-    if count == 1:
-        return (
-            "; the other one is at its bound, or so large that the step does not move it, and was "
-            "measured by itself"
-        )
+def _fixed(count: int, zeros: int) -> str:
+    """What became of entries that take no part in directions, some of them zeros on kinks."""
+    one = count == 1
+    why = [f"exactly zero, where J has {'a kink' if one else 'kinks'}"] if zeros else []
+    if count > zeros:
+        why += [
+            "at its bound, or so large that the step does not move it"
+            if one
+            else "at their bounds, or so large that the step does not move them"
+        ]
+    if one:
+        return f"; the other one is {why[0]}, and was measured by itself"
     return (
-        f"; the other {count:,} are at their bounds, or so large that the step does not move them, "
+        f"; the other {count:,} are {', or '.join(why)}, "
         f"and {min(count, AT_BOUNDS):,} of these were measured one by one"
     )
 

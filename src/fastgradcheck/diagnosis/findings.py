@@ -232,6 +232,21 @@ def jumps(parameters: Parameters, sweeps: Iterable[StepSweep]) -> tuple[Finding,
     return (Finding("jump", message + more, Rank.LIMIT),)
 
 
+def on_kinks(evidence: Evidence, theta: NDArray[np.float64]) -> tuple[Finding, ...]:
+    """Where theta stands on kinks: with which subgradient directions compare the claim."""
+    if not evidence.on_kinks:
+        return ()
+    zeros = int(np.sum(theta == 0))
+    where = f" ({zeros:,} of {len(theta):,} entries of theta are exactly zero)" if zeros else ""
+    message = (
+        "Theta stands on kinks of J: along every direction its slopes on the two sides differ, "
+        f"however short the step, as those of |x| and max(x, 0) do at zero{where}. J has no "
+        "derivative there; the claim is compared with the middle of the two slopes, as sign(0) = 0 "
+        "is. Move theta a little to check it strictly."
+    )
+    return (Finding("kink", message),)
+
+
 def kinks(parameters: Parameters, sweeps: Iterable[StepSweep]) -> tuple[Finding, ...]:
     """One finding for all kinks met."""
     kinks = [s for s in sweeps if s.kind in (KINK_RIGHT, KINK_LEFT, KINK_HERE)]

@@ -20,12 +20,20 @@ from fastgradcheck.problem.region import Region, part
 OFFSETS = np.array([1.0, -1.0, 2.0, -2.0])
 
 
+ON_KINKS = np.append(OFFSETS, [0.5, -0.5])
+"""Where theta stands on kinks of J: from four points these look as curved as kinks beside it."""
+
+
 NOISE_GAIN = 4 / 3 + 1 / 6
 """Of the extrapolated value, (4 D(h) - D(2h)) / 3, times h, for errors of one at each point."""
 
 
 UNEVEN_GAIN = 2 + 8 + 6
-"""Of J(2h) + J(-2h) - 4 (J(h) + J(-h)) + 6 J(0), likewise."""
+"""Of J(2h) + J(-2h) - 4 (J(h) + J(-h)) + 6 J(0), likewise ..."""
+
+
+KINKED_GAIN = 1 + 6 + 8 + 3
+"""... and of half of E(2h) - 6 E(h) + 8 E(h/2), where E(h) is J(h) + J(-h) - 2 J(0)."""
 
 
 SHORTER = (4.0, 16.0)
@@ -245,7 +253,7 @@ def five_point(
 
     Parameters
     ----------
-    signal : float64 array, shape (k, 4) or (k, 4, m)
+    signal : float64 array, shape (k, 4), (k, 4, m), or (k, 6) at `ON_KINKS`
     steps : float64 array, shape (k,) or (k, 1)
     noise : float or float64 array, shape (m,)
         Standard deviation of one value.
@@ -254,13 +262,21 @@ def five_point(
     -------
     slope, bar : float64 arrays, shape (k,) or (k, m)
         The five-point slope; the bar is the difference of the two central ones, plus what kinks
-        and noise add. A kink anywhere between moves the slope by at most the first two.
+        and noise add. A kink anywhere between moves the slope by at most the first two. From six
+        points, a kink nearer than about h/4 is taken for one at zero, where the slope is the
+        middle of both sides'.
     """
     near = (signal[:, 0] - signal[:, 1]) / (2 * steps)
     far = (signal[:, 2] - signal[:, 3]) / (4 * steps)
-    # J(2h) - 2J + J(-2h) is four times J(h) - 2J + J(-h), but for kinks (and h^4).
-    uneven = np.abs(signal[:, 2] + signal[:, 3] - 4 * (signal[:, 0] + signal[:, 1]))
-    kinks = np.maximum(uneven - UNEVEN_GAIN * NOISE_SIGMAS * noise, 0.0)
+    even, twice = signal[:, 0] + signal[:, 1], signal[:, 2] + signal[:, 3]
+    if signal.shape[1] == len(OFFSETS):
+        # J(2h) - 2J + J(-2h) is four times J(h) - 2J + J(-h), but for kinks (and h^4).
+        uneven, gain = np.abs(twice - 4 * even), UNEVEN_GAIN
+    else:
+        # Both a h and b h^2 vanish: a kink at zero, and curvature.
+        half = signal[:, 4] + signal[:, 5]
+        uneven, gain = np.abs(twice / 2 - 3 * even + 4 * half), KINKED_GAIN
+    kinks = np.maximum(uneven - gain * NOISE_SIGMAS * noise, 0.0)
     bar = np.abs(near - far) + (kinks + NOISE_GAIN * NOISE_SIGMAS * noise) / steps
     bar = np.where((signal == 0).all(axis=1), 0.0, bar)
     return (4 * near - far) / 3, np.where(np.isfinite(bar), bar, np.inf)

@@ -6,12 +6,12 @@ A direction is kept or drawn anew by how smooth J is along it, never by y, so th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.differences.directions import NOISE_GAIN, OFFSETS, Prober, five_point
+from fastgradcheck.differences.directions import NOISE_GAIN, OFFSETS, ON_KINKS, Prober, five_point
 from fastgradcheck.differences.plateau import NOISE_SIGMAS
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.problem.region import Region
@@ -33,6 +33,9 @@ within 1e-6 of its kink is crossed by half of all directions at any longer step.
 ROUGH = 3.0
 """A bar of this many times its noise part is due to kinks or truncation."""
 WIDER = 8.0
+EVEN_GAIN = (4 * 16 + 4) / 3
+"""Of (4 e(h/4) - e(h)) / 3, e(h) being (J(h) + J(-h) - 2 J(0)) / h, times h, for errors of one at
+each point."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +43,8 @@ class Draws:
     """Directions as measured: key, step, y and bar of each, arrays of shape (m,).
 
     `signal`, of shape (m, 4), is what y and its bar were read off: at every point, what the
-    gradient predicts for J minus what J does. Complex steps have none, (m, 0).
+    gradient predicts for J minus what J does. Complex steps have none, (m, 0); where theta stands
+    on kinks it has the points `ON_KINKS`, (m, 6).
     """
 
     keys: NDArray[np.uint64]
@@ -48,6 +52,18 @@ class Draws:
     y: NDArray[np.float64]
     error: NDArray[np.float64]
     signal: NDArray[np.float64]
+
+    @property
+    def on_kinks(self) -> bool:
+        """Whether y is the claim minus the middle of the slopes on both sides of theta."""
+        return bool(self.signal.shape[1] == len(ON_KINKS))
+
+    def with_subgradients(self) -> Draws:
+        """The same on kinks, with bars that hold all slopes between those of both sides."""
+        even = np.abs(self.signal[:, 0::2] + self.signal[:, 1::2])
+        jump = np.max(even / (self.steps[:, np.newaxis] * ON_KINKS[0::2]), axis=1)
+        error, signal = self.error + jump / 2, self.signal[:, : len(OFFSETS)]
+        return replace(self, error=error, signal=signal)
 
     def joined(self, more: Draws) -> Draws:
         """Both."""
@@ -75,11 +91,23 @@ class Calibration:
     keys : uint64 array, shape (k,)
     signal : float64 array, shape (k, 2)
         As in `Draws`, at one step to either side; k is zero where nothing can be used again.
+    on_kinks : bool
+        Whether theta stands on kinks of J: directions then have the points `ON_KINKS`.
     """
 
     step: float
     keys: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
     signal: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
+    on_kinks: bool = False
+
+    @property
+    def points(self) -> NDArray[np.float64]:
+        """Where directions are measured, in steps."""
+        return ON_KINKS if self.on_kinks else OFFSETS
+
+    def alone(self) -> Calibration:
+        """The step, for other directions than those that chose it."""
+        return Calibration(self.step, on_kinks=self.on_kinks)
 
 
 def everything(size: int) -> Region:
@@ -115,7 +143,7 @@ def measure(
     """
     seed, known = prober.context.seed, len(chosen.keys)
     fresh = np.array([hashing.key(seed, *place, d) for d in range(known, count)])
-    draws = _measured(prober, fresh, np.full(len(fresh), chosen.step))
+    draws = _measured(prober, fresh, np.full(len(fresh), chosen.step), chosen.points)
     if known:
         draws = _completed(prober, chosen).joined(draws)
     for attempt in range(1, RETRIES + 1):
@@ -127,13 +155,13 @@ def measure(
 
 
 def _completed(prober: Prober, chosen: Calibration) -> Draws:
-    """The directions that chose the step, with the points at twice the step that they lack.
+    """The directions that chose the step, with the points that they lack.
 
     The step was chosen by how smooth J is along them, never by y, and they were not chosen at all.
     """
     steps = np.full(len(chosen.keys), chosen.step)
     regions = repeated(prober.context.parameters.size, len(steps))
-    offsets = steps[:, np.newaxis] * OFFSETS[2:]
+    offsets = steps[:, np.newaxis] * chosen.points[2:]
     signal = prober.signal(regions, chosen.keys, offsets, "directions")
     return read_off(prober, chosen.keys, steps, np.hstack([chosen.signal, signal]))
 
@@ -155,7 +183,8 @@ def retried(prober: Prober, draws: Draws, attempt: int, enough: float) -> Draws:
     keys = np.where(rough | (attempt > 1), fresh, keys)
     farthest = prober.farthest(everything(prober.context.parameters.size))
     steps = np.where(rough, steps / closer, np.fmin(WIDER * steps, farthest))
-    return draws.improved(rows, _measured(prober, keys, steps))
+    points = ON_KINKS if draws.on_kinks else OFFSETS
+    return draws.improved(rows, _measured(prober, keys, steps, points))
 
 
 def choose_step(prober: Prober, middle: float, place: tuple[int, ...]) -> Calibration:
@@ -163,7 +192,7 @@ def choose_step(prober: Prober, middle: float, place: tuple[int, ...]) -> Calibr
 
     Where the bars to expect are smallest at both together is the step. Smaller ones are tried
     until noise alone makes their bars larger. Complex steps truncate nothing: for these it is the
-    middle one.
+    middle one. Theta stands on kinks of J if both directions show one that no step leaves behind.
     """
     if prober.imaginary:
         return Calibration(middle)
@@ -181,16 +210,45 @@ def choose_step(prober: Prober, middle: float, place: tuple[int, ...]) -> Calibr
             bars = np.log(expected(y, steps[np.newaxis, :count], prober.noise)).mean(axis=0)
         best = int(np.argmin(bars)) + 1
         if count == MOST_STEPS or not noise[count] < bars[best - 1]:
-            return Calibration(float(steps[best]), keys, signal[:, best])
+            on_kinks = _on_kinks(signal[:, best - 1 :], steps[best - 1 : count], prober.noise)
+            return Calibration(float(steps[best]), keys, signal[:, best], on_kinks)
         signal = np.hstack([signal, _either_side(prober, keys, steps[count : count + 1])])
 
 
-def _measured(prober: Prober, keys: NDArray[np.uint64], steps: NDArray[np.float64]) -> Draws:
+def _on_kinks(signal: NDArray[np.float64], steps: NDArray[np.float64], noise: float) -> bool:
+    """Whether E(h) / h, which falls with h where J is smooth, tends to something else.
+
+    E(h) is J(h) + J(-h) - 2 J(0).
+
+    Parameters
+    ----------
+    signal : float64 array, shape (k, s, 2)
+        At so many steps to either side of theta: the one before the chosen step, that, and all
+        after it.
+    steps : float64 array, shape (s,)
+        Each is a quarter of the one before.
+    noise : float
+    """
+    with np.errstate(invalid="ignore"):
+        even = signal.sum(axis=2) / steps
+        # From the values at h and h/4, without what falls with h.
+        limits = (4 * even[:, 1:] - even[:, :-1]) / 3
+        sure = np.abs(limits) > ROUGH * EVEN_GAIN * NOISE_SIGMAS * noise / steps[:-1]
+        stays = np.abs(np.diff(limits[:, :2])) < np.abs(limits[:, :1])
+    return bool(sure[:, 0].all() and stays.all())
+
+
+def _measured(
+    prober: Prober,
+    keys: NDArray[np.uint64],
+    steps: NDArray[np.float64],
+    points: NDArray[np.float64],
+) -> Draws:
     regions = repeated(prober.context.parameters.size, len(keys))
     if prober.imaginary:
         y, error = prober.exact(regions, keys, steps, "directions")
         return Draws(keys, steps, y, error, np.zeros((len(keys), 0)))
-    signal = prober.signal(regions, keys, steps[:, np.newaxis] * OFFSETS, "directions")
+    signal = prober.signal(regions, keys, steps[:, np.newaxis] * points, "directions")
     return read_off(prober, keys, steps, signal)
 
 

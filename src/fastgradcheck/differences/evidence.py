@@ -132,8 +132,13 @@ class Evidence:
         Entries that explain what joint directions disagree about, and that nothing has confirmed
         yet: how far the claim is off, and the bar of that.
     fixed : int64 array
-        Entries that take no part in directions: they have no room to move, or are so large that
-        the step does not move them.
+        Entries that take no part in directions: they have no room to move, are so large that the
+        step does not move them, or are exactly zero where J has kinks.
+    on_kinks : bool
+        Whether joint directions compare the claim with the middle of the slopes on both sides:
+        theta stands on kinks of J.
+    zeros : int
+        How many of the `fixed` entries are zero where J has kinks.
     compared : float
         How sharply complex steps were seen to agree with real differences, relative to the
         gradient; 0 where none were taken.
@@ -159,6 +164,8 @@ class Evidence:
     joint: tuple[Joint, ...] = ()
     decoded: Repaired = field(default_factory=dict)
     fixed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    on_kinks: bool = False
+    zeros: int = 0
     orders: Orders | None = None
 
     def with_sweeps(self, sweeps: Iterable[StepSweep]) -> Evidence:

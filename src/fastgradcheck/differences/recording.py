@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastgradcheck.differences import joint, noise
 from fastgradcheck.differences.context import Context
-from fastgradcheck.differences.directions import OFFSETS, Prober
+from fastgradcheck.differences.directions import OFFSETS, ON_KINKS, Prober
 from fastgradcheck.differences.draws import Draws, choose_step, measure, read_off, repeated
 from fastgradcheck.differences.noise import Noise
 from fastgradcheck.differences.screen import SECOND_MOMENT
@@ -48,8 +48,9 @@ class Recording:
         See `differences.joint`.
     keys : uint64 array, shape (m,)
     steps : float64 array, shape (m,)
-    changes : float64 array, shape (m, 4)
-        J at ``OFFSETS * steps`` along each direction, minus J(theta).
+    changes : float64 array, shape (m, 4) or (m, 6)
+        J at ``OFFSETS * steps`` along each direction, minus J(theta); at ``ON_KINKS * steps`` where
+        theta stands on kinks of J.
     seed : int
     evaluations : int
         What it took.
@@ -65,6 +66,11 @@ class Recording:
     seed: int
     evaluations: int
 
+    @property
+    def on_kinks(self) -> bool:
+        """Whether theta stands on kinks of J."""
+        return bool(self.changes.shape[1] == len(ON_KINKS))
+
     def beside(self, prober: Prober) -> Draws:
         """The directions beside a claim.
 
@@ -74,7 +80,7 @@ class Recording:
             With the claim, and the weights of the entries.
         """
         regions = repeated(prober.context.parameters.size, len(self.keys))
-        offsets = self.steps[:, np.newaxis] * OFFSETS
+        offsets = self.steps[:, np.newaxis] * (ON_KINKS if self.on_kinks else OFFSETS)
         predicted = prober.predicted(regions, self.keys, offsets)
         return read_off(prober, self.keys, self.steps, predicted - self.changes)
 

@@ -82,7 +82,7 @@ def _refuse_odd(r: Recording) -> None:
         or len(r.keys) not in COUNTS
         or any(array.dtype != np.float64 or not np.isfinite(array).all() for array in floats)
         or r.steps.shape != r.keys.shape
-        or r.changes.shape != (len(r.keys), 4)
+        or r.changes.shape not in ((len(r.keys), 4), (len(r.keys), 6))
         or r.weights.ndim != 1
         or not (np.isfinite(r.value) and (r.steps > 0).all() and (r.weights >= 0).all())
     ):

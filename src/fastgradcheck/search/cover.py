@@ -39,7 +39,8 @@ from fastgradcheck.verdict import rules
 from fastgradcheck.verdict.verdict import Verdict
 
 AT_BOUNDS = 100
-"""Entries at their bounds, which take no part in directions, that are measured one by one."""
+"""Entries at their bounds or on kinks, which take no part in directions, that are measured one by
+one."""
 ROUNDS = 4
 """How often what was found is taken out and the rest measured anew."""
 
@@ -70,12 +71,12 @@ def cover(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     if recording is None:
         chosen = choose_step(weighted, middle, (0,))
     else:
-        chosen = Calibration(recording.step)
+        chosen = Calibration(recording.step, on_kinks=recording.on_kinks)
     fixed = _leave_out(weighted, chosen.step, lost)
     if len(fixed):
         # The directions that chose the step may have moved these.
-        chosen = Calibration(chosen.step)
-    evidence = replace(evidence, fixed=fixed)
+        chosen = chosen.alone()
+    evidence = replace(evidence, fixed=fixed, on_kinks=chosen.on_kinks)
     if len(fixed):
         evidence = evidence.with_sweeps(sweep(context, fixed[:AT_BOUNDS]))
     repaired: Repaired = {}
@@ -85,10 +86,23 @@ def cover(evidence: Evidence, task: Task) -> Iterator[Evidence]:
             draws = recording.beside(probing)
         else:
             draws = measure(probing, chosen, (1, attempt), _enough(task, probing, weights))
-            chosen = Calibration(chosen.step)
+            chosen = chosen.alone()
         found = joint.limits(probing, draws, weights, repaired, attempt)
+        if found.screened.fails and draws.on_kinks:
+            # The claim may be another subgradient than the middle of both sides' slopes.
+            if recording is None and (entries := _single(probing, found)):
+                evidence = evidence.with_sweeps(sweep(context, np.array(sorted(entries))))
+                repaired = _joined(repaired, entries)
+                yield evidence
+                continue
+            chosen, evidence = Calibration(chosen.step), replace(evidence, on_kinks=False)
+            if recording is None and (evidence := _zeros_apart(evidence, task, weighted)).zeros:
+                yield evidence
+                continue
+            draws = draws.with_subgradients()
+            found = joint.limits(probing, draws, weights, repaired, attempt)
         evidence = replace(evidence, joint=(found,))
-        if not attempt and draws.signal.size:
+        if not attempt and draws.signal.size and not draws.on_kinks:
             evidence = replace(evidence, orders=_orders(draws, found.screened, prober.noise))
         if not found.screened.fails:
             # Fresh directions agree with the repaired claim: what was decoded is confirmed.
@@ -187,7 +201,7 @@ def _sharpened(
             break
         if not task.tolerance.threshold < together.limit <= task.tolerance.threshold / gain:
             break
-        chosen = Calibration(float(np.median(draws.steps)))
+        chosen = Calibration(float(np.median(draws.steps)), on_kinks=draws.on_kinks)
         enough = _enough(task, probing, found.weights)
         more = measure(probing, chosen, (2, attempt, count), enough, count)
         draws = draws.joined(more)
@@ -215,7 +229,30 @@ def _apart(
     chosen = choose_step(weighted, middle, (3,))
     draws = measure(weighted, chosen, (4,), _enough(task, weighted, weights))
     group = joint.limits(weighted, draws, weights, found.repaired, attempt)
-    return replace(evidence, joint=(found.only(~coarse), group))
+    on_kinks = evidence.on_kinks or draws.on_kinks
+    return replace(evidence, joint=(found.only(~coarse), group), on_kinks=on_kinks)
+
+
+def _single(probing: Prober, found: Joint) -> Repaired:
+    """The entries that explain all that directions disagree about, if single ones do."""
+    divided = divide(probing, found)
+    return {} if divided.blocks or divided.left else divided.entries
+
+
+def _zeros_apart(evidence: Evidence, task: Task, weighted: Prober) -> Evidence:
+    """Take the weight of entries that are zero, and measure them by themselves.
+
+    There |x| and max(x, 0) have kinks. Where they are too many, their blocks stay undecided:
+    directions disagree with the claim.
+    """
+    assert weighted.moving is not None
+    zero = np.flatnonzero((task.context.theta == 0) & (weighted.moving > 0))
+    weighted.moving[zero] = 0.0
+    for b in {task.problem.parameters.block_index(int(i)) for i in zero[AT_BOUNDS:]}:
+        evidence = evidence.with_located(b, Located(unexplained=True))
+    fixed = np.union1d(evidence.fixed, zero)
+    evidence = replace(evidence, fixed=fixed, zeros=len(zero))
+    return evidence.with_sweeps(sweep(task.context, zero[:AT_BOUNDS]))
 
 
 def _without_errors(task: Task, repaired: Repaired) -> Problem:
@@ -245,7 +282,7 @@ def _with_entries(evidence: Evidence, task: Task, decoded: Repaired) -> Evidence
     They are confirmed where directions of the repaired claim cover their block, agree, and could
     not have agreed with the claim as it was. The others get step sweeps of their own.
     """
-    if not decoded:
+    if not decoded or evidence.on_kinks:  # on kinks they have step sweeps, which know subgradients
         return evidence
     evidence = replace(evidence, decoded={})
     index = np.array(sorted(decoded), np.int64)
