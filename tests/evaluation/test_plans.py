@@ -57,16 +57,18 @@ class TestDirections:
     @pytest.mark.parametrize("scaled", [False, True])
     @pytest.mark.parametrize("compiled", [False, True])
     @pytest.mark.parametrize("offsets", [(0.1, -0.1, 1e-7), (1e-20j,)])
-    def test_points(self, dtype, scaled, compiled, offsets, monkeypatch):
+    @pytest.mark.parametrize("rows", [[0, 1, 2, 3], [0, 0, 1, 1]])
+    def test_points(self, dtype, scaled, compiled, offsets, rows, monkeypatch):
+        regions = [REGIONS[row] for row in rows]
         monkeypatch.setattr(plans, "LARGE_REGION", 0 if compiled else 100)
         theta = draw(19).astype(dtype)
         subject = objective(flat_cost, theta)
         scale = np.linspace(0.5, 2.0, 19) if scaled else None
         keys = np.array([0, 1, 2**63 + 5, 2**64 - 1], np.uint64)
-        plan = Directions(np.array(REGIONS), keys, np.array([offsets] * 4), scale)
+        plan = Directions(np.array(regions), keys, np.array([offsets] * 4), scale)
         expected = [
             pushed(theta, region, int(key), offset, scale)
-            for region, key in zip(REGIONS, keys, strict=True)
+            for region, key in zip(regions, keys, strict=True)
             for offset in offsets
         ]
         np.testing.assert_array_equal(snapshot_of(subject, plan), expected)

@@ -90,9 +90,9 @@ def diagnose(
 
 def _not_finite(problem: Problem, components: NDArray[Any]) -> Iterator[Finding]:
     """Entries of the gradient that are NaN or infinite; they come before all else."""
-    spoiled = np.flatnonzero(~np.isfinite(problem.gradient))
-    if not len(spoiled):
+    if problem.is_finite:
         return
+    spoiled = np.flatnonzero(~np.isfinite(problem.gradient))
     measured = components[np.isin(components["index"], spoiled) & np.isfinite(components["error"])]
     shown = int(measured["index"][0]) if len(measured) else int(spoiled[0])
     message = f"{problem.parameters.address(shown)}: the gradient is {problem.gradient[shown]}"

@@ -86,17 +86,16 @@ class Prober:
     def room(self) -> NDArray[np.float64] | None:
         return self.context.room
 
-    @cached_property
+    @property
     def gradient(self) -> NDArray[np.float64]:
         """The claimed gradient, zero where it is no number."""
-        claimed = self.problem.gradient
-        if np.isfinite(claimed).all():
-            return claimed
-        return np.nan_to_num(claimed, nan=0.0, posinf=0.0, neginf=0.0)
+        return self.problem.finite
 
     @cached_property
     def sizes(self) -> NDArray[np.float64]:
         """The norm of the claimed gradient of every block, shape (blocks,)."""
+        if self.problem.is_finite:
+            return np.array(self.problem.sizes)
         blocks = self.context.parameters.blocks
         return np.array([norm(self.gradient[block.slice]) for block in blocks])
 

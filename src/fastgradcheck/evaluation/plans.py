@@ -241,12 +241,15 @@ class Directions:
         return device.directions(self.regions, self.keys, self.offsets, self.scale)
 
     def visit(self, work: NDArray[Any], theta: NDArray[Any]) -> Iterator[None]:
+        # A row that moves the same region as the one before it writes all of it.
+        left = np.append((self.regions[1:] != self.regions[:-1]).any(axis=1), True)
         for row, region in enumerate(self.regions):
             move = self._mover(row, work, theta)
             for offset in self.offsets[row]:
                 move(offset)
                 yield
-            part(work, region)[...] = part(theta, region)
+            if left[row]:
+                part(work, region)[...] = part(theta, region)
 
     def _mover(self, row: int, work: NDArray[Any], theta: NDArray[Any]) -> Callable[[Any], None]:
         """Writes ``theta + offset * v * scale`` to the region of a row, for one offset."""

@@ -92,9 +92,9 @@ class _Wrong:
 
 def _broken(problem: Problem) -> _Wrong | None:
     """Where the gradient is no number."""
-    index = np.flatnonzero(~np.isfinite(problem.gradient))
-    if not len(index):
+    if problem.is_finite:
         return None
+    index = np.flatnonzero(~np.isfinite(problem.gradient))
     parameters = problem.parameters
     named = tuple(parameters.address(int(i)) for i in index[:32])
     message = f"The gradient is not a number at {listed(named, 'entries')}."

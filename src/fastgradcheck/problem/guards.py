@@ -258,7 +258,8 @@ def moved_by(theta: NDArray[Any], relative: float, bounds: Bounds | None) -> NDA
     for first in range(0, len(theta), CHUNK):
         part = slice(first, min(first + CHUNK, len(theta)))
         # A J that no common shift changes must move, too. The golden ratio leaves no pattern.
-        uneven = 0.5 + (GOLDEN * np.arange(part.start, part.stop)) % 1.0
+        turns = GOLDEN * np.arange(part.start, part.stop)
+        uneven = 0.5 + (turns - np.floor(turns))
         moved[part] += (relative * size * uneven).astype(theta.dtype)
     return moved if bounds is None else np.clip(moved, *bounds).astype(theta.dtype)
 

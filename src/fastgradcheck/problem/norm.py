@@ -1,6 +1,8 @@
-"""The Euclidean norm, of vectors of any size of entry."""
+"""How large a vector is: its Euclidean norm, and its largest entry."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,8 @@ SAFE = 1e-280
 
 def norm(vector: NDArray[np.float64]) -> float:
     """Euclidean norm without overflow; inf and nan stay what they are."""
+    if vector.size == 1:  # most norms, in a theta of thousands of scalars
+        return abs(float(vector.item()))
     if vector.size > CHUNK:
         parts = (vector[first : first + CHUNK] for first in range(0, vector.size, CHUNK))
         return norm(np.array([norm(part) for part in parts]))
@@ -20,7 +24,24 @@ def norm(vector: NDArray[np.float64]) -> float:
         squares = float(np.sum(vector * vector))
     if SAFE < squares < np.inf:
         return float(np.sqrt(squares))
-    largest = float(np.max(np.abs(vector), initial=0.0))
-    if largest == 0 or not np.isfinite(largest):
-        return largest
-    return largest * float(np.sqrt(np.sum((vector / largest) ** 2)))
+    size = float(np.max(np.abs(vector), initial=0.0))
+    if size == 0 or not np.isfinite(size):
+        return size
+    return size * float(np.sqrt(np.sum((vector / size) ** 2)))
+
+
+def largest(vector: NDArray[Any]) -> float:
+    """The largest size of the entries that are finite; 0 if there is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> largest(np.array([1.0, -3.0, np.nan, -np.inf]))
+    3.0
+    """
+    if not vector.size:
+        return 0.0
+    ends = abs(float(np.max(vector))), abs(float(np.min(vector)))
+    if np.isfinite(ends).all():
+        return max(ends)  # without an array of the vector's size
+    return float(np.max(np.abs(vector[np.isfinite(vector)]), initial=0.0))

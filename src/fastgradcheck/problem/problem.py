@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.problem.foreign import COARSE
-from fastgradcheck.problem.norm import CHUNK, norm
+from fastgradcheck.problem.median import median_size
+from fastgradcheck.problem.norm import largest, norm
 from fastgradcheck.problem.outputs import Outputs
 from fastgradcheck.problem.parameters import Parameters
+from fastgradcheck.problem.region import CHUNK
 from fastgradcheck.problem.structure import Leaf, Node, Structure
 from fastgradcheck.problem.value import complaint, row_values
 
@@ -188,10 +190,7 @@ class Problem:
     def typical(self, block: int) -> float:
         """The median |theta_j| of a block but for zeros; 0 if all are."""
         if block not in self._typical:
-            theta = self.theta[self.parameters.blocks[block].slice]
-            sizes = np.abs(theta[theta != 0])
-            median = float(np.median(sizes, overwrite_input=True)) if len(sizes) else 0.0
-            self._typical[block] = median
+            self._typical[block] = median_size(self.theta[self.parameters.blocks[block].slice])
         return self._typical[block]
 
     @cached_property
@@ -203,14 +202,30 @@ class Problem:
         """Of every block, the largest |gradient_j theta_j|."""
         found = []
         for block in self.parameters.blocks:
-            largest = 0.0
+            size = 0.0
             for first in range(block.start, block.stop, CHUNK):
                 part = slice(first, min(first + CHUNK, block.stop))
                 with np.errstate(invalid="ignore", over="ignore"):
-                    products = np.abs(self.gradient[part] * self.theta[part])
-                largest = max(largest, float(np.max(np.where(np.isfinite(products), products, 0))))
-            found.append(largest)
+                    size = max(size, largest(self.gradient[part] * self.theta[part]))
+            found.append(size)
         return tuple(found)
+
+    @cached_property
+    def is_finite(self) -> bool:
+        """Whether every entry of the claimed gradient is a number."""
+        return bool(np.isfinite(self.gradient).all())
+
+    @cached_property
+    def finite(self) -> NDArray[np.float64]:
+        """The claimed gradient, zero where it is no number."""
+        if self.is_finite:
+            return self.gradient
+        return np.nan_to_num(self.gradient, nan=0.0, posinf=0.0, neginf=0.0)
+
+    @cached_property
+    def largest(self) -> tuple[float, ...]:
+        """Of every block, the largest |gradient_j| that is a number."""
+        return tuple(largest(self.gradient[block.slice]) for block in self.parameters.blocks)
 
     @cached_property
     def sizes(self) -> tuple[float, ...]:

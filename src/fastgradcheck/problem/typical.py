@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.problem.median import median_size
 from fastgradcheck.problem.parameters import Parameters
 
 VANISHING = 2.0**-40
@@ -19,14 +20,8 @@ def typical_sizes(theta: NDArray[Any], parameters: Parameters) -> NDArray[np.flo
     A block of zeros (biases at initialisation) takes that of all of theta, or one. So does one
     that is vanishing beside the rest: what rounding leaves of a zero is no scale.
     """
-    typical = np.array([_median_size(theta[block.slice]) for block in parameters.blocks])
+    typical = np.array([median_size(theta[block.slice]) for block in parameters.blocks])
     if typical.min() <= VANISHING * typical.max():
-        overall = _median_size(theta) or 1.0
+        overall = median_size(theta) or 1.0
         typical[typical <= VANISHING * overall] = overall
     return typical
-
-
-def _median_size(entries: NDArray[Any]) -> float:
-    """The median magnitude of what is not zero; 0 if nothing is."""
-    sizes = np.abs(entries[entries != 0]).astype(np.float64, copy=False)
-    return float(np.median(sizes, overwrite_input=True)) if len(sizes) else 0.0

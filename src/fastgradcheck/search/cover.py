@@ -139,6 +139,8 @@ def _orders(draws: Draws, screened: Screened, level: float) -> Orders:
 
 def _broken(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     """Step sweeps where the claim is no number; many of them are a block that is wrong."""
+    if task.problem.is_finite:
+        return
     for b, block in enumerate(task.problem.parameters.blocks):
         broken = block.start + np.flatnonzero(~np.isfinite(task.gradient[block.slice]))
         if len(broken):

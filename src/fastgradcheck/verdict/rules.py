@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.differences.plateau import UNSETTLED
+from fastgradcheck.problem.median import median_size
 from fastgradcheck.problem.precision import LOW
 from fastgradcheck.verdict.norms import Norms, norms, overall
 from fastgradcheck.verdict.support import BlockEvidence
@@ -203,6 +204,5 @@ def overall_resolution(
     """The coarsest resolution of all blocks that were looked at."""
     sizes = [b.resolution for b in blocks if b.verdict is not Verdict.SKIPPED]
     size = max(sizes, default=np.inf)
-    magnitude = np.abs(gradient[(gradient != 0) & np.isfinite(gradient)])
-    typical = float(np.median(magnitude, overwrite_input=True)) if len(magnitude) else np.nan
+    typical = median_size(gradient)
     return Resolution(size, probability, size / typical if typical else np.nan)

@@ -30,6 +30,7 @@ from fastgradcheck.differences.plateau import (
 )
 from fastgradcheck.differences.screen import Screened
 from fastgradcheck.problem.blocks import Block
+from fastgradcheck.problem.norm import largest
 from fastgradcheck.problem.problem import Problem
 from fastgradcheck.verdict.tolerances import ROUNDING_UNITS
 
@@ -190,11 +191,7 @@ class BlockEvidence:
     @cached_property
     def largest(self) -> float | NDArray[np.float64]:
         """The largest claimed entry that is a number."""
-        ends = float(np.max(self.gradient)), float(np.min(self.gradient))
-        if np.isfinite(ends).all():
-            return max(map(abs, ends))  # without an array of the size of the block
-        finite = self.gradient[np.isfinite(self.gradient)]
-        return float(np.max(np.abs(finite), initial=0.0))
+        return largest(self.gradient)
 
 
 def compared(components: Components, gradient: NDArray[np.float64]) -> Compared:

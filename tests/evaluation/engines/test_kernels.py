@@ -145,13 +145,16 @@ def test_no_place_for_a_cache_is_a_finding_and_no_failure():
 @pytest.mark.parametrize("scaled", [False, True])
 def test_projections_take_the_displacement_that_is_really_taken(dtype, scaled):
     rng = np.random.default_rng(1)
-    n = 2000
+    n = 3000
     theta = rng.normal(size=n).astype(dtype)
     covector = rng.normal(size=n) * 10.0 ** rng.integers(-8, 8, n)
     scale = 10.0 ** rng.normal(size=n) if scaled else None
-    regions = np.array([[0, n, 0, 1, 0, n], [3, 40, 2, 30, 5, 17], [10, 5, 0, 0, 0, 5]])
-    offsets = np.array([[1e-5, -1e-5], [3e-4, 0.0], [1.0, 2.0]])
-    plan = Directions(regions, np.array([1, 2, 3], np.uint64), offsets, scale)
+    whole, part, nothing = [0, n, 0, 1, 0, n], [3, 40, 2, 30, 5, 17], [10, 5, 0, 0, 0, 5]
+    # More rows of one region than are summed together, and a tile that is not full.
+    regions = np.array([*[whole] * 11, part, part, nothing, whole])
+    offsets = 1e-5 * rng.normal(size=(len(regions), 2))
+    offsets[[1, 12]] = [3e-4, 0.0], [1.0, 2.0]
+    plan = Directions(regions, np.arange(len(regions)).astype(np.uint64), offsets, scale)
     results = [
         kernels.project(covector, theta, regions, plan.keys, offsets, scale, threads)
         for threads in range(1, THREADS + 1)

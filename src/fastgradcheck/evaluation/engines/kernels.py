@@ -18,6 +18,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
@@ -68,6 +69,10 @@ def _vector(values: Any, row: Any, point: Any, value: Any) -> int:
 
 # Lanes of the running sums in `_project`: enough to vectorise, few enough to stay in the L1 cache.
 _LANES = 256
+# Entries that rows of one region pass through together: what is read of them fits the L2 cache.
+_TILE = 8 * _LANES
+# Rows that do, each with running sums of its own.
+_TOGETHER = 8
 
 
 def stencils(
@@ -138,32 +143,43 @@ def _project(
 
     Compensated sums (Ogita, Rump and Oishi, *Accurate sum and dot product*, SISC 26 (2005),
     algorithm 4.4), one per lane: loops over lanes carry no dependence and vectorise. A row is
-    summed by one slot and in one order, whatever the number of slots.
+    summed by one slot and in one order, whatever the number of slots. Rows of one region are
+    summed together, tile by tile, so that memory is read once for all of them.
     """
     rows, width = offsets.shape
     for slot in prange(slots):
-        total = np.empty((width, _LANES))
-        lost = np.empty((width, _LANES))
+        total = np.empty((_TOGETHER, width, _LANES))
+        lost = np.empty((_TOGETHER, width, _LANES))
         v = np.empty(_LANES)
-        for r in range(slot, rows, slots):
-            total[:] = 0.0
-            lost[:] = 0.0
+        r = slot * rows // slots
+        end = (slot + 1) * rows // slots
+        while r < end:
             region = regions[r]
+            after = r + 1
+            while after < min(r + _TOGETHER, end) and np.array_equal(regions[after], region):
+                after += 1
+            total[: after - r] = 0.0
+            lost[: after - r] = 0.0
             for row in range(region[2], region[3]):
                 start = region[0] + row * region[1]
                 stop = start + region[5]
-                for first in range(start + region[4], stop, _LANES):
-                    last = min(first + _LANES, stop)
-                    base = theta[first:last]
-                    slope = covector[first:last]
-                    word = np.uint64(first)
-                    for m in range(base.size):
-                        v[m] = hashing.signed_magnitude(keys[r], word + np.uint64(m))
-                    for j in range(width):
-                        factor = scale[first:last]
-                        _add(total[j], lost[j], slope, base, v, offsets[r, j], factor)
-            for j in range(width):
-                sums[r, j] = _collected(total[j], lost[j])
+                for tile in range(start + region[4], stop, _TILE):
+                    for k in range(after - r):
+                        for first in range(tile, min(tile + _TILE, stop), _LANES):
+                            last = min(first + _LANES, stop)
+                            base = theta[first:last]
+                            slope = covector[first:last]
+                            factor = scale[first:last]
+                            word = np.uint64(first)
+                            for m in range(base.size):
+                                v[m] = hashing.signed_magnitude(keys[r + k], word + np.uint64(m))
+                            for j in range(width):
+                                offset = offsets[r + k, j]
+                                _add(total[k, j], lost[k, j], slope, base, v, offset, factor)
+            for k in range(after - r):
+                for j in range(width):
+                    sums[r + k, j] = _collected(total[k, j], lost[k, j])
+            r = after
 
 
 @register_jitable
@@ -305,15 +321,22 @@ def perturb(
     >>> np.flatnonzero(point)
     array([1, 3])
     """
+    kernel = _perturbing(point.dtype, theta.dtype, np.iscomplexobj(offset))
+    kernel(point, theta, region, key, offset, scale_or_empty(scale))
+
+
+@lru_cache
+def _perturbing(point: np.dtype[Any], theta: np.dtype[Any], imaginary: bool) -> Any:
+    """The kernel of `perturb`: to put its signature together takes longer than a small region."""
     signature = (
-        numba.from_dtype(point.dtype)[::1],
-        _input(numba.from_dtype(theta.dtype), 1),
+        numba.from_dtype(point)[::1],
+        _input(numba.from_dtype(theta), 1),
         _input(types.int64, 1),
         types.uint64,
-        types.complex128 if np.iscomplexobj(offset) else types.float64,
+        types.complex128 if imaginary else types.float64,
         _input(types.float64, 1),
     )
-    _compiled(_move, signature)(point, theta, region, key, offset, scale_or_empty(scale))
+    return _compiled(_move, signature)
 
 
 def project(
