@@ -48,7 +48,7 @@ def _selected(entries: NDArray[Any]) -> float | None:
     for first in range(0, len(entries), CHUNK):
         sizes = _sizes(entries[first : first + CHUNK])
         count += len(sizes)
-        below += np.count_nonzero(sizes < low)
+        below += int(np.count_nonzero(sizes < low))
         near.append(sizes[(low <= sizes) & (sizes <= high)])
     between = np.concatenate(near)
     ranks = [(count - 1) // 2 - below, count // 2 - below]
@@ -60,6 +60,6 @@ def _selected(entries: NDArray[Any]) -> float | None:
 
 def _sizes(entries: NDArray[Any]) -> NDArray[np.float64]:
     """The sizes of what is finite and not zero."""
-    sizes = np.abs(entries).astype(np.float64, copy=False)
+    sizes: NDArray[np.float64] = np.abs(entries).astype(np.float64, copy=False)
     kept = (sizes > 0) & (sizes < np.inf)
     return sizes if kept.all() else sizes[kept]
