@@ -105,6 +105,19 @@ def test_too_many_zeros_with_other_subgradients_are_undecided() -> None:
     assert 'Measure every component with strategy="components"' in message(result, "unlocated")
 
 
+def test_zeros_that_were_not_measured_are_not_known_to_vanish() -> None:
+    """At w = 0, a sum of max(0, x . w), claimed to have no slope at all."""
+    data = np.random.default_rng(0).normal(size=(100, 300))
+    result = fgc.gradcheck(
+        lambda w: float(np.maximum(0.0, data @ w).sum()),
+        np.zeros(300),
+        np.zeros(300),
+        strategy="screen",
+        seed=0,
+    )
+    assert result.verdict is fgc.Verdict.UNDECIDED, str(result)
+
+
 def test_a_wrong_gradient_elsewhere_is_no_matter_of_subgradients() -> None:
     case = Lasso(3000, 1500)
     claim = case.claim()

@@ -114,7 +114,9 @@ def judge_block(
         verdict = Verdict.WRONG
     elif (codes == Verdict.UNDECIDED.code).any():
         verdict = Verdict.UNDECIDED
-    elif _vanishes(measured, negligible):
+    elif _vanishes(measured, negligible) and not (
+        evidence.located.unexplained and evidence.covered < block.size
+    ):
         verdict = Verdict.AGREES
     elif evidence.located.unexplained or evidence.disagrees:
         verdict = Verdict.UNDECIDED
