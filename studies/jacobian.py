@@ -2,7 +2,8 @@
 
 ``python -m studies.jacobian [checks]`` prints a row for every kind of fault in a Jacobian of
 300 x 2,000: median and most evaluations, how often exactly the planted entries were named, and
-false names.
+false names. A second table tells the same of right Jacobians that are hard to check, of 20 x 30,
+60 x 200 and 300 x 500.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.jacobians.check import jaccheck
+from fastgradcheck.verdict.verdict import Verdict
+from tests.cases.jacobians import HARD, hard
 
 M, N = 300, 2000
+HARD_SIZES = (20, 30), (60, 200), (300, 500)
+VERDICTS = Verdict.AGREES, Verdict.UNDECIDED, Verdict.WRONG
 Array = NDArray[np.float64]
 
 
@@ -71,6 +76,19 @@ def main(argv: list[str] | None = None) -> None:
             false += len(set(result.wrong) - wrong)
         middle = f"{np.median(counts):.0f} / {max(counts)}"
         print(f"| {name} | {middle} | {exact} of {checks} | {false} |", flush=True)
+    print()
+    print("| right, and hard to check | AGREES | UNDECIDED | WRONG | evaluations, median / most |")
+    print("| --- | --- | --- | --- | --- |")
+    for name in HARD:
+        results = [
+            jaccheck(*hard(name, m, n, seed), seed=seed)
+            for m, n in HARD_SIZES
+            for seed in range(checks)
+        ]
+        verdicts = [sum(r.verdict is verdict for r in results) for verdict in VERDICTS]
+        counts = [r.evaluations for r in results]
+        middle = f"{np.median(counts):.0f} / {max(counts)}"
+        print(f"| {name} | {' | '.join(map(str, verdicts))} | {middle} |", flush=True)
 
 
 if __name__ == "__main__":

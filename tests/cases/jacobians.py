@@ -58,3 +58,93 @@ def two_outputs() -> tuple[Any, Any, dict[str, np.ndarray]]:
         }
 
     return fun, jac, theta
+
+
+HARD: dict[str, Callable[..., Any]] = {}
+"""By name: ``(rng, W, V) -> (fun, jac)``, of which every output is a function of ``W t``."""
+
+
+def _hard(make: Callable[..., Any]) -> Callable[..., Any]:
+    HARD[make.__name__.replace("_", " ")] = make
+    return make
+
+
+def hard(name: str, m: int, n: int, seed: int) -> tuple[Any, Any, np.ndarray]:
+    """A right Jacobian that is hard to check, its function, and a point."""
+    rng = np.random.default_rng([seed, m])
+    W, V = rng.normal(size=(2, m, n)) / np.sqrt(n)
+    theta = rng.normal(size=n)
+    return *HARD[name](rng, W, V, theta), theta
+
+
+def _elementwise(
+    W: np.ndarray, value: Callable[..., Any], slope: Callable[..., Any]
+) -> tuple[Any, Any]:
+    return lambda t: value(W @ t), lambda t: np.asarray(slope(W @ t))[:, None] * W
+
+
+@_hard
+def rows_over_sixteen_decades(rng: Any, W: Any, V: Any, theta: Any) -> tuple[Any, Any]:
+    D = 10.0 ** rng.uniform(-8, 8, len(W))
+    return _elementwise(W, lambda z: D * np.tanh(z), lambda z: D * (1 - np.tanh(z) ** 2))
+
+
+@_hard
+def columns_over_eight_decades(rng: Any, W: Any, V: Any, theta: Any) -> tuple[Any, Any]:
+    s = 10.0 ** rng.uniform(-4, 4, W.shape[1])
+    theta /= s
+    return _elementwise(W * s, np.tanh, lambda z: 1 - np.tanh(z) ** 2)
+
+
+@_hard
+def rectified(rng: Any, W: Any, V: Any, theta: Any) -> tuple[Any, Any]:
+    return _elementwise(W, lambda z: np.maximum(z, 0), lambda z: z > 0)
+
+
+@_hard
+def small_beside_their_values(rng: Any, W: Any, V: Any, theta: Any) -> tuple[Any, Any]:
+    e = 10.0 ** rng.uniform(-6, 0, len(W))
+    return _elementwise(W, lambda z: 1 + e * np.tanh(z), lambda z: e * (1 - np.tanh(z) ** 2))
+
+
+@_hard
+def of_many_frequencies(rng: Any, W: Any, V: Any, theta: Any) -> tuple[Any, Any]:
+    f = 10.0 ** rng.uniform(-2, 2, len(W))
+    return _elementwise(W, lambda z: np.sin(f * z), lambda z: f * np.cos(f * z))
+
+
+@_hard
+def steep(rng: Any, W: Any, V: Any, theta: Any) -> tuple[Any, Any]:
+    f = 10.0 ** rng.uniform(-1, 1.5, len(W))
+    return _elementwise(W, lambda z: np.exp(f * z), lambda z: f * np.exp(f * z))
+
+
+@_hard
+def saturated(rng: Any, W: Any, V: Any, theta: Any) -> tuple[Any, Any]:
+    f = 10.0 ** rng.uniform(0, 1.5, len(W))
+    return _elementwise(W, lambda z: np.tanh(f * z), lambda z: f / np.cosh(f * z) ** 2)
+
+
+@_hard
+def constant_in_part(rng: Any, W: Any, V: Any, theta: Any) -> tuple[Any, Any]:
+    k = rng.random(len(W)) < 0.3
+    return _elementwise(
+        W,
+        lambda z: np.where(k, 3.0, np.tanh(z)),
+        lambda z: np.where(k, 0.0, 1 - np.tanh(z) ** 2),
+    )
+
+
+@_hard
+def quotients(rng: Any, W: Any, V: Any, theta: Any) -> tuple[Any, Any]:
+    def jac(t: np.ndarray) -> np.ndarray:
+        a, b = W @ t, V @ t
+        return W / b[:, None] - (a / b**2)[:, None] * V
+
+    return lambda t: (W @ t) / (V @ t), jac
+
+
+@_hard
+def squares_close_to_their_zeros(rng: Any, W: Any, V: Any, theta: Any) -> tuple[Any, Any]:
+    y = W @ theta
+    return _elementwise(W, lambda z: (z - y) ** 2 + 1e-3 * z, lambda z: 2 * (z - y) + 1e-3)

@@ -56,6 +56,26 @@ def test_directions_hold_the_product_within_their_bars():
     assert (np.abs(slopes.taken @ exact().T - slopes.slopes) <= slopes.error).all()
 
 
+def test_noise_that_grows_with_the_slope_is_within_the_bars():
+    rng = np.random.default_rng(3)
+    W, theta = rng.normal(size=(100, 50)) / 7, rng.normal(size=50)
+    y = W @ theta
+    rows = rows_of(lambda t: (W @ t - y) ** 2 + 1e-3 * (W @ t - y), theta)
+    keys = np.array([hashing.key(5, d) for d in range(8)])
+    slopes = differences.along(rows, everything(50), keys, np.full(8, 0.03), np.ones(50))
+    # A square's second difference is exact: all that is wrong with the slope is rounding.
+    missed = np.abs(slopes.taken @ (1e-3 * W).T - slopes.slopes) > slopes.error
+    assert missed.mean() < 0.01
+
+
+def test_a_bar_is_not_small_by_chance():
+    # The third derivative along t, cos(t0 + 3 t1)(t0 + 3 t1)'^3, vanishes in some direction.
+    rows = rows_of(lambda t: np.array([np.sin(t[0] + 3 * t[1])]), np.array([0.4, 0.2]))
+    keys = np.array([hashing.key(5, d) for d in range(400)])
+    slopes = differences.along(rows, everything(2), keys, np.full(400, 0.05), np.ones(2))
+    assert slopes.error.min() >= np.median(slopes.error) / 2
+
+
 def test_sweeps_of_a_column_hold_the_derivative():
     rows = rows_of(elementary, POINT)
     sweeps = differences.sweep_column(rows, 0, np.arange(2), np.array([0, 3]))

@@ -14,7 +14,7 @@ import scipy.sparse as sparse
 
 import fastgradcheck as fgc
 from fastgradcheck.verdict.verdict import Verdict
-from tests.cases.jacobians import changed, tanh_layer, two_outputs
+from tests.cases.jacobians import HARD, changed, hard, tanh_layer, two_outputs
 
 
 def check(fun, jac, theta, **options):
@@ -79,6 +79,34 @@ def test_constant_linear_and_kinked_rows_agree():
         return np.vstack([(W @ t > 0)[:, None] * W, W[:3], np.zeros((2, 300))])
 
     assert check(rectified, jac, theta)
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_right_ones_that_are_hard_agree(name):
+    for m, n in ((20, 30), (60, 200)):
+        fun, jac, theta = hard(name, m, n, seed=1)
+        result = check(fun, jac, theta)
+        assert result, (name, m, n, result.limit)
+
+
+def test_the_row_that_keeps_a_check_undecided_is_named():
+    fun, jac, theta = tanh_layer(40, 300)
+    far = np.linalg.norm(theta)
+
+    def with_a_pole(t):
+        out = fun(t)
+        out[7] = 1 / (t @ theta / far - (1 - 1e-7) * far)
+        return out
+
+    def its_jacobian(t):
+        J = jac(t)
+        J[7] = -theta / far / (t @ theta / far - (1 - 1e-7) * far) ** 2
+        return J
+
+    result = check(with_a_pole, its_jacobian, theta)
+    assert result.verdict is Verdict.UNDECIDED
+    (told,) = [f.message for f in result.findings if f.kind == "coarse-row"]
+    assert told.startswith("Most of what the numeric side does not know is of the row F[7].")
 
 
 # Single entries, rows, columns, blocks

@@ -89,7 +89,7 @@ def _reason(task: JacobianTask, evidence: BlockEvidence, block: BlockResult) -> 
             "or steps that do not agree with each other). Check at a theta away from the edge of "
             "the domain and from kinks, or pass bounds=."
         )
-    if evidence.located.unexplained:
+    if evidence.located.unexplained or evidence.disagrees:
         return (
             "some of its rows disagree by more than their error bars, but no entry was found that "
             'does. Measure every column with strategy="components".'
@@ -102,6 +102,29 @@ def _reason(task: JacobianTask, evidence: BlockEvidence, block: BlockResult) -> 
         "small against the noise of F, or F has kinks close by: check at another theta, such as a "
         "random one."
     )
+
+
+def coarsest(task: JacobianTask, found: Sequence[BlockEvidence]) -> tuple[Finding, ...]:
+    """The row that is known worst, if most of what is not known of the Jacobian is of it."""
+    squares = np.zeros(task.claim.shape[0])
+    parameters = len(task.entries.parameters.blocks)
+    for e in found:
+        output = task.entries.outputs.blocks[e.number // parameters]
+        if e.joint is None:
+            row = (e.components.index - e.block.start) // e.block.columns
+            squares[output.slice] += np.bincount(row, e.components.error**2, output.size)
+        elif isinstance(e.joint.screened, ScreenedRows) and not e.number % parameters:
+            squares[output.slice] = np.max(e.joint.screened.error, axis=0) ** 2
+    k = int(np.argmax(squares))
+    if not squares[k] > squares.sum() / 2 or len(squares) == 1:
+        return ()
+    message = (
+        f"Most of what the numeric side does not know is of the row "
+        f"{task.entries.outputs.address(k)}. A division by a small number, a difference of large "
+        "ones, or a kink close by, in that output, is the usual cause: check at a theta away from "
+        "it."
+    )
+    return (Finding("coarse-row", message, Rank.LIMIT),)
 
 
 def combinations(outputs: Combined) -> str:

@@ -41,6 +41,11 @@ TRIED = 5
 """Steps of directions that are tried at first; each is a quarter of the one before."""
 EXTENSION, EXTENSIONS = 3, 3
 """So many smaller ones are added, and so often, while the smallest is the best."""
+TYPICAL = 0.5
+"""A bar is at least this part of the median of its row's. It is the difference of two central
+differences, which along a direction in 1,000 is small by chance, where their error is not."""
+STEEP = 16.0
+"""In units of eps: what noise a slope may be thought to make of the rounding of theta."""
 SMALLEST_STEP, LARGEST_COLUMN_STEP = 2.0**-16, 2.0**-9
 """Of a column's five-point values, relative to the parameter's scale."""
 SWEEP_STEPS = 13
@@ -183,14 +188,31 @@ def slopes_of(
     changes: Array,
 ) -> Slopes:
     """The derivatives that the changes of F at the five points of directions tell."""
-    slopes, error = five_point(changes, steps[:, np.newaxis], rows.noise)
+    noise = _noise_around(rows, changes, steps)
+    slopes, error = five_point(changes, steps[:, np.newaxis], noise)
     size = np.maximum(np.abs(rows.values), np.abs(changes + rows.values).max(axis=1))
     error = error + ROUNDING * np.abs(slopes) + EPS * size / steps[:, np.newaxis]
+    error = np.maximum(error, TYPICAL * np.median(error, axis=0))
     taken = [
         displacement(rows, region, key, step, moving, OFFSETS)
         for key, step in zip(keys, steps, strict=True)
     ]
     return Slopes(keys, steps, slopes, error, np.stack(taken), changes)
+
+
+def _noise_around(rows: Rows, changes: Array, steps: Array) -> Array:
+    """The noise of every output at the points of directions, shape (d, m).
+
+    What F makes of theta is rounded, and F's slope makes noise of that. Where the slope is larger
+    than at theta, as that of a square is away from its zero, so is the noise.
+    """
+    unit = steps[:, np.newaxis]
+    outward = np.maximum(*(np.abs(changes[:, k + 2] - changes[:, k]) for k in (0, 1))) / unit
+    here = np.sqrt(np.mean(((changes[:, 0] - changes[:, 1]) / (2 * unit)) ** 2, axis=0))
+    # Seven differences tell a row's noise to a factor of two; all rows together tell it better.
+    relative = rows.noise / np.where(here > 0, here, np.inf)
+    relative = np.fmin(np.maximum(relative, np.median(relative)), STEEP * EPS)
+    return np.asarray(rows.noise + relative * np.fmax(outward - here, 0.0))
 
 
 def along_two_points(

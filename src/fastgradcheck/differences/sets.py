@@ -18,6 +18,9 @@ from fastgradcheck.differences.screen import CONFIDENCE
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.problem.norm import norm
 
+SHORTER = 8.0
+"""Divisor of the shortest step that was tried, where that met a kink."""
+
 
 @dataclass(frozen=True, eq=False)
 class RowDraws:
@@ -80,17 +83,43 @@ def measure(
     draws = RowDraws.of(along(rows, region, keys, np.full(count, step), moving))
     longest = farthest(rows, moving)
     for attempt in range(1, RETRIES + 1):
-        mine = coarse(np.max(draws.error, axis=0))
-        if not mine.any():
+        mine = np.flatnonzero(coarse(np.max(draws.error, axis=0)))
+        other = better_step(draws, mine, rows.noise[mine], longest)
+        if other is None:
             break
-        noisy = ROUGH * NOISE_GAIN * NOISE_SIGMAS * rows.noise / step
-        rough = (draws.error > noisy).any(axis=0) & mine
-        # Where noise rules, longer steps; where kinks or truncation do, shorter ones.
-        closer = 2 * rough.sum() >= mine.sum()
-        other = step / CLOSER[min(attempt, RETRIES - 1)] if closer else min(WIDER * step, longest)
         keys = np.array([hashing.key(int(key), attempt) for key in keys])
         draws = draws.improved(along(rows, region, keys, np.full(count, other), moving))
     return draws
+
+
+def better_step(
+    draws: RowDraws, rows: NDArray[np.int64], noise: Array, longest: float
+) -> float | None:
+    """The step that most of some rows need; None if none of them would gain by another one.
+
+    A bar is T h^2 of truncation and N / h of noise, smallest at h^3 = N / 2T. What remains of
+    the bar beside N / h tells T. Where a kink made it, the step is a shorter one as well.
+
+    Parameters
+    ----------
+    draws : RowDraws
+    rows : int64 array, shape (k,)
+    noise : float64 array, shape (k,)
+    longest : float
+    """
+    worst = np.argmax(draws.error[:, rows], axis=0)
+    bar = draws.error[worst, rows]
+    tried = np.array([slopes.steps[0] for slopes in draws.sets])
+    step = tried[draws.choice[worst, rows]]
+    noise = NOISE_GAIN * NOISE_SIGMAS * noise
+    truncated = np.maximum(bar - noise / step, 0.0) / step**2
+    best = np.cbrt(noise / (2 * truncated))
+    # What is rough still after a shorter step has met a kink: again a shorter one.
+    rough = bar > ROUGH * noise / step
+    best = np.where(rough & (tried.min() < step), np.fmin(best, tried.min() / SHORTER), best)
+    best = np.clip(best, tried[0] / CLOSER[-1], np.fmin(WIDER * step, longest))
+    gains = ~(truncated * best**2 + noise / best > bar / 2)
+    return float(np.exp(np.median(np.log(best[gains])))) if gains.any() else None
 
 
 def too_coarse(

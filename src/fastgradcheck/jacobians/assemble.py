@@ -48,7 +48,8 @@ def assemble(
     components = records(beside, tolerance)
     resolution = _resolution(task, blocks)
     coverage, probability = diagnosis.covered(task, evidence, blocks, resolution)
-    found += undecided(verdict, overall.limit, blocks, tolerance)
+    resolved = undecided(verdict, overall.limit, blocks, tolerance)
+    found += resolved + (diagnosis.coarsest(task, beside) if resolved else ())
     found += lost(beside, blocks, tolerance) + zero(blocks, tolerance)
     if verdict is Verdict.WRONG:
         found += diagnosis.diagnosed(task, components, blocks)
