@@ -224,7 +224,9 @@ def gradcheck(
         running, inspected = inspected_engine(objective, options.bounds, engine, n_jobs, executor)
         try:
             if batch:
-                inspected = batches.inspect_batch(inspected, options.bounds)
+                seconds, count = batches.inspect_batch(inspected.objective, options.bounds)
+                seconds, count = min(seconds, inspected.seconds), inspected.evaluations + count
+                inspected = replace(inspected, seconds=seconds, evaluations=count)
             claimed, eps, notes = evaluate_gradient(
                 grad, theta, args, parameters, inspected.seconds
             )

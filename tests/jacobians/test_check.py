@@ -527,3 +527,96 @@ def test_a_check_that_was_stopped_never_agrees(strategy: str) -> None:
         assert result.interrupted
         assert result.verdict is Verdict.UNDECIDED
         assert result.reason.startswith("The check was stopped before ")
+
+
+# Many points in one call
+
+WEIGHTS = np.random.default_rng(0).normal(size=(30, 80)) / 9
+THETA = {"t": np.random.default_rng(1).normal(size=80), "s": np.array(1.3)}
+
+
+def many(p: dict[str, Any]) -> dict[str, Any]:
+    """Of K points: every array has a first axis more."""
+    z = np.einsum("ij,kj->ki", WEIGHTS, p["t"])
+    return {"y": np.tanh(z) * p["s"][:, np.newaxis], "e": np.sum(p["t"] ** 2, axis=-1)}
+
+
+def of_many(p: dict[str, Any], wrong: float = 0.0) -> dict[str, Any]:
+    """The Jacobian at one point."""
+    y = np.tanh(WEIGHTS @ p["t"])
+    block = p["s"] * (1 - y**2)[:, np.newaxis] * WEIGHTS
+    block[3, 5] += wrong
+    return {"y": {"t": block, "s": y}, "e": {"t": 2 * p["t"], "s": np.zeros(())}}
+
+
+@pytest.mark.parametrize("batch", [True, 1, 7])
+def test_many_points_in_one_call(batch: Any) -> None:
+    seen: list[int] = []
+
+    def fun(p: dict[str, Any]) -> dict[str, Any]:
+        seen.append(len(p["t"]))
+        return many(p)
+
+    result = fgc.jaccheck(fun, of_many, THETA, vectorized=batch, seed=0)
+    assert (result.verdict.name, result.engine) == ("AGREES", "batched")
+    assert max(seen) in (range(8, 65) if batch is True else [batch])
+    assert sum(seen) == result.evaluations
+    wrong = fgc.jaccheck(fun, lambda p: of_many(p, 0.1), THETA, vectorized=batch, seed=0)
+    assert wrong.wrong == ("y[3] / t[5]",)
+
+
+def test_many_points_are_measured_as_single_ones() -> None:
+    def one(p: dict[str, Any]) -> dict[str, Any]:
+        together = many({name: np.asarray(part)[np.newaxis] for name, part in p.items()})
+        return {name: part[0] for name, part in together.items()}
+
+    together = fgc.jaccheck(many, of_many, THETA, vectorized=True, seed=0, sample=5)
+    alone = fgc.jaccheck(one, of_many, THETA, seed=0, sample=5)
+    apart = abs(alone.components["numeric"] - together.components["numeric"])
+    assert (apart <= alone.components["error"] + together.components["error"]).all()
+
+
+def test_many_points_of_a_vjp_and_of_a_gradient() -> None:
+    B = np.random.default_rng(2).normal(size=(200, 80)) / 9
+    theta = THETA["t"]
+
+    def vjp(t: Any, u: Any) -> Any:
+        return (u * (1 - np.tanh(B @ t) ** 2)) @ B
+
+    def fun(t: Any) -> Any:
+        return np.tanh(t @ B.T)
+
+    assert fgc.jaccheck(fun, vjp, theta, form="vjp", vectorized=True, seed=0)
+    wrong = fgc.jaccheck(fun, lambda t, u: 1.01 * vjp(t, u), theta, form="vjp", vectorized=True)
+    assert wrong.verdict.name == "WRONG"
+    hessian = np.diag(12 * theta**2)
+    assert fgc.hesscheck(lambda t: 4 * t**3, hessian, theta, vectorized=True, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("fun", "options", "message"),
+    [
+        (lambda p: {"y": WEIGHTS @ p["t"]}, {}, "fun raised ValueError for one point with vect"),
+        (
+            lambda p: {"y": np.tanh(p["t"] @ WEIGHTS.T).sum(axis=0)},
+            {},
+            r"y has shape \(30,\) for one point, with vectorized=. Every array of theta has a",
+        ),
+        (
+            lambda p: {"y": np.tanh(p["t"][:1] @ WEIGHTS.T)},
+            {},
+            r"y has shape \(1, 30\) for 8 points in one call, but must have \(8, 30\)",
+        ),
+        (
+            lambda p: {"y": p["t"] - p["t"].mean(axis=0)},
+            {},
+            r"fun mixes its rows: y\[0\] of point 7 of 8 is .* in one call with the others, but 0",
+        ),
+        (many, {"n_jobs": 2}, "n_jobs=2 and vectorized= are two ways"),
+        (many, {"jac": True}, r"a function that returns \(F, jac\) would have to return both"),
+    ],
+)
+def test_refusals_of_many_points(fun: Any, options: dict[str, Any], message: str) -> None:
+    jac = options.pop("jac", of_many)
+    with pytest.raises(fgc.GradcheckInputError, match=message):
+        fgc.jaccheck(fun, jac, THETA, vectorized=True, seed=0, **options)

@@ -95,8 +95,8 @@ def test_what_does_not_go_with_it_is_refused() -> None:
     refused("n_jobs=2 and vectorized= are two ways", n_jobs=2)
     with ThreadPoolExecutor(1) as executor:
         refused("executor= and vectorized= are two ways", executor=executor)
-    refused("compiled costs are evaluated in parallel without it", engine="numba")
-    refused("compiled costs are evaluated in parallel", numba.njit(lambda t: 0.0))
+    refused("compiled ones are evaluated in parallel without it", engine="numba")
+    refused("compiled ones are evaluated in parallel", numba.njit(lambda t: 0.0))
     refused("Pass the gradient as grad", grad=True)
     for value in (0, -3, 2.5, "yes"):
         refused(f"vectorized={value!r} is no number of points", vectorized=value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.jacobians.assemble import assemble
 from fastgradcheck.jacobians.columns import columns
 from fastgradcheck.options import Strategy
+from fastgradcheck.problem import batches
 from fastgradcheck.problem.bounds import flat_bounds
 from fastgradcheck.problem.calls import HESSIAN, JACOBIAN, arguments_of
 from fastgradcheck.problem.entries import Entries
@@ -61,6 +63,7 @@ def jaccheck(
     rtol: float | None = None,
     bounds: Any = None,
     engine: EngineName = "auto",
+    vectorized: bool | int = False,
     n_jobs: int | None = None,
     budget: float | None = None,
     checkpoint: Any = None,
@@ -93,6 +96,10 @@ def jaccheck(
         columns at once by random directions, names the rows that disagree and decodes what is
         wrong in them; "auto" does the first for up to 64 parameters, else the second, and measures
         three columns besides.
+    vectorized : bool or int
+        Whether `fun` takes many points in one call: every array of theta has a first axis more, of
+        K points, and so has every array that it returns. A whole number is the largest K. `jac` is
+        called with theta as it is.
     threshold, rtol, bounds, engine, n_jobs, budget, checkpoint, progress, seed
         As in `gradcheck`.
 
@@ -127,7 +134,7 @@ def jaccheck(
     """
     return _check(
         fun, jac, theta, form, "Jacobian", args, layout, outputs, sample, strategy, threshold, rtol,
-        bounds, engine, n_jobs, budget, checkpoint, progress, seed,
+        bounds, engine, vectorized, n_jobs, budget, checkpoint, progress, seed,
     )  # fmt: skip
 
 
@@ -146,6 +153,7 @@ def hesscheck(
     rtol: float | None = None,
     bounds: Any = None,
     engine: EngineName = "auto",
+    vectorized: bool | int = False,
     n_jobs: int | None = None,
     budget: float | None = None,
     checkpoint: Any = None,
@@ -165,7 +173,7 @@ def hesscheck(
         The point of the check.
     form : {"matrix", "hvp"}
         What `hess` returns.
-    args, layout, sample, strategy, threshold, rtol, bounds
+    args, layout, sample, strategy, threshold, rtol, bounds, vectorized
         As in `jaccheck`.
     engine, n_jobs, budget, checkpoint, progress, seed
         As in `gradcheck`.
@@ -197,15 +205,15 @@ def hesscheck(
     """
     return _check(
         grad, hess, theta, form, "Hessian", args, layout, None, sample, strategy, threshold, rtol,
-        bounds, engine, n_jobs, budget, checkpoint, progress, seed,
+        bounds, engine, vectorized, n_jobs, budget, checkpoint, progress, seed,
     )  # fmt: skip
 
 
 def _check(
     fun: Any, jac: Any, theta: Any, form: str, subject: str, args: Any, layout: Any, outputs: Any,
     sample: Any, strategy: str, threshold: float | None, rtol: float | None, bounds: Any,
-    engine: str, n_jobs: int | None, budget: float | None, checkpoint: Any, progress: Any,
-    seed: int | None,
+    engine: str, vectorized: bool | int, n_jobs: int | None, budget: float | None,
+    checkpoint: Any, progress: Any, seed: int | None,
 ) -> GradcheckResult:  # fmt: skip
     """The flow of both checks, which differ in their words and in symmetry."""
     began = time.perf_counter()
@@ -228,11 +236,17 @@ def _check(
     limits = flat_bounds(bounds, flat, parameters)
     refuse_unknown(engine)
     args = arguments_of(fun, jac, args, names, vectors=int(form != "matrix"))
+    batch = batches.batch_of(vectorized, parameters.size)
+    if batch:
+        batches.refuse_unvectorized(fun, jac, engine, n_jobs, names=names)
     fun, jac = callables(fun, jac, names)
-    objective = Objective(fun, args, parameters, flat)
+    objective = Objective(fun, args, parameters, flat, batch)
     with one_blas_thread(), showing(progress) as listen, leaving_at_theta(objective):
         square = subject == "Hessian"
         inspected = inspect_outputs(objective, outputs, limits, names.function, square)
+        if batch:
+            _, count = batches.inspect_batch(inspected.objective, limits)
+            inspected = replace(inspected, evaluations=inspected.evaluations + count)
         claimed = claim_of(form, jac, theta, inspected, limits, seed, names.derivative)
         claim, objective = claimed.jacobian, claimed.objective
         tolerance = tolerances_at(claim.eps, objective.theta.dtype, threshold, rtol)

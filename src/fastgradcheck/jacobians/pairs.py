@@ -18,11 +18,10 @@ from fastgradcheck.problem.calls import Names, arguments_of
 from fastgradcheck.problem.finding import Finding, Rank, by_rank
 from fastgradcheck.problem.jacobian import called
 from fastgradcheck.problem.norm import norm
-from fastgradcheck.problem.outputs import describe_outputs
+from fastgradcheck.problem.outputs import describe_outputs, eps_of
 from fastgradcheck.problem.parameters import describe, vector
 from fastgradcheck.problem.products import (
     cotangent,
-    eps_of,
     linear,
     of_outputs,
     of_parameters,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastgradcheck.errors import GradcheckInputError, said, shown
 from fastgradcheck.problem.bounds import Bounds
-from fastgradcheck.problem.guards import CLOSE, IRREPRODUCIBLE, Inspected
+from fastgradcheck.problem.calls import GRADIENT, Names
+from fastgradcheck.problem.guards import CLOSE, off
+from fastgradcheck.problem.outputs import alone, eps_of
 from fastgradcheck.problem.problem import Objective
 from fastgradcheck.problem.value import is_jitted
 
@@ -53,7 +55,12 @@ def batch_of(vectorized: Any, size: int) -> int:
 
 
 def refuse_unvectorized(
-    cost: Any, grad: Any, engine: str, n_jobs: int | None, executor: Any = None
+    cost: Any,
+    grad: Any,
+    engine: str,
+    n_jobs: int | None,
+    executor: Any = None,
+    names: Names = GRADIENT,
 ) -> None:
     """Refuse what does not go with ``vectorized=``.
 
@@ -63,13 +70,14 @@ def refuse_unvectorized(
     """
     if grad is True:
         raise GradcheckInputError(
-            "vectorized= goes with a gradient of its own: a cost that returns (J, grad) would have "
-            "to return both for every point. Pass the gradient as grad."
+            f"vectorized= goes with a {names.claim} of its own: a function that returns "
+            f"({names.value}, {names.derivative}) would have to return both for every point. Pass "
+            f"the {names.claim} as {names.derivative}."
         )
     if engine == "numba" or is_jitted(cost):
         raise GradcheckInputError(
-            "vectorized= is for Python costs that gain by many points in one call; compiled costs "
-            "are evaluated in parallel without it. Leave vectorized= out."
+            "vectorized= is for Python functions that gain by many points in one call; compiled "
+            "ones are evaluated in parallel without it. Leave vectorized= out."
         )
     if executor is not None or n_jobs not in (None, 1):
         other = "executor=" if executor is not None else f"n_jobs={n_jobs}"
@@ -86,32 +94,61 @@ def refuse_single(objective: Objective) -> None:
     ------
     GradcheckInputError
     """
+    first = objective.theta[np.newaxis].copy()
+    _of_one_point(lambda: objective.many(first), "cost")
+
+
+def first_value(objective: Objective, function: str) -> Any:
+    """What a function of several outputs, which are not known yet, returns at theta.
+
+    Raises
+    ------
+    GradcheckInputError
+        If it is to take many points, and does not take the axis of these.
+    """
+    theta = objective.theta.copy()
+    if not objective.batch:
+        return objective(theta)
+    points = objective.parameters.unflatten(theta[np.newaxis])
+    returned = _of_one_point(lambda: objective.called(points), function)
     try:
-        objective.many(objective.theta[np.newaxis].copy())
+        return alone(returned)
+    except GradcheckInputError as error:
+        raise GradcheckInputError(f"{error}, with vectorized=. {_AXIS}") from error
+
+
+def _of_one_point(call: Callable[[], Any], function: str) -> Any:
+    try:
+        return call()
     except GradcheckInputError:
         raise
     except Exception as error:
         raise GradcheckInputError(
-            f"cost raised {type(error).__name__} for one point with vectorized=: {_text(error)}. "
-            f"{_AXIS}"
+            f"{function} raised {type(error).__name__} for one point with vectorized=: "
+            f"{_text(error)}. {_AXIS}"
         ) from error
 
 
-def inspect_batch(inspected: Inspected, bounds: Bounds | None = None) -> Inspected:
+def inspect_batch(objective: Objective, bounds: Bounds | None = None) -> tuple[float, int]:
     """Compare a first batch with single calls; the last one is at theta.
 
     Parameters
     ----------
-    inspected : Inspected
-        What single calls showed, of an objective of many points.
+    objective : Objective
+        Of many points.
     bounds : pair of float64 arrays, shape (n,), optional
+
+    Returns
+    -------
+    seconds, evaluations : float, int
+        For each point of the batch, and how many there were, single calls included.
 
     Raises
     ------
     GradcheckInputError
         If a batch fails where single points do not, or the value at a point depends on the others.
     """
-    objective, theta = inspected.objective, inspected.objective.theta
+    theta = objective.theta
     scale = np.maximum(np.abs(theta), float(np.abs(theta).max()) or 1.0)
     count = min(objective.batch, FIRST)
     points = np.random.default_rng(0).uniform(-CLOSE, CLOSE, (count, len(theta)))
@@ -127,22 +164,28 @@ def inspect_batch(inspected: Inspected, bounds: Bounds | None = None) -> Inspect
         raise
     except Exception as error:
         raise GradcheckInputError(
-            f"cost takes one point, but not {count} in one call: it raised {type(error).__name__}: "
-            f"{_text(error)}. {_AXIS} Where memory is short, vectorized=2 asks for smaller batches."
+            f"{objective.name} takes one point, but not {count} in one call: it raised "
+            f"{type(error).__name__}: {_text(error)}. {_AXIS} Where memory is short, vectorized=2 "
+            "asks for smaller batches."
         ) from error
     seconds = (time.perf_counter() - began) / count
-    eps = np.finfo(values.dtype if values.dtype.kind == "f" else np.float64).eps
-    alone = sorted({0, count // 2, count - 1}, reverse=True)
-    for k in alone:
-        single = float(objective(points[k]))
-        if abs(single - float(values[k])) > IRREPRODUCIBLE * eps * abs(single):
+    singles = sorted({0, count // 2, count - 1}, reverse=True)
+    for k in singles:
+        returned = objective(points[k])
+        outputs = objective.outputs
+        single = np.atleast_1d(returned) if outputs is None else outputs.flatten(returned)
+        together = np.atleast_1d(values[k])
+        differ = off(together, single, eps_of(returned))
+        if differ.any():
+            i = int(np.argmax(differ))
+            what = "J" if outputs is None else outputs.address(i)
             raise GradcheckInputError(
-                f"cost mixes its rows: J of point {k} of {count} is {float(values[k])!r} in one "
-                f"call with the others, but {single!r} by itself. A mean, a sum or a norm over "
-                "the first axis is the usual cause: reduce over all axes but that one."
+                f"{objective.name} mixes its rows: {what} of point {k} of {count} is "
+                f"{float(together[i])!r} in one call with the others, but {float(single[i])!r} by "
+                "itself. A mean, a sum or a norm over the first axis is the usual cause: reduce "
+                "over all axes but that one."
             )
-    evaluations = inspected.evaluations + count + len(alone)
-    return replace(inspected, seconds=min(seconds, inspected.seconds), evaluations=evaluations)
+    return seconds, count + len(singles)
 
 
 def _text(error: Exception) -> str:

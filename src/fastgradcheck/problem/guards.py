@@ -251,6 +251,12 @@ def _evaluate_close(calls: Calls, bounds: Bounds | None) -> tuple[NDArray[Any] |
     return None, np.nan
 
 
+def off(again: Any, values: Any, eps: float = float(np.finfo(np.float64).eps)) -> Any:
+    """Which of several values differ by more than rounding in another order."""
+    largest = np.maximum(np.abs(values), 1e-3 * np.max(np.abs(values)))
+    return ~(np.abs(again - values) <= IRREPRODUCIBLE * eps * largest)
+
+
 def moved_by(theta: NDArray[Any], relative: float, bounds: Bounds | None) -> NDArray[Any]:
     """Theta with every entry moved to the same side, each by another distance."""
     size = max(float(np.max(theta)), -float(np.min(theta))) or 1.0

@@ -10,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.problem.batches import first_value
 from fastgradcheck.problem.bounds import Bounds
 from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.guards import (
     CACHES,
     CLOSE,
-    IRREPRODUCIBLE,
     Calls,
     Work,
     changed_array,
     moved_by,
+    off,
     scratch,
 )  # fmt: skip
 from fastgradcheck.problem.nests import fingerprints, promoted
@@ -86,7 +87,7 @@ def inspect_outputs(
         modifies theta or args.
     """
     before = fingerprints(objective.args)
-    first = objective(objective.theta.copy())
+    first = first_value(objective, function)
     outputs = describe_outputs(first, names, function)
     if gradient:
         outputs = like_theta(outputs, objective.parameters)
@@ -105,7 +106,7 @@ def inspect_outputs(
     work = Work(calls)
     _refuse_unrepeatable(calls, outputs, values, work(theta), changed)
     if there is not None and not is_jitted(objective.cost):
-        if _off(outputs.flatten(work(close)), there).any():
+        if off(outputs.flatten(work(close)), there).any():
             objective = replace(objective, copies=Copies(theta.nbytes))
             found = (*found, CACHES)
         _refuse_unrepeatable(calls, outputs, values, calls(theta), changed)
@@ -116,15 +117,6 @@ def inspect_outputs(
     return InspectedOutputs(
         objective, outputs, values, calls.seconds, bool(changed), found, calls.count + 2
     )
-
-
-def _off(again: Array, values: Array) -> NDArray[np.bool_]:
-    """Which values differ by more than rounding in another order."""
-    largest = np.maximum(np.abs(values), 1e-3 * np.abs(values).max())
-    off: NDArray[np.bool_] = ~(
-        np.abs(again - values) <= IRREPRODUCIBLE * np.finfo(np.float64).eps * largest
-    )
-    return off
 
 
 def _in_double(objective: Objective) -> tuple[Objective, tuple[Finding, ...]]:
@@ -158,13 +150,13 @@ def _refuse_unrepeatable(
 ) -> None:
     """Refuse an F that is another one at theta, after an evaluation elsewhere."""
     again = outputs.flatten(later)
-    off = _off(again, values)
-    if not off.any():
+    differ = off(again, values)
+    if not differ.any():
         return
     theta = calls.objective.theta
     twice = outputs.flatten(calls(theta)), outputs.flatten(calls(theta))
-    elsewhere = not _off(*twice).any()
-    i = int(np.argmax(off))
+    elsewhere = not off(*twice).any()
+    i = int(np.argmax(differ))
     what = f"{outputs.address(i)} is {float(values[i])!r}, then {float(again[i])!r}"
     writes = f" It writes to {changed}." if changed else ""
     if elsewhere:

@@ -83,8 +83,22 @@ class Outputs:
         GradcheckInputError
             If it is not of the structure and shapes that it was of at first.
         """
+        return self._flat(value, (), is_complex)
+
+    def rows(self, value: Any, count: int, is_complex: bool = False) -> NDArray[Any]:
+        """Copy what the function returned for many points into an array of shape (count, m).
+
+        Raises
+        ------
+        GradcheckInputError
+            If the arrays have no first axis of that length.
+        """
+        return self._flat(value, (count,), is_complex)
+
+    def _flat(self, value: Any, lead: tuple[int, ...], is_complex: bool) -> NDArray[Any]:
         if len(self.paths) == 1 and not self.paths[0][0]:
-            return _numbers(value, NAME, self.paths[0][1], is_complex).reshape(-1)
+            array = _numbers(value, NAME, self.paths[0][1], is_complex, lead)
+            return array.reshape(*lead, -1)
         refuse_endless(value, NAME)
         found = dict(_leaves(value))
         if found.keys() != {path for path, _ in self.paths}:
@@ -93,8 +107,8 @@ class Outputs:
                 f"{_listing(path for path, _ in self.paths)} at theta: it must return the same "
                 "outputs everywhere."
             )
-        parts = [_numbers(found[p], _name(p), shape, is_complex) for p, shape in self.paths]
-        return np.concatenate([part.reshape(-1) for part in parts])
+        parts = [_numbers(found[p], _name(p), shape, is_complex, lead) for p, shape in self.paths]
+        return np.concatenate([part.reshape(*lead, -1) for part in parts], axis=-1)
 
     def rebuilt(self, parts: Mapping[Path, Any]) -> Any:
         """A nest like the one that the function returned, of other leaves."""
@@ -165,6 +179,37 @@ def describe_outputs(
             "check at a point where all outputs are finite."
         )
     return outputs
+
+
+def alone(value: Any) -> Any:
+    """What a function of many points returned for one of them, without the first axis.
+
+    Raises
+    ------
+    GradcheckInputError
+        If an array has no such axis.
+
+    Examples
+    --------
+    >>> alone({"end": np.array([[1.0, 2.0]]), "cost": np.array([3.0])})
+    {'end': array([1., 2.]), 'cost': np.float64(3.0)}
+    """
+    parts = {}
+    for path, leaf in _leaves(value):
+        shape = np.shape(one_array(leaf, _name(path)))
+        if shape[:1] != (1,):
+            raise GradcheckInputError(f"{_name(path)} has shape {shape} for one point")
+        parts[path] = leaf[0]
+    return _rebuilt(value, parts)
+
+
+def eps_of(returned: Any) -> float:
+    """The eps of the coarsest float dtype in a nest."""
+    if kind_of(returned) is not None:
+        return max((eps_of(child) for child in items_of(returned)[0].values()), default=0.0)
+    dtype = np.asarray(returned).dtype
+    double = float(np.finfo(np.float64).eps)
+    return max(double, float(np.finfo(dtype).eps)) if dtype.kind == "f" else double
 
 
 def like_theta(outputs: Outputs, parameters: Parameters) -> Outputs:
@@ -252,9 +297,16 @@ def _listing(paths: Any) -> str:
 
 
 def _numbers(
-    value: Any, name: str, shape: tuple[int, ...] | None = None, is_complex: bool = False
+    value: Any,
+    name: str,
+    shape: tuple[int, ...] | None = None,
+    is_complex: bool = False,
+    lead: tuple[int, ...] = (),
 ) -> NDArray[Any]:
-    """A leaf as a new array of float64, or of complex128 where theta is complex."""
+    """A leaf as a new array of float64, or of complex128 where theta is complex.
+
+    `lead` is the axis of many points, if there is one.
+    """
     if type(value).__module__.startswith("scipy.sparse"):
         raise GradcheckTypeError(
             f"{name} is a sparse array: outputs must be dense. Use .toarray(), or return its data."
@@ -276,7 +328,13 @@ def _numbers(
             f"{name} is complex, and theta is real: return real and imaginary parts as two "
             "outputs, such as {'real': z.real, 'imag': z.imag}."
         )
-    if shape is not None and array.shape != shape:
+    if shape is not None and lead and array.shape != lead + shape:
+        raise GradcheckInputError(
+            f"{name} has shape {array.shape} for {lead[0]} points in one call, but must have "
+            f"{lead + shape}: with vectorized= every array of theta has a first axis more, with "
+            "one entry for each point, and so has every array that is returned."
+        )
+    if shape is not None and array.shape != lead + shape:
         raise GradcheckInputError(
             f"{name} has shape {array.shape}, but had {shape} at theta: outputs must keep their "
             "shapes. A mask, a filter or an adaptive solver inside fun is the usual cause."

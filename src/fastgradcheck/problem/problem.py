@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fastgradcheck.problem.foreign import COARSE
 from fastgradcheck.problem.median import median_size
 from fastgradcheck.problem.norm import largest, norm
-from fastgradcheck.problem.outputs import Outputs
+from fastgradcheck.problem.outputs import Outputs, alone
 from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.problem.region import CHUNK
 from fastgradcheck.problem.structure import Leaf, Node, Structure
@@ -93,9 +93,11 @@ class Objective:
 
     def __call__(self, theta: NDArray[Any]) -> Any:
         """J at a flat theta, as the user's own call from Python gives it."""
-        if self.batch:
+        if not self.batch:
+            return self.called(self._given(theta))
+        if self.outputs is None:
             return self.many(theta[np.newaxis])[0]
-        return self.called(self._given(theta))
+        return alone(self.called(self._given(theta[np.newaxis])))
 
     def called(self, theta: Any) -> Any:
         """J at a theta of the user's structure."""
@@ -104,12 +106,17 @@ class Objective:
     def many(self, points: NDArray[Any]) -> NDArray[Any]:
         """J at the flat thetas ``points[k]``, in one call of a cost that takes many.
 
+        Of a function of m outputs, an array of shape (K, m).
+
         Raises
         ------
-        GradcheckTypeError
-            If the cost returns anything but one real number for each.
+        GradcheckInputError
+            If the cost returns anything but real numbers, one for each point, or m.
         """
-        return row_values(self.cost(self._given(points), *self.args), len(points))
+        returned, count = self.called(self._given(points)), len(points)
+        if self.outputs is None:
+            return row_values(returned, count)
+        return self.outputs.rows(returned, count, bool(np.iscomplexobj(points)))
 
     def bound(self, work: NDArray[Any]) -> Callable[[], Any]:
         """A call of the cost at whatever `work` holds at that moment.

@@ -31,11 +31,11 @@ from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.inspection import InspectedOutputs
 from fastgradcheck.problem.jacobian import Dense, Sparse, called, evaluate_jacobian
 from fastgradcheck.problem.norm import norm
-from fastgradcheck.problem.outputs import Outputs
+from fastgradcheck.problem.outputs import Outputs, eps_of
 from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.problem.problem import Objective
 from fastgradcheck.problem.rowsizes import row_sizes
-from fastgradcheck.problem.structure import items_of, kind_of
+from fastgradcheck.problem.structure import kind_of
 
 Array = NDArray[np.float64]
 Product = Callable[[Array], Array]
@@ -210,6 +210,11 @@ class Combined(Outputs):
         """The combinations, shape (k,)."""
         return self.read(self.inner.flatten(value, is_complex))
 
+    def rows(self, value: Any, count: int, is_complex: bool = False) -> NDArray[Any]:
+        """Those of many points, one after the other: as rounded as those of one."""
+        rows = self.inner.rows(value, count, is_complex)
+        return np.stack([self.cotangents @ row for row in rows])
+
 
 def with_vectors(
     jvp: Callable[..., Any],
@@ -326,15 +331,6 @@ def of_parameters(returned: Any, parameters: Parameters, name: str) -> Array:
     except GradcheckInputError as error:
         reason = str(error).removeprefix("the gradient of ")
         raise type(error)(f"a product of {name} must be like theta: that of {reason}") from error
-
-
-def eps_of(returned: Any) -> float:
-    """The eps of the coarsest float dtype in a nest."""
-    if kind_of(returned) is not None:
-        return max((eps_of(child) for child in items_of(returned)[0].values()), default=0.0)
-    dtype = np.asarray(returned).dtype
-    double = float(np.finfo(np.float64).eps)
-    return max(double, float(np.finfo(dtype).eps)) if dtype.kind == "f" else double
 
 
 def linear(product: Product, size: int, eps: float, call: str, vector: str) -> tuple[Finding, ...]:

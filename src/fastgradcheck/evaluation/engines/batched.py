@@ -93,7 +93,7 @@ class BatchedEngine(PythonEngine):
             yield rows, values
 
     def _values(self, plan: Plan) -> NDArray[Any]:
-        """J at every point of a plan, shape ``(len(plan), plan.width)``."""
+        """J at every point of a plan, shape ``(len(plan), plan.width)``, and ``m`` of m outputs."""
         total = len(plan) * plan.width
         pieces = [plan]
         if total > self._most:
@@ -101,7 +101,7 @@ class BatchedEngine(PythonEngine):
             pieces = [points.rows(slice(k, k + most)) for k in range(0, total, most)]
         with one_blas_thread():
             values = np.concatenate([self._batch(piece) for piece in pieces])
-        return values.reshape(len(plan), plan.width)
+        return values.reshape(len(plan), plan.width, *self.objective.value_shape)
 
     def _batch(self, plan: Plan) -> NDArray[Any]:
         """J at the points of a plan, in one call unless memory is short."""
