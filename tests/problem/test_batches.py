@@ -91,6 +91,20 @@ def test_a_cost_of_one_point_is_refused() -> None:
     refused(r"takes one point, but not 8 in one call: it raised IndexError: no\.", first)
 
 
+def test_no_number_in_a_batch_alone_is_refused() -> None:
+    """Outside of the domain it is none by itself, too, which is no mixing of rows."""
+
+    def spoiled(t: Any) -> Any:
+        return many(t) * (np.nan if len(t["b"]) > 1 else 1.0)
+
+    refused(r"cost mixes its rows: J of point 7 of 8 is nan in one call with the others", spoiled)
+    edge = fgc.gradcheck(
+        lambda t: np.sqrt(t).sum(axis=-1), lambda t: 0.5 / np.sqrt(t), np.full(3, 1e-9),
+        vectorized=True, seed=0, bounds=(0.0, 1.0),
+    )  # fmt: skip
+    assert edge.engine == "batched"
+
+
 def test_what_does_not_go_with_it_is_refused() -> None:
     refused("n_jobs=2 and vectorized= are two ways", n_jobs=2)
     with ThreadPoolExecutor(1) as executor:

@@ -175,7 +175,10 @@ def inspect_batch(objective: Objective, bounds: Bounds | None = None) -> tuple[f
         outputs = objective.outputs
         single = np.atleast_1d(returned) if outputs is None else outputs.flatten(returned)
         together = np.atleast_1d(values[k])
-        differ = off(together, single, eps_of(returned))
+        # Outside of the domain both may be no numbers: the check itself tells that.
+        same = (together == single) | (np.isnan(together) & np.isnan(single))
+        with np.errstate(invalid="ignore"):
+            differ = off(together, single, eps_of(returned)) & ~same
         if differ.any():
             i = int(np.argmax(differ))
             what = "J" if outputs is None else outputs.address(i)
