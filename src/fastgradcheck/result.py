@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -293,7 +293,7 @@ def filled(
         size=names.size,
         sweeps=sweeps_of(names, components, read),
         remembered=stream.remembered,
-        orders=None if evidence.orders is None else astuple(evidence.orders),
+        orders=None if evidence.orders is None else evidence.orders.told,
         **told,
     )
 

@@ -262,7 +262,9 @@ def _check(
                 rows = Rows(context, values, np.zeros(len(values)))
                 entries = Entries(claimed.outputs, parameters)
                 spot = screens and sample is None
-                task = JacobianTask(rows, claim, entries, tolerance, drawn, screens, spot)
+                task = JacobianTask(
+                    rows, claim, entries, tolerance, drawn, screens, spot, of_gradient=square
+                )
                 evidence = search(task)
         finally:
             running.close()

@@ -318,13 +318,18 @@ def taylor_line(result: Outcome) -> str:
     if result.orders is None:
         return ""
     letter = SUBJECTS[result.subject].function
-    told = [
-        f"{order:.2f}" if math.isfinite(order) else "lost in noise" for order in result.orders[:2]
-    ]
-    return (
-        f"along random directions, from h = {short(result.orders[2])} to 2h: the remainder R0 of "
+    *orders, step = result.orders
+    told = [f"{order:.2f}" if math.isfinite(order) else "lost in noise" for order in orders]
+    text = (
+        f"along random directions, from h = {short(step)} to 2h: the remainder R0 of "
         f"{letter} has the order {told[0]} (1 expected); R1, without the claimed slope, {told[1]} "
         "(2 if it is right, 1 if not)"
+    )
+    if len(told) == 2:
+        return text
+    return (
+        f"{text}; R2 of the cost whose gradient it is, without the claimed curvature, {told[2]} "
+        "(3 if it is right, 2 if not)"
     )
 
 

@@ -120,11 +120,8 @@ def _encode_array(array: NDArray[Any]) -> list[Any]:
     return [_encode_float(x) for x in array.tolist()]
 
 
-def _orders(plain: Any) -> tuple[float, float, float] | None:
-    if plain is None:
-        return None
-    zeroth, first, step = map(float, plain)
-    return zeroth, first, step
+def _orders(plain: Any) -> tuple[float, ...] | None:
+    return None if plain is None else tuple(map(float, plain))
 
 
 def _outcome(plain: dict[str, Any]) -> Outcome:

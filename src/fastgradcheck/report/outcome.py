@@ -185,9 +185,10 @@ class Outcome:
         J does not depend on theta. Empty otherwise.
     origin : Origin
         What was checked, when, and where.
-    orders : tuple of three float, or None
+    orders : tuple of float, or None
         The orders with which Taylor's remainders R0 and R1 fall along random directions, 1 and 2
-        if the claim is right (nan: lost in noise), and the step h at which they do.
+        if the claim is right (nan: lost in noise); for a Hessian that of R2, 3 if it is right;
+        and, last, the step h at which they do.
     subject : str
         A key of `fastgradcheck.verdict.verdict.SUBJECTS`: ``"gradient"``, ``"Jacobian"``, ...
     """
@@ -219,7 +220,7 @@ class Outcome:
     reason: str = ""
     origin: Origin = Origin()
     subject: str = "gradient"
-    orders: tuple[float, float, float] | None = None
+    orders: tuple[float, ...] | None = None
 
     @property
     def covered(self) -> int:

@@ -54,6 +54,8 @@ class JacobianTask:
         Whether directions cover all columns at once.
     spot : bool
         Whether the sample is a spot check beside them, which is of no use where they disagree.
+    of_gradient : bool
+        Whether F is a gradient, so that the claim is a Hessian.
     """
 
     rows: Rows
@@ -63,6 +65,7 @@ class JacobianTask:
     sample: Sample
     screens: bool
     spot: bool = False
+    of_gradient: bool = False
 
     @cached_property
     def sizes(self) -> list[Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from fastgradcheck.differences.directions import OFFSETS
 from fastgradcheck.differences.draws import everything
 from fastgradcheck.differences.joint import Joint
 from fastgradcheck.differences.limits import ScreenedRows
-from fastgradcheck.differences.remainders import Orders, orders
+from fastgradcheck.differences.remainders import Orders, orders, second_order
 from fastgradcheck.differences.rows import Array, Rows, Slopes
 from fastgradcheck.differences.screen import ROUNDING_UNITS
 from fastgradcheck.differences.sets import RowDraws, failure_of, measure, too_coarse
@@ -111,7 +111,13 @@ class Cover:
         offsets = slopes.steps[:, np.newaxis] * OFFSETS
         predicted = products[:, np.newaxis] * offsets[:, :, np.newaxis]
         step = float(np.median(slopes.steps))
-        return orders(slopes.changes, predicted, step, norm(self.rows.noise))
+        found = orders(slopes.changes, predicted, step, norm(self.rows.noise))
+        if not self.task.of_gradient:
+            return found
+        along = np.einsum("dpm,dm->dp", slopes.changes, slopes.taken)
+        curvatures = np.einsum("dm,dm->d", products, slopes.taken)
+        noise = norm(self.rows.noise * self.moving)
+        return replace(found, second=second_order(along, curvatures, step, noise))
 
     def joint(self, several: Sequence[RowDraws], attempt: int) -> tuple[Joint, ...]:
         """What the directions say of every output, at their share of the probability."""
