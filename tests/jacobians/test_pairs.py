@@ -53,6 +53,98 @@ def test_a_difference_that_rounding_may_make_is_not_agreement():
     assert pair(1.001).verdict is Verdict.WRONG
 
 
+@pytest.mark.parametrize("m", [10, 1000])
+def test_float32_tells_what_is_off_by_more_than_its_rounding(m):
+    rng = np.random.default_rng(0)
+    A = rng.normal(size=(m, 30)).astype(np.float32)
+
+    def pair(factor):
+        return fgc.paircheck(
+            lambda t, v: A @ v,
+            lambda t, u: np.float32(factor) * (A.T @ u.astype(np.float32)),
+            np.ones(30, np.float32),
+            np.ones(m, np.float32),
+            seed=0,
+        ).verdict
+
+    # Sixty-four roundings are 4e-6 of a term, and up to four terms' sizes make one product.
+    assert pair(1.0) is Verdict.AGREES
+    assert pair(1 + 3e-5) is Verdict.WRONG
+
+
+@pytest.mark.parametrize("layers", [1, 20])
+def test_right_pairs_in_float32_are_never_wrong(layers):
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        Ws = rng.normal(size=(layers, 40, 40)).astype(np.float32) / np.float32(np.sqrt(40))
+        h, slopes = rng.normal(size=40).astype(np.float32), []
+        for W in Ws:
+            h = np.tanh(W @ h)
+            slopes.append(1 - h * h)
+
+        def jvp(t, v, Ws=Ws, slopes=slopes):
+            for W, d in zip(Ws, slopes, strict=True):
+                v = d * (W @ v)
+            return v
+
+        def vjp(t, u, Ws=Ws, slopes=slopes):
+            u = u.astype(np.float32)
+            for W, d in list(zip(Ws, slopes, strict=True))[::-1]:
+                u = W.T @ (d * u)
+            return u
+
+        theta = np.ones(40, np.float32)
+        result = fgc.paircheck(jvp, vjp, theta, theta, seed=seed)
+        assert result.verdict is not Verdict.WRONG
+        assert result.limit < 1e-4
+
+
+def test_products_that_are_zero_are_told():
+    A = np.random.default_rng(0).normal(size=(4, 3))
+    theta = {"used": np.ones(3), "unused": np.ones(2)}
+
+    def jvp(t, v):
+        return A @ v["used"]
+
+    def vjp(t, u):
+        return {"used": A.T @ u, "unused": np.zeros(2)}
+
+    result = fgc.paircheck(jvp, vjp, theta, np.ones(4), seed=1)
+    assert result
+    (told,) = [f.message for f in result.findings if f.kind == "zero-block"]
+    assert told.startswith("Both products are zero in F / unused: there they agree whatever J is.")
+
+    nothing = fgc.paircheck(
+        lambda t, v: np.zeros(4),
+        lambda t, u: {"used": np.zeros(3), "unused": np.zeros(2)},
+        theta, np.ones(4), seed=1,
+    )  # fmt: skip
+    assert nothing.verdict is Verdict.UNDECIDED
+    assert nothing.reason.startswith("Both products are zero, whatever the vector")
+
+
+@pytest.mark.parametrize("m", [20, 200])
+@pytest.mark.parametrize("wrong", ["jvp", "vjp"])
+def test_jaccheck_tells_which_of_a_pair_is_wrong(m, wrong):
+    fun, jvp, vjp, theta = products(m, 90)
+
+    def wrong_jvp(t, v):
+        out = jvp(t, v)
+        out[3] *= 1.001
+        return out
+
+    def wrong_vjp(t, u):
+        out = vjp(t, u)
+        out[5] *= 1.001
+        return out
+
+    pair = {"jvp": jvp, "vjp": vjp, wrong: wrong_jvp if wrong == "jvp" else wrong_vjp}
+    assert fgc.paircheck(pair["jvp"], pair["vjp"], theta, fun(theta), seed=1).wrong
+    for form, product in pair.items():
+        result = fgc.jaccheck(fun, product, theta, form=form, seed=1)
+        assert result.verdict is (Verdict.WRONG if form == wrong else Verdict.AGREES), form
+
+
 def test_a_pair_that_agrees_may_still_be_of_another_function():
     fun, jvp, vjp, theta = products(5, 7)
     report = fgc.paircheck(jvp, vjp, theta, fun(theta), seed=1).report()

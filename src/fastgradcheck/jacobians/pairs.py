@@ -35,8 +35,11 @@ from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
 ROUNDS = 4
 """Random pairs of vectors: as many as directions of a check."""
 ROUNDING = 64.0
-"""In units of eps and of the sizes of the vectors and products, what rounding may leave of a
-difference of two inner products: the sums of long products, each in another order."""
+"""In units of eps and of the root of the sum of squares of their terms, what rounding may leave of
+a difference of two inner products: entries are rounded each by itself. Products with float32
+networks of 1 to 20 layers show 0.2 to 2, and 20 at most."""
+GRID = 256
+"""The vectors' entries are whole multiples of 1 / GRID, which are exact in float32 and float16."""
 
 Array = NDArray[np.float64]
 Product = Callable[[Array], Array]
@@ -157,6 +160,12 @@ def paircheck(
         found += (_disagreement(wrong, results),)
     elif verdict is Verdict.AGREES and any(b.verdict is Verdict.UNDECIDED for b in results):
         verdict = Verdict.UNDECIDED
+    vanishing = tuple(b.name for b in results if b.norm_grad == b.norm_gradapprox == 0)
+    if verdict is Verdict.AGREES and len(vanishing) == len(results):
+        verdict = Verdict.UNDECIDED
+        reason = "Both products are zero, whatever the vector: there is nothing to compare."
+    elif vanishing:
+        found += (_zero(vanishing),)
     total = norm(table[0].ravel()) + norm(table[1].ravel())
     difference = norm((table[0] - table[1]).ravel())
     return GradcheckResult(
@@ -203,8 +212,10 @@ def _table(
     m, n = outputs[-1].stop, parameters[-1].stop
     rounds = []
     for _ in range(ROUNDS):
-        u = rng.choice([-1.0, 1.0], m) * rng.uniform(0.5, 1.5, m)
-        v = rng.choice([-1.0, 1.0], n) * rng.uniform(0.5, 1.5, n)
+        u, v = (
+            rng.choice([-1.0, 1.0], size) * rng.integers(GRID // 2, 3 * GRID // 2, size) / GRID
+            for size in (m, n)
+        )
         ahead, size_ahead = _inner(forward, v, parameters, u, outputs)
         back, size_back = _inner(backward, u, outputs, v, parameters)
         rounds.append([ahead.T, back, size_ahead.T + size_back])
@@ -224,9 +235,9 @@ def _inner(
         own[block.slice] = given[block.slice]
         returned = product(own)
         for j, other in enumerate(out):
-            part, vector = returned[other.slice], beside[other.slice]
-            value[i, j] = vector @ part
-            size[i, j] = norm(part) * norm(vector)
+            terms = beside[other.slice] * returned[other.slice]
+            value[i, j] = terms.sum()
+            size[i, j] = norm(terms)
     return value, size
 
 
@@ -271,6 +282,17 @@ def _block(
         split=len(output.shape),
         reason=reason,
     )
+
+
+def _zero(names: tuple[str, ...]) -> Finding:
+    """Where both products are zero."""
+    shown = ", ".join(names[:6] + ("...",) * (len(names) > 6))
+    message = (
+        f"Both products are zero in {shown}: there they agree whatever J is. That is right where "
+        "the output does not depend on the parameter; else both of them lack the same term. "
+        "jaccheck tells which."
+    )
+    return Finding("zero-block", message, Rank.LIMIT)
 
 
 def _disagreement(wrong: tuple[str, ...], blocks: tuple[BlockResult, ...]) -> Finding:
