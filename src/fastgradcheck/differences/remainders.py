@@ -5,9 +5,9 @@ as h^2 if the gradient is right, as h if it is not: the convergence rates by whi
 tested (Farrell, Ham, Funke, Rognes, SIAM J. Sci. Comput. 35 (2013), section 4). Both are read off
 the points that directions take anyway, at h and 2h on either side of theta.
 
-With a Hessian, R2(h) = |J(theta + h v) - J(theta) - h grad . v - h^2 / 2 v . H v| falls as h^3 if it
-is right, as h^2 if it is not. J need not be evaluated: its change along a line is the integral of
-grad . v, which was measured at five points of it.
+With a Hessian H, R2(h) = |J(theta + h v) - J(theta) - h grad . v - h^2 / 2 v . H v| falls as h^3 if
+it is right, as h^2 if it is not. J need not be evaluated: its change along a line is the integral
+of grad . v, which was measured at five points of it.
 """
 
 from __future__ import annotations
