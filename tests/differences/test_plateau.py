@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,6 +50,13 @@ def test_two_kinks_around_theta_have_two():
     measured = swept(lambda h: np.sign(h) * np.maximum(np.abs(h) - 1e-7, 0.0))
     slope, _ = larger_scale(measured)
     assert (measured.value, round(slope, 4)) == (0.0, 1.0)
+
+
+def test_slopes_that_are_no_numbers_have_none():
+    measured = swept(lambda h: h)
+    for beyond in (np.inf, -np.inf, np.nan):
+        slopes = np.where(np.arange(len(measured.derivatives)) < 6, beyond, 1.0)
+        assert larger_scale(replace(measured, derivatives=slopes, right=slopes, best=9)) is None
 
 
 def test_noise_has_none():

@@ -122,6 +122,36 @@ def test_kinks_do_not_shrink_the_step() -> None:
     assert chosen.relative[1] > 0.01 * smooth.relative[1]
 
 
+@pytest.mark.parametrize("scheme", [FORWARD, CENTRAL, CENTRAL4])
+@pytest.mark.parametrize("distance", [3e-6, 1e-5, 1e-4, 1e-3])
+def test_a_kink_within_one_sweep_does_not_shrink_the_step(scheme: Scheme, distance: float) -> None:
+    """The largest entry of W calibrates; the others are as smooth as before."""
+
+    def kinked(theta: Any) -> float:
+        return cost(theta) + 0.3 * max(theta["W"][0, 0] - kink, 0.0)
+
+    kink = THETA["W"][0, 0] + distance
+    smooth, context = calibrated(scheme)
+    chosen, _ = calibrated(scheme, cost=kinked)
+    assert chosen.truncation[0] < 20 * smooth.truncation[0]
+    # It is shortened, as kinks may be anywhere, but for no more than noise leaves to be told.
+    noise = (
+        3 * scheme.noise_gain * context.noise / np.array([c.of_blocks[0] for c in (smooth, chosen)])
+    )
+    assert noise[0] / 1.1 < noise[1]  # J is another one, and so is its rounding
+    assert noise[1] < max(5e-8 * np.median(np.exp(THETA["W"])), 1.1 * noise[0])
+
+
+def test_kinks_everywhere_shrink_the_step() -> None:
+    """No component is smooth over 1e-4: the step is below that."""
+
+    def kinked(theta: Any) -> float:
+        return cost(theta) + 0.3 * float(np.abs(theta["W"] - THETA["W"] - 1e-4).sum())
+
+    chosen, _ = calibrated(cost=kinked)
+    assert chosen.of_blocks[0] < 1e-4
+
+
 def test_scales() -> None:
     theta = {"W": np.array([1.0, -3.0, 2.0, 0.0, 1e-9]), "zero": np.zeros(2), "c": np.array(5.0)}
     scale = context_of(lambda t: 0.0, theta).scale

@@ -377,15 +377,16 @@ def larger_scale(measured: StepSweep) -> tuple[float, float] | None:
     (1.1, 1.0, True)
     """
     slopes, best = measured.derivatives, None
-    for k in range(min(len(slopes) - 1, measured.best - 1)):
-        near = np.array([*slopes[k : k + 2], measured.right[k + 1], measured.left[k + 1]])
-        scatter = float(np.ptp(near))
-        apart = float(np.min(np.abs(near - measured.value)))
-        inside = slice(k + 1, measured.best)
-        strays = np.abs(slopes - near[0])[inside] * measured.steps[inside] / measured.steps[k]
-        error = scatter + float(np.max(strays))
-        if error < AGREEMENT * (apart - measured.error) and (best is None or error < best[1]):
-            best = float(near[0]), error
+    with np.errstate(invalid="ignore", over="ignore"):
+        for k in range(min(len(slopes) - 1, measured.best - 1)):
+            near = np.array([*slopes[k : k + 2], measured.right[k + 1], measured.left[k + 1]])
+            scatter = float(np.ptp(near))
+            apart = float(np.min(np.abs(near - measured.value)))
+            inside = slice(k + 1, measured.best)
+            strays = np.abs(slopes - near[0])[inside] * measured.steps[inside] / measured.steps[k]
+            error = scatter + float(np.max(strays))
+            if error < AGREEMENT * (apart - measured.error) and (best is None or error < best[1]):
+                best = float(near[0]), error
     return best
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.differences.context import Context
-from fastgradcheck.differences.plateau import NOISE_SIGMAS, SMOOTH, StepSweep
+from fastgradcheck.differences.plateau import NOISE_SIGMAS, RATIO, SMOOTH, StepSweep
 from fastgradcheck.differences.schemes import CENTRAL, Scheme
 from fastgradcheck.differences.sweep import LARGEST_STEP, sweep
 from fastgradcheck.errors import CostEvaluationError
@@ -24,6 +24,16 @@ from fastgradcheck.problem.parameters import Parameters
 
 TRUNCATION_SPREAD = 10.0
 """Other components of a block may truncate this much more than the calibrated ones."""
+
+
+PASSED = 4.0
+"""An error that falls by so many times more than truncation does, from one step to the next, is
+that of a kink between the two."""
+
+
+AMONG_KINKS = 1e-8
+"""What noise may leave of a typical slope of a block in which a sweep passed a kink. The shorter
+the step is, the fewer components cross one; a longer one tells nothing that matters."""
 
 
 COMPLEX_STEP = 1e-20
@@ -144,21 +154,28 @@ def calibrate(context: Context, index: NDArray[np.int64]) -> tuple[Steps, tuple[
     if scheme.imaginary:
         return steps(np.full(count, COMPLEX_STEP), np.zeros(count)), ()
     sweeps = sweep(context, index, stage="calibrating")
-    coefficients = np.full(count, np.nan)
+    coefficients, passed = np.full(count, np.nan), np.zeros(count, bool)
+    values: list[list[float]] = [[] for _ in range(count)]
     # At a kink no step is small enough: it says nothing about the step of the others, and counts
     # only where there is nothing else.
     smooth = [s.kind == SMOOTH for s in sweeps]
     for s, slopes, counts in zip(sweeps, _quotients(context, sweeps), smooth, strict=True):
         if counts or not any(smooth):
             b = parameters.block_index(s.index)
-            own = _truncation(s, slopes, scheme.order, context.noise, float(scale[s.index]))
+            own, kink = _truncation(s, slopes, scheme.order, context.noise, float(scale[s.index]))
             coefficients[b] = np.fmax(coefficients[b], own)
+            passed[b] |= kink
+            values[b].append(abs(s.value))
     measured = ~np.isnan(coefficients)
     coefficients[~measured] = np.max(coefficients[measured], initial=0.0)
     truncation = TRUNCATION_SPREAD * coefficients
     relative = np.array(
         [_balance(truncation[b], context.noise, scheme, float(typical[b])) for b in range(count)]
     )
+    for b in np.flatnonzero(passed).tolist():
+        loss = NOISE_SIGMAS * scheme.noise_gain * context.noise / float(typical[b])
+        slope = float(np.median(values[b]))
+        relative[b] = min(relative[b], loss / (AMONG_KINKS * slope) if slope else np.inf)
     eps = float(np.finfo(context.theta.dtype).eps)
     return steps(np.clip(relative, 64 * eps, LARGEST_STEP), truncation), tuple(sweeps)
 
@@ -205,18 +222,22 @@ def _defined(context: Context, plan: Stencils) -> NDArray[np.float64]:
 
 def _truncation(
     settled: StepSweep, quotients: NDArray[np.float64], order: int, noise: float, scale: float
-) -> float:
-    """The largest ``error / h^p`` where the error leaves the noise, for h relative to scale.
+) -> tuple[float, bool]:
+    """The largest ``error / h^p`` where the error leaves the noise, and whether a kink is beyond.
 
-    Only the four steps above the first one (from the largest) that is lost in noise count, or
-    above the plateau: farther up the series has not begun, and farther down noise itself may look
-    like an error.
+    Steps h are relative to scale. Only the four steps above the first one (from the largest) that
+    is lost in noise count, or above the plateau: farther up the series has not begun, and farther
+    down noise itself may look like an error. Nor do steps count that cross a kink, where the error
+    is not that of a series: this component's kinks say little about the others'.
     """
     error = np.abs(quotients - settled.value)
-    visible = error > settled.error + NOISE_SIGMAS * noise / settled.steps
-    visible &= np.isfinite(error)
+    doubt = settled.error + NOISE_SIGMAS * noise / settled.steps
+    visible = (error > doubt) & np.isfinite(error)
     visible[settled.best :] = False
-    near = np.arange(len(visible))[: int(np.argmin(np.append(visible, False)))][-4:]
-    if not len(near):
-        return 0.0
-    return float(np.max(error[near] / (settled.steps[near] / scale) ** order))
+    count = int(np.argmin(np.append(visible, False)))
+    least = np.fmax(error, doubt)[: count + 1]
+    falls = least[:-1] > PASSED * RATIO**order * least[1:]
+    first = int(np.max(np.flatnonzero(falls) + 1, initial=0))
+    near = np.arange(count)[max(first, count - 4) :]
+    coefficients = error[near] / (settled.steps[near] / scale) ** order
+    return float(np.max(coefficients, initial=0.0)), first > 0
