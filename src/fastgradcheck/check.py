@@ -253,7 +253,7 @@ def gradcheck(
             tolerance = tolerances(problem, threshold, rtol, options.screens)
             if eps > COARSE and other is None:
                 found += (low.derived(running.objective, eps, tolerance.threshold),)
-            _refuse_scheme(options.scheme, running)
+            refuse_scheme(options.scheme, running)
             if complexes is not None:
                 found += complexes.findings
             found += inspected.findings + notes + claim.findings + guards.uninformative(problem)
@@ -413,10 +413,16 @@ def _identity(problem: Problem, options: Options, engine: Engine) -> dict[str, s
     )
 
 
-def _refuse_scheme(scheme: Scheme, engine: Engine) -> None:
+def refuse_scheme(scheme: Scheme, engine: Engine) -> None:
+    """Refuse complex steps where the function cannot take them, with the reason.
+
+    Raises
+    ------
+    GradcheckInputError
+    """
     reason = engine.supports_complex() if scheme.imaginary else None
     if reason is not None:
         raise GradcheckInputError(
-            f'scheme="complex" is not possible for this cost: {reason}. Use scheme="central4", '
-            "which needs no complex arithmetic."
+            f'scheme="complex" is not possible for this {engine.objective.name}: {reason}. Use '
+            'scheme="central4", which needs no complex arithmetic.'
         )

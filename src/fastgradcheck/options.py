@@ -92,11 +92,7 @@ def options_of(
     GradcheckInputError
         Naming the argument and what it may be.
     """
-    if not isinstance(strategy, str) or strategy not in STRATEGIES:
-        raise GradcheckInputError(
-            f"strategy={shown(strategy)} is not a strategy; "
-            f"use one of {', '.join(map(repr, STRATEGIES))}."
-        )
+    strategy = known_strategy(strategy)
     screens, spot = strategy == "screen", False
     step = user_epsilon(epsilon, parameters)
     if strategy == "auto":
@@ -120,6 +116,22 @@ def options_of(
         flat_bounds(bounds, theta, parameters),
         seed,
     )
+
+
+def known_strategy(strategy: Any) -> str:
+    """The strategy, if there is one of that name.
+
+    Raises
+    ------
+    GradcheckInputError
+        Naming those that there are.
+    """
+    if not isinstance(strategy, str) or strategy not in STRATEGIES:
+        raise GradcheckInputError(
+            f"strategy={shown(strategy)} is not a strategy; "
+            f"use one of {', '.join(map(repr, STRATEGIES))}."
+        )
+    return strategy
 
 
 def user_epsilon(epsilon: Any, parameters: Parameters) -> NDArray[np.float64]:

@@ -50,7 +50,7 @@ def test_a_part_that_drops_the_imaginary_part_is_refused(part: str, n: int) -> N
     with pytest.raises(
         GradcheckInputError,
         match=r'scheme="complex" cannot be trusted for this cost: along a random direction complex '
-        r"steps show a slope of .*, real differences .* \+- .*A part of J is not analytic .* or "
+        r"steps show a slope of .*, real differences .* \+- .*A part of it is not analytic .* or "
         r'use scheme="central4"',
     ):
         fgc.gradcheck(

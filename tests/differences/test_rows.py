@@ -2,51 +2,13 @@
 
 from __future__ import annotations
 
-import mpmath
 import numpy as np
 
 from fastgradcheck.differences import rows as differences
-from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.draws import everything
-from fastgradcheck.differences.rows import Rows
+from fastgradcheck.differences.schemes import COMPLEX
 from fastgradcheck.evaluation import hashing
-from fastgradcheck.evaluation.engines.python import PythonEngine
-from fastgradcheck.evaluation.stream import Stream
-from fastgradcheck.problem.outputs import describe_outputs
-from fastgradcheck.problem.parameters import describe
-from fastgradcheck.problem.problem import Objective
-
-
-def rows_of(fun, theta):
-    values = np.asarray(fun(theta), float)
-    objective = Objective(fun, (), describe(theta), theta, outputs=describe_outputs(values))
-    context = Context(Stream(PythonEngine(objective)), float("nan"), seed=1)
-    return Rows(context, values, differences.measure_noise(context, values))
-
-
-def elementary(t):
-    return np.array([np.sin(t[0]) * np.exp(t[1]), t[2] ** 3 / t[0], np.log(t[1] + t[2])])
-
-
-POINT = np.array([0.7, 1.3, 2.1])
-
-
-def exact():
-    """The Jacobian in 50 digits."""
-    with mpmath.workdps(50):
-        x, y, z = map(mpmath.mpf, POINT.tolist())
-        table = [
-            [mpmath.cos(x) * mpmath.exp(y), mpmath.sin(x) * mpmath.exp(y), 0],
-            [-(z**3) / x**2, 0, 3 * z**2 / x],
-            [0, 1 / (y + z), 1 / (y + z)],
-        ]
-        return np.array([[float(entry) for entry in row] for row in table])
-
-
-def test_columns_hold_the_derivative_within_their_bars():
-    values, bars = differences.measure_columns(rows_of(elementary, POINT), np.arange(3))
-    assert (np.abs(values - exact()) <= bars).all()
-    assert bars.max() < 1e-6
+from tests.cases.rows import POINT, elementary, exact, rows_of
 
 
 def test_directions_hold_the_product_within_their_bars():
@@ -76,13 +38,6 @@ def test_a_bar_is_not_small_by_chance():
     assert slopes.error.min() >= np.median(slopes.error) / 2
 
 
-def test_sweeps_of_a_column_hold_the_derivative():
-    rows = rows_of(elementary, POINT)
-    sweeps = differences.sweep_column(rows, 0, np.arange(2), np.array([0, 3]))
-    for sweep, true in zip(sweeps, exact()[:2, 0], strict=True):
-        assert abs(sweep.value - true) <= sweep.error < 1e-8
-
-
 def test_the_noise_of_every_output_is_its_own():
     rng = np.random.default_rng(0)
     grain = np.array([0.0, 1e-6, 1e-3])
@@ -97,3 +52,14 @@ def test_the_noise_of_every_output_is_its_own():
     assert level[0] < 1e-14
     assert 1e-7 < level[1] < 1e-5
     assert 1e-4 < level[2] < 1e-2
+
+
+def test_complex_steps_along_directions_are_exact():
+    rows = rows_of(elementary, POINT, COMPLEX)
+    keys = np.array([hashing.key(5, d) for d in range(20)])
+    slopes = differences.along(rows, everything(3), keys, np.full(20, 1e-20), np.ones(3))
+    assert (np.abs(slopes.taken @ exact().T - slopes.slopes) <= slopes.error).all()
+    # A thousand roundings of the largest slope.
+    assert slopes.error.max() <= 1024 * 2.3e-16 * np.abs(slopes.slopes).max()
+    assert differences.choose_step(rows, np.ones(3)) == 1e-20
+    assert not len(differences.leave_out(rows, np.ones(3), 1e-20))

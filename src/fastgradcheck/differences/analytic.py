@@ -14,12 +14,15 @@ import numpy as np
 
 from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.directions import COMPLEX_ROUNDING, Prober
+from fastgradcheck.differences.rows import Rows, along, farthest
+from fastgradcheck.differences.schemes import CENTRAL4
 from fastgradcheck.differences.screen import BEYOND_DOUBT
 from fastgradcheck.differences.steps import COMPLEX_STEP
 from fastgradcheck.errors import GradcheckInputError
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.evaluation.plans import Directions
 from fastgradcheck.problem.norm import norm
+from fastgradcheck.problem.outputs import Outputs
 from fastgradcheck.problem.problem import Problem
 from fastgradcheck.problem.region import Region, part, region_of
 
@@ -30,6 +33,8 @@ STEPS = 2.0 ** -np.array([13, 17, 21, 9])
 met, and farther where noise rules."""
 NAMED = 64
 """Blocks among which those that are not analytic are named."""
+NAMED_ROWS = 6
+"""Outputs that are named."""
 
 
 def compare(context: Context, problem: Problem, wanted: float) -> float:
@@ -65,6 +70,48 @@ def compare(context: Context, problem: Problem, wanted: float) -> float:
         if found.disagrees:
             raise GradcheckInputError(_refusal(found, compared.blocks()))
         worst = max(worst, found.resolution)
+    return worst
+
+
+def compare_rows(rows: Rows, outputs: Outputs, wanted: float) -> float:
+    """The same for a function of several outputs: how sharply, relative to all slopes together.
+
+    Parameters
+    ----------
+    rows : Rows
+        With the noise of F.
+    outputs : Outputs
+    wanted : float
+
+    Raises
+    ------
+    GradcheckInputError
+        Naming the outputs that are not analytic.
+    """
+    context = rows.context
+    room, size = context.room, len(context.theta)
+    moving = context.scale if room is None else np.where(room > 0, context.scale, 0.0)
+    by_real = replace(rows, context=replace(context, scheme=CENTRAL4))
+    region, worst = np.array([0, size, 0, 1, 0, size]), 0.0
+    for direction in range(COMPARED):
+        keys = np.array([hashing.key(context.seed, 6, direction)])
+        exact = along(rows, region, keys, np.array([COMPLEX_STEP]), moving, "comparing").slopes[0]
+        real, bar = np.zeros(rows.count), np.full(rows.count, np.inf)
+        for step in np.minimum(STEPS, farthest(by_real, moving)):
+            found = along(by_real, region, keys, np.array([step]), moving, "comparing")
+            better = found.error[0] < bar
+            real[better], bar[better] = found.slopes[0, better], found.error[0, better]
+            sizes = np.maximum(np.abs(exact), np.abs(real))
+            if norm(bar) <= wanted * norm(sizes):
+                break
+        allowed = BEYOND_DOUBT * (bar + COMPLEX_ROUNDING * sizes)
+        off = np.flatnonzero(~(np.abs(exact - real) <= allowed) & np.isfinite(bar))
+        if len(off):
+            first = int(off[0])
+            shown = _Found(float(exact[first]), False, float(real[first]), float(bar[first]))
+            names = [outputs.address(int(i)) for i in off[:NAMED_ROWS]]
+            raise GradcheckInputError(_refusal(shown, names, outputs.function))
+        worst = max(worst, norm(bar) / norm(sizes) if norm(sizes) else 0.0)
     return worst
 
 
@@ -136,13 +183,13 @@ class _Comparison:
         ]
 
 
-def _refusal(found: _Found, names: list[str]) -> str:
+def _refusal(found: _Found, names: list[str], function: str = "cost") -> str:
     where = f" in {', '.join(names)}" if names else ""
     return (
-        f'scheme="complex" cannot be trusted for this cost{where}: along a random direction '
+        f'scheme="complex" cannot be trusted for this {function}{where}: along a random direction '
         f"complex steps show a slope of {found.exact:.8g}, real differences {found.real:.8g} "
-        f"+- {found.bar:.1g}. A part of J is not analytic and drops the imaginary part: abs, norm, "
-        ".real, conj, vdot, a comparison of complex numbers, complex64 or float32 on the way. "
-        "Write x**2 for abs(x)**2, x @ x for vdot(x, x), sqrt(x @ x) for norm(x), or use "
+        f"+- {found.bar:.1g}. A part of it is not analytic and drops the imaginary part: abs, "
+        "norm, .real, conj, vdot, a comparison of complex numbers, complex64 or float32 on the "
+        "way. Write x**2 for abs(x)**2, x @ x for vdot(x, x), sqrt(x @ x) for norm(x), or use "
         'scheme="central4".'
     )

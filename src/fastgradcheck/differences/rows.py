@@ -8,8 +8,7 @@ component of a gradient. Every row has a noise and bars of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from math import factorial
 
 import numpy as np
@@ -17,13 +16,17 @@ from numpy.typing import NDArray
 
 from fastgradcheck.differences import noise
 from fastgradcheck.differences.context import Context
-from fastgradcheck.differences.directions import OFFSETS, five_point, longest
+from fastgradcheck.differences.directions import (
+    COMPLEX_ROUNDING,
+    OFFSETS,
+    five_point,
+    longest,
+)
 from fastgradcheck.differences.draws import CLOSER, FIRST, everything, expected
 from fastgradcheck.differences.joint import WIDEST
-from fastgradcheck.differences.plateau import StepSweep, SweepValues, read_off
-from fastgradcheck.differences.sweep import LARGEST_STEP
+from fastgradcheck.differences.steps import COMPLEX_STEP
 from fastgradcheck.evaluation import hashing
-from fastgradcheck.evaluation.plans import Directions, Stencils
+from fastgradcheck.evaluation.plans import Directions
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.region import Region
 
@@ -46,12 +49,6 @@ TYPICAL = 0.5
 differences, which along a direction in 1,000 is small by chance, where their error is not."""
 STEEP = 16.0
 """In units of eps: what noise a slope may be thought to make of the rounding of theta."""
-SMALLEST_STEP, LARGEST_COLUMN_STEP = 2.0**-16, 2.0**-9
-"""Of a column's five-point values, relative to the parameter's scale."""
-SWEEP_STEPS = 13
-"""From 2^-5 to 2^-29 of the parameter's scale."""
-FEW_BYTES = 1 << 25
-"""Of the values that are held at a time while columns are measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,17 +73,6 @@ class Rows:
     def count(self) -> int:
         """Number of outputs m."""
         return len(self.values)
-
-    @cached_property
-    def column_step(self) -> float:
-        """The relative step of columns: twice the cube root of the relative noise.
-
-        The bar of five points is three times the truncation of the nearer two: it balances there.
-        """
-        size = np.abs(self.values)
-        told = size > 0
-        noise = float(np.median(self.noise[told] / size[told])) if told.any() else EPS
-        return float(np.clip(2 * np.cbrt(noise), SMALLEST_STEP, LARGEST_COLUMN_STEP))
 
 
 def measure_noise(context: Context, values: Array) -> Array:
@@ -172,7 +158,9 @@ def along(
     moving: Array,
     stage: str = "directions",
 ) -> Slopes:
-    """Differentiate all outputs along directions on a region, from five points each."""
+    """Differentiate all outputs along directions on a region: five points, or a complex step."""
+    if rows.context.scheme.imaginary:
+        return _exactly(rows, region, keys, steps, moving, stage)
     offsets = steps[:, np.newaxis] * OFFSETS
     plan = Directions(np.repeat(region[np.newaxis], len(keys), axis=0), keys, offsets, moving)
     changes = rows.context.stream.values(plan, stage) - rows.values
@@ -219,6 +207,8 @@ def along_two_points(
     rows: Rows, region: Region, keys: NDArray[np.uint64], steps: Array, moving: Array
 ) -> Slopes:
     """The same from two points, without bars: enough for a search whose outcome is confirmed."""
+    if rows.context.scheme.imaginary:
+        return _exactly(rows, region, keys, steps, moving, "locating")
     offsets = steps[:, np.newaxis] * OFFSETS[:2]
     plan = Directions(np.repeat(region[np.newaxis], len(keys), axis=0), keys, offsets, moving)
     changes = rows.context.stream.values(plan, "locating") - rows.values
@@ -228,6 +218,28 @@ def along_two_points(
         for key, step in zip(keys, steps, strict=True)
     ]
     return Slopes(keys, steps, slopes, np.zeros(slopes.shape), np.stack(taken), changes)
+
+
+def _exactly(
+    rows: Rows,
+    region: Region,
+    keys: NDArray[np.uint64],
+    steps: Array,
+    moving: Array,
+    stage: str,
+) -> Slopes:
+    """The same by a complex step each, which truncates nothing; there are no changes of F."""
+    regions = np.repeat(region[np.newaxis], len(keys), axis=0)
+    plan = Directions(regions, keys, 1j * steps[:, np.newaxis], moving)
+    slopes = rows.context.stream.values(plan, stage)[:, 0].imag / steps[:, np.newaxis]
+    # A row may cancel along one direction: what it is made of shows in the others.
+    error = COMPLEX_ROUNDING * np.max(np.abs(slopes), axis=0)
+    taken = np.zeros((len(keys), len(moving)))
+    index = np.arange(region[0] + region[4], region[0] + region[5])
+    for own, key in zip(taken, keys, strict=True):
+        own[index] = hashing.direction(key, index) * moving[index]
+    bars = np.where(np.isfinite(slopes), error, np.inf)
+    return Slopes(keys, steps, slopes, bars, taken, np.zeros((len(keys), 0, rows.count)))
 
 
 def displacement(
@@ -289,7 +301,9 @@ def leave_out(rows: Rows, moving: Array, step: float) -> NDArray[np.int64]:
     """Take the weight of what the step does not move, and tell what that is."""
     theta = rows.context.theta
     smallest = (0.5 * step / CLOSER[-1] * moving).astype(theta.dtype)
-    still = (theta + smallest == theta) | (moving == 0)
+    still = moving == 0
+    if not rows.context.scheme.imaginary:  # a step beside theta's axis moves whatever it is
+        still |= theta + smallest == theta
     moving[still] = 0.0
     return np.flatnonzero(still)
 
@@ -297,6 +311,8 @@ def leave_out(rows: Rows, moving: Array, step: float) -> NDArray[np.int64]:
 def choose_step(rows: Rows, moving: Array) -> float:
     """The step of all directions, from one: where the bars to expect are smallest in most rows."""
     context = rows.context
+    if context.scheme.imaginary:
+        return COMPLEX_STEP
     region, keys = everything(len(moving)), np.array([hashing.key(context.seed, 0, -1)])
     first = min(FIRST * WIDEST, farthest(rows, moving))
 
@@ -335,78 +351,3 @@ def farthest(rows: Rows, moving: Array) -> float:
     """The longest step of directions that keeps within the bounds."""
     room = rows.context.room
     return np.inf if room is None else longest(moving, room)
-
-
-def measure_columns(
-    rows: Rows, index: NDArray[np.int64], stage: str = "locating"
-) -> tuple[Array, Array]:
-    """Columns of the Jacobian and their bars, shape (m, k), from five points each.
-
-    A column without room between the bounds has infinite bars.
-    """
-    context = rows.context
-    values, bars = np.zeros((rows.count, len(index))), np.zeros((rows.count, len(index)))
-    several = max(1, FEW_BYTES // (8 * 4 * rows.count))
-    for first in range(0, len(index), several):
-        part = slice(first, first + several)
-        at = index[part]
-        steps = rows.column_step * context.scale[at]
-        if context.room is not None:
-            steps = np.minimum(steps, 0.99 * context.room[at] / OFFSETS.max())
-        here = context.theta[at][:, np.newaxis]
-        points = (here + steps[:, np.newaxis] * OFFSETS).astype(context.theta.dtype)
-        signal = context.stream.values(Stencils(at, points), stage) - rows.values
-        taken = points.astype(np.float64) - here.astype(np.float64)
-        # What was taken differs from the step by an ulp of theta: each slope by its own.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            even = signal * (steps[:, np.newaxis] * OFFSETS / taken)[:, :, np.newaxis]
-            unit = np.where(steps > 0, steps, 1.0)[:, np.newaxis]
-            slopes, error = five_point(even, unit, rows.noise)
-            error += EPS * np.maximum(np.abs(rows.values), np.abs(signal).max(axis=1)) / unit
-        still = (steps <= 0)[:, np.newaxis] | ~np.isfinite(slopes)
-        values[:, part] = np.where(still, 0.0, slopes).T
-        bars[:, part] = np.where(still, np.inf, error + ROUNDING * np.abs(slopes)).T
-    return values, bars
-
-
-def sweep_column(
-    rows: Rows, column: int, wanted: NDArray[np.int64], flat: NDArray[np.int64]
-) -> list[StepSweep]:
-    """Step sweeps of some rows in one column: the same points serve all of them.
-
-    Parameters
-    ----------
-    rows : Rows
-    column : int
-    wanted : int64 array
-        The rows.
-    flat : int64 array
-        What their entries are called in the sweeps.
-    """
-    context = rows.context
-    theta, bounds = context.theta, context.bounds
-    here = float(theta[column])
-    largest = LARGEST_STEP * float(context.scale[column])
-    if bounds is not None:
-        room = max(float(bounds[1][column]) - here, here - float(bounds[0][column]))
-        largest = room if 0 < room < largest else largest
-    steps: Array = largest / 4.0 ** np.arange(SWEEP_STEPS, dtype=np.float64)
-    points = np.append(here + steps, here - steps)
-    if bounds is not None:
-        outside = (points < bounds[0][column]) | (points > bounds[1][column])
-        points = np.where(outside, here, points)
-    points = points.astype(theta.dtype)
-    plan = Stencils(np.array([column]), points[np.newaxis])
-    values = np.array(context.stream.values(plan, "confirming")[0][:, wanted])
-    moved = points.astype(np.float64) - here
-    values[moved == 0] = np.nan
-    moved[moved == 0] = np.nan
-    right, left = moved[np.newaxis, :SWEEP_STEPS], -moved[np.newaxis, SWEEP_STEPS:]
-    ordinary = int(np.sum(steps >= 2.0**-21 * abs(here))) if here else SWEEP_STEPS
-    found = []
-    for k, row in enumerate(wanted):
-        plus, minus = values[np.newaxis, :SWEEP_STEPS, k], values[np.newaxis, SWEEP_STEPS:, k]
-        own = SweepValues(flat[k : k + 1], steps[np.newaxis], right, left, plus, minus)
-        read = read_off(own, float(rows.values[row]), float(rows.noise[row]))
-        found.append(replace(read, ordinary=ordinary))
-    return found

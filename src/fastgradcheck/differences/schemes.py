@@ -64,22 +64,25 @@ class Scheme:
         return points
 
     def derivative(
-        self, values: NDArray[Any], taken: NDArray[np.float64], value: float
+        self,
+        values: NDArray[Any],
+        taken: NDArray[np.float64],
+        value: float | NDArray[np.float64],
     ) -> NDArray[np.float64]:
         """Combine values of J into derivatives, dividing by the steps actually taken.
 
         Parameters
         ----------
-        values : array, shape (k, p)
-            J at the scheme's points.
-        taken : float64 array, shape (k, p)
+        values : array, shape (k, p) or (k, m, p)
+            J at the scheme's points, or m outputs.
+        taken : float64 array, shape (k, p) or (k, 1, p)
             The displacements, ``points - theta`` (their imaginary part for ``complex``).
-        value : float
+        value : float, or array of shape (m, 1)
             J(theta).
 
         Returns
         -------
-        float64 array, shape (k,)
+        float64 array, shape (k,) or (k, m)
         """
         weights = np.asarray(self.weights)
         signal = values.imag if self.imaginary else values - value if self.base else values

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastgradcheck.diagnosis import rows as diagnosis
-from fastgradcheck.diagnosis.findings import kinks, lost, undecided, unlocated, zero
+from fastgradcheck.diagnosis.findings import complex_steps, kinks, lost, undecided, unlocated, zero
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.screen import CONFIDENCE
 from fastgradcheck.problem.finding import Finding
@@ -53,7 +53,7 @@ def assemble(
     found += lost(beside, blocks, tolerance) + zero(blocks, tolerance)
     if verdict is Verdict.WRONG:
         found += diagnosis.diagnosed(task, components, blocks)
-    found += unlocated(names, evidence, verdict)
+    found += unlocated(names, evidence, verdict) + complex_steps(evidence, tolerance)
     stopped = was_stopped(task.rows.context.stream, verdict, blocks)
     verdict, part = of_a_part(verdict, blocks, stopped)
     verdict, reason, found = proven(verdict, found)

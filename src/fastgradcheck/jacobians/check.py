@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fastgradcheck.arguments import in_our_words
-from fastgradcheck.check import seed_of, switched_off
+from fastgradcheck.check import refuse_scheme, seed_of, switched_off
 from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.rows import Rows
+from fastgradcheck.differences.schemes import Scheme, SchemeName
 from fastgradcheck.errors import GradcheckInputError, shown
 from fastgradcheck.evaluation.budget import UNLIMITED, budget_of
 from fastgradcheck.evaluation.checkpoint import Checkpoint
-from fastgradcheck.evaluation.choice import EngineName, open_engine, refuse_unknown
+from fastgradcheck.evaluation.choice import EngineName, open_engine
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.progress import showing
 from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.jacobians.assemble import assemble
-from fastgradcheck.jacobians.columns import columns
+from fastgradcheck.jacobians.options import Asked, Options, options_of
 from fastgradcheck.options import Strategy
 from fastgradcheck.problem import batches
-from fastgradcheck.problem.bounds import flat_bounds
 from fastgradcheck.problem.calls import HESSIAN, JACOBIAN, arguments_of
 from fastgradcheck.problem.entries import Entries
 from fastgradcheck.problem.gradient import callables
@@ -35,7 +36,6 @@ from fastgradcheck.problem.nests import bytes_of, hexdigest
 from fastgradcheck.problem.parameters import describe, vector
 from fastgradcheck.problem.problem import Objective
 from fastgradcheck.problem.products import claim_of
-from fastgradcheck.problem.sampling import Sample
 from fastgradcheck.problem.symmetry import asymmetry
 from fastgradcheck.report.origin import origin_of
 from fastgradcheck.result import GradcheckResult, skipped
@@ -59,12 +59,15 @@ def jaccheck(
     outputs: Mapping[str, Any] | None = None,
     sample: Any = None,
     strategy: Strategy = "auto",
+    scheme: SchemeName | Scheme = "central4",
+    epsilon: Any = "auto",
     threshold: float | None = None,
     rtol: float | None = None,
     bounds: Any = None,
     engine: EngineName = "auto",
     vectorized: bool | int = False,
     n_jobs: int | None = None,
+    executor: Executor | None = None,
     budget: float | None = None,
     checkpoint: Any = None,
     progress: Any = None,
@@ -96,11 +99,17 @@ def jaccheck(
         columns at once by random directions, names the rows that disagree and decodes what is
         wrong in them; "auto" does the first for up to 64 parameters, else the second, and measures
         three columns besides.
+    scheme : {"central4", "complex", "central", "forward"}, or Scheme
+        The difference by which columns are measured: by five points, whose bars are their own; by a
+        complex step, for which `fun` must take complex arrays, and directions take one too; or by
+        others, as in `gradcheck`, with bars that are enough to agree and prove nothing.
+    epsilon : "auto", float, or dict of float by block
+        The step of columns that are measured one by one, in theta's units.
     vectorized : bool or int
         Whether `fun` takes many points in one call: every array of theta has a first axis more, of
         K points, and so has every array that it returns. A whole number is the largest K. `jac` is
         called with theta as it is.
-    threshold, rtol, bounds, engine, n_jobs, budget, checkpoint, progress, seed
+    threshold, rtol, bounds, engine, n_jobs, executor, budget, checkpoint, progress, seed
         As in `gradcheck`.
 
     Returns
@@ -132,10 +141,11 @@ def jaccheck(
     >>> result.verdict.name, result.wrong
     ('WRONG', ('F[1] / theta[1]',))
     """
-    return _check(
-        fun, jac, theta, form, "Jacobian", args, layout, outputs, sample, strategy, threshold, rtol,
-        bounds, engine, vectorized, n_jobs, budget, checkpoint, progress, seed,
+    asked = Asked(
+        form, args, layout, sample, strategy, scheme, epsilon, threshold, rtol, bounds, engine,
+        vectorized, n_jobs, executor, budget, checkpoint, progress, seed,
     )  # fmt: skip
+    return _check(fun, jac, theta, "Jacobian", asked, outputs)
 
 
 @in_our_words
@@ -149,12 +159,15 @@ def hesscheck(
     layout: Mapping[str, Any] | None = None,
     sample: Any = None,
     strategy: Strategy = "auto",
+    scheme: SchemeName | Scheme = "central4",
+    epsilon: Any = "auto",
     threshold: float | None = None,
     rtol: float | None = None,
     bounds: Any = None,
     engine: EngineName = "auto",
     vectorized: bool | int = False,
     n_jobs: int | None = None,
+    executor: Executor | None = None,
     budget: float | None = None,
     checkpoint: Any = None,
     progress: Any = None,
@@ -173,9 +186,9 @@ def hesscheck(
         The point of the check.
     form : {"matrix", "hvp"}
         What `hess` returns.
-    args, layout, sample, strategy, threshold, rtol, bounds, vectorized
+    args, layout, sample, strategy, scheme, epsilon, vectorized
         As in `jaccheck`.
-    engine, n_jobs, budget, checkpoint, progress, seed
+    threshold, rtol, bounds, engine, n_jobs, executor, budget, checkpoint, progress, seed
         As in `gradcheck`.
 
     Returns
@@ -203,45 +216,44 @@ def hesscheck(
     >>> fgc.hesscheck(rosen_der, lambda t, v: 2 * hessp(t, v), theta, form="hvp").verdict.name
     'WRONG'
     """
-    return _check(
-        grad, hess, theta, form, "Hessian", args, layout, None, sample, strategy, threshold, rtol,
-        bounds, engine, vectorized, n_jobs, budget, checkpoint, progress, seed,
+    asked = Asked(
+        form, args, layout, sample, strategy, scheme, epsilon, threshold, rtol, bounds, engine,
+        vectorized, n_jobs, executor, budget, checkpoint, progress, seed,
     )  # fmt: skip
+    return _check(grad, hess, theta, "Hessian", asked, None)
 
 
 def _check(
-    fun: Any, jac: Any, theta: Any, form: str, subject: str, args: Any, layout: Any, outputs: Any,
-    sample: Any, strategy: str, threshold: float | None, rtol: float | None, bounds: Any,
-    engine: str, vectorized: bool | int, n_jobs: int | None, budget: float | None,
-    checkpoint: Any, progress: Any, seed: int | None,
-) -> GradcheckResult:  # fmt: skip
+    fun: Any, jac: Any, theta: Any, subject: str, asked: Asked, outputs: Any
+) -> GradcheckResult:
     """The flow of both checks, which differ in their words and in symmetry."""
     began = time.perf_counter()
     if switched_off():
         return skipped()
-    names = JACOBIAN if subject == "Jacobian" else HESSIAN
+    names, form = JACOBIAN if subject == "Jacobian" else HESSIAN, asked.form
     if not isinstance(form, str) or form not in FORMS[subject]:
         raise GradcheckInputError(
             f"form={shown(form)} is not a form; use one of {', '.join(map(repr, FORMS[subject]))}."
         )
     origin = origin_of(fun, jac)
-    limit = budget_of(budget)
-    memory = None if checkpoint is None else Checkpoint(checkpoint)
-    seed = seed_of(seed, memory)
+    limit = budget_of(asked.budget)
+    memory = None if asked.checkpoint is None else Checkpoint(asked.checkpoint)
+    seed = seed_of(asked.seed, memory)
     theta = vector(theta)
-    parameters = describe(theta, layout)
+    parameters = describe(theta, asked.layout)
     flat = parameters.flatten(theta)
     flat.setflags(write=False)
-    drawn, screens = columns(parameters, sample, strategy, seed, limit is not UNLIMITED)
-    limits = flat_bounds(bounds, flat, parameters)
-    refuse_unknown(engine)
-    args = arguments_of(fun, jac, args, names, vectors=int(form != "matrix"))
-    batch = batches.batch_of(vectorized, parameters.size)
+    options = options_of(asked, parameters, flat, seed, limit is not UNLIMITED)
+    limits = options.bounds
+    args = arguments_of(fun, jac, asked.args, names, vectors=int(form != "matrix"))
+    batch = batches.batch_of(asked.vectorized, parameters.size)
     if batch:
-        batches.refuse_unvectorized(fun, jac, engine, n_jobs, names=names)
+        batches.refuse_unvectorized(
+            fun, jac, asked.engine, asked.n_jobs, asked.executor, names=names
+        )
     fun, jac = callables(fun, jac, names)
     objective = Objective(fun, args, parameters, flat, batch)
-    with one_blas_thread(), showing(progress) as listen, leaving_at_theta(objective):
+    with one_blas_thread(), showing(asked.progress) as listen, leaving_at_theta(objective):
         square = subject == "Hessian"
         inspected = inspect_outputs(objective, outputs, limits, names.function, square)
         if batch:
@@ -249,22 +261,28 @@ def _check(
             inspected = replace(inspected, evaluations=inspected.evaluations + count)
         claimed = claim_of(form, jac, theta, inspected, limits, seed, names.derivative)
         claim, objective = claimed.jacobian, claimed.objective
-        tolerance = tolerances_at(claim.eps, objective.theta.dtype, threshold, rtol)
-        running = open_engine(objective, engine, n_jobs, serial=inspected.serial)
+        tolerance = tolerances_at(claim.eps, objective.theta.dtype, asked.threshold, asked.rtol)
+        running = open_engine(
+            objective, asked.engine, asked.n_jobs, serial=inspected.serial, executor=asked.executor
+        )
         try:
+            refuse_scheme(options.scheme, running)
             values = claimed.values
             if memory is not None:
                 value = float(np.sum(values))
-                memory.begin(_identity(objective, claim, drawn, limits, running.name), seed, value)
+                memory.begin(_identity(objective, claim, options, running.name), seed, value)
             with Stream(running, budget=limit, listen=listen, memory=memory) as stream:
                 stream.evaluations = inspected.evaluations + claimed.evaluations
-                context = Context(stream, float("nan"), bounds=limits, seed=seed)
+                context = Context(
+                    stream, float("nan"), bounds=limits, scheme=options.scheme,
+                    epsilon=options.epsilon, seed=seed,
+                )  # fmt: skip
                 rows = Rows(context, values, np.zeros(len(values)))
                 entries = Entries(claimed.outputs, parameters)
-                spot = screens and sample is None
                 task = JacobianTask(
-                    rows, claim, entries, tolerance, drawn, screens, spot, of_gradient=square
-                )
+                    rows, claim, entries, tolerance, options.sample, options.screens, options.spot,
+                    of_gradient=square,
+                )  # fmt: skip
                 evidence = search(task)
         finally:
             running.close()
@@ -276,7 +294,7 @@ def _check(
 
 
 def _identity(
-    objective: Objective, claim: Jacobian, drawn: Sample, limits: Any, engine: str
+    objective: Objective, claim: Jacobian, options: Options, engine: str
 ) -> dict[str, str]:
     """What a checkpoint must have in common with this check."""
     blocks = [(block.name, block.shape) for block in objective.parameters.blocks]
@@ -286,7 +304,9 @@ def _identity(
         "theta": hexdigest(bytes_of(objective.theta, blocks)),
         "jac": hexdigest(bytes_of(claim.product(everything), claim.shape)),
         "args": hexdigest(bytes_of(objective.args)),
+        "scheme": options.scheme.name,
         "engine": engine,
-        "bounds": hexdigest(bytes_of(limits)),
-        "sample": hexdigest(bytes_of(drawn.index)),
+        "epsilon": hexdigest(bytes_of(options.epsilon)),
+        "bounds": hexdigest(bytes_of(options.bounds)),
+        "sample": hexdigest(bytes_of(options.sample.index)),
     }

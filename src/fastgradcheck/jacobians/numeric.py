@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.arguments import in_our_words
+from fastgradcheck.check import refuse_scheme
+from fastgradcheck.differences.analytic import compare_rows
+from fastgradcheck.differences.columns import has_own_bars, measure_columns, sweep_column
 from fastgradcheck.differences.components import of_sweeps
 from fastgradcheck.differences.context import Context
-from fastgradcheck.differences.rows import Rows, measure_columns, measure_noise, sweep_column
+from fastgradcheck.differences.rows import Rows, measure_noise
+from fastgradcheck.differences.schemes import scheme_named
+from fastgradcheck.errors import GradcheckInputError, shown
 from fastgradcheck.evaluation.choice import open_engine, refuse_unknown
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.stream import Stream
+from fastgradcheck.options import refuse_vanishing, user_epsilon
 from fastgradcheck.problem.bounds import flat_bounds
 from fastgradcheck.problem.calls import JACOBIAN, arguments_of
 from fastgradcheck.problem.entries import nested
@@ -60,6 +66,8 @@ def numerical_jacobian(
     *,
     args: Any = (),
     layout: Mapping[str, Any] | None = None,
+    scheme: Literal["central4", "complex"] = "central4",
+    epsilon: Any = "auto",
     bounds: Any = None,
     engine: str = "auto",
     n_jobs: int | None = None,
@@ -67,13 +75,18 @@ def numerical_jacobian(
 ) -> NumericalJacobian:
     """Differentiate a function of several outputs numerically, every entry with an error bar.
 
-    Each column is measured from five points, four evaluations of F that serve all of its rows;
-    columns in which that is not sharp, over a sweep of 13 steps (26 evaluations).
+    Each column is measured from five points, four evaluations of F that serve all of its rows, or
+    by one complex step; columns in which that is not sharp, over a sweep of 13 steps (26
+    evaluations).
 
     Parameters
     ----------
     fun, theta, args, layout, bounds, engine, n_jobs
         As in `jaccheck`.
+    scheme : {"central4", "complex"}
+        Five points, or a complex step, for which `fun` must take complex arrays.
+    epsilon : "auto", float, or dict of float by block
+        The step of the five points, in theta's units.
     seed : int
         Of the direction along which the noise of F is measured.
 
@@ -104,17 +117,30 @@ def numerical_jacobian(
     theta = vector(theta)
     parameters = describe(theta, layout)
     flat = parameters.flatten(theta)
-    limits = flat_bounds(bounds, flat, parameters)
+    limits, chosen = flat_bounds(bounds, flat, parameters), scheme_named(scheme)
+    if not has_own_bars(chosen):
+        raise GradcheckInputError(
+            f"scheme={shown(chosen.name)} does not tell how far each of its values is off, and "
+            'numerical_jacobian gives every entry a bar: use "central4" or "complex".'
+        )
+    own = user_epsilon(epsilon, parameters)
+    refuse_vanishing(flat.astype(np.float64), own, parameters)
     with one_blas_thread():
         inspected = inspect_outputs(Objective(fun, args, parameters, flat), None, limits)
         running = open_engine(inspected.objective, engine, n_jobs, serial=inspected.serial)
         try:
+            refuse_scheme(chosen, running)
             stream = Stream(running)
             stream.evaluations = inspected.evaluations
-            context = Context(stream, float("nan"), bounds=limits, seed=seed)
+            context = Context(
+                stream, float("nan"), bounds=limits, scheme=chosen, epsilon=own, seed=seed
+            )
             with np.errstate(all="ignore"):  # large steps may leave the function's domain
                 level = measure_noise(context, inspected.values)
-                value, error = _entries(Rows(context, inspected.values, level))
+                rows = Rows(context, inspected.values, level)
+                if chosen.imaginary:
+                    compare_rows(rows, inspected.outputs, SHARP)
+                value, error = _entries(rows)
         finally:
             running.close()
     outputs = inspected.outputs
@@ -126,7 +152,7 @@ def numerical_jacobian(
 def _entries(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """All entries of the Jacobian and their bars, shape (m, n)."""
     columns = np.arange(rows.context.parameters.size)
-    value, error = measure_columns(rows, columns, "gradient")
+    value, error = measure_columns(rows, columns, "gradient", by_user=True)
     typical = np.sqrt(np.mean(value**2, axis=1, keepdims=True))
     blunt = error > SHARP * np.maximum(np.abs(value), typical)
     for column in np.flatnonzero(blunt.any(axis=0)).tolist():

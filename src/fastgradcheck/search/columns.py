@@ -9,17 +9,17 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.differences.components import of_five_points
-from fastgradcheck.differences.directions import OFFSETS
-from fastgradcheck.differences.evidence import Evidence
-from fastgradcheck.differences.plateau import StepSweep
-from fastgradcheck.differences.rows import (
-    FEW_BYTES,
-    Array,
-    Rows,
+from fastgradcheck.differences.columns import (
+    at_a_time,
+    by_scheme,
+    has_own_bars,
     measure_columns,
     sweep_column,
 )
+from fastgradcheck.differences.components import of_differences, of_five_points
+from fastgradcheck.differences.evidence import Evidence
+from fastgradcheck.differences.plateau import StepSweep
+from fastgradcheck.differences.rows import Array, Rows
 from fastgradcheck.evaluation.stream import COMPONENTS, Stopped
 from fastgradcheck.problem.entries import Entries
 from fastgradcheck.problem.jacobian import Jacobian
@@ -84,28 +84,33 @@ class JacobianTask:
 
 
 def one_by_one(evidence: Evidence, task: JacobianTask) -> Iterator[Evidence]:
-    """The columns of the sample, each from five points."""
+    """The columns of the sample, each by the scheme and at the steps that the user chose."""
     if task.spot and (len(evidence.components) or evidence.located):
         return
-    several = max(1, FEW_BYTES // (8 * len(OFFSETS) * task.rows.count))
-    order = task.sample.order
-    parts = []
+    rows, order, several = task.rows, task.sample.order, at_a_time(task.rows)
+    measure, parts = by_scheme(rows, order), []
     try:
         for first in range(0, len(order), several):
-            parts.append(look(task, order[first : first + several], COMPONENTS))
+            part = order[first : first + several]
+            parts.append((part, *measure(part, COMPONENTS)))
     finally:
         # A stop loses nothing of what was measured.
+        made = of_five_points if has_own_bars(rows.context.scheme) else of_differences
+        for part, values, bars in parts:
+            evidence = evidence.with_components(made(*flat(task, part, values, bars)))
         if parts:
-            index, values, bars = (np.concatenate(part) for part in zip(*parts, strict=True))
-            evidence = evidence.with_components(of_five_points(index, values, bars))
             yield evidence
 
 
-def look(
-    task: JacobianTask, columns: NDArray[np.int64], stage: str = "locating"
+def look(task: JacobianTask, columns: NDArray[np.int64]) -> tuple[NDArray[np.int64], Array, Array]:
+    """All entries of some columns, of which something is in doubt: as `flat` gives them."""
+    return flat(task, columns, *measure_columns(task.rows, columns))
+
+
+def flat(
+    task: JacobianTask, columns: NDArray[np.int64], values: Array, bars: Array
 ) -> tuple[NDArray[np.int64], Array, Array]:
-    """All entries of some columns: their flat indices, values and bars."""
-    values, bars = measure_columns(task.rows, columns, stage)
+    """The entries of columns: their flat indices, values and bars."""
     rows = np.arange(task.rows.count)[:, np.newaxis]
     return task.entries.flat(rows, columns).ravel(), values.ravel(), bars.ravel()
 

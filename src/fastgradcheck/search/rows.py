@@ -12,13 +12,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.differences import analytic
 from fastgradcheck.differences import rows as differences
+from fastgradcheck.differences.columns import sweep_column
 from fastgradcheck.differences.components import of_decoded, of_five_points
 from fastgradcheck.differences.draws import DIRECTIONS
 from fastgradcheck.differences.evidence import Evidence, Located
 from fastgradcheck.differences.joint import SHARES, Joint
 from fastgradcheck.differences.limits import ScreenedRows, hidden_rows
-from fastgradcheck.differences.rows import sweep_column
 from fastgradcheck.differences.screen import BEYOND_DOUBT
 from fastgradcheck.differences.sets import RowDraws, failure_of
 from fastgradcheck.evaluation.stream import Stopped
@@ -54,6 +55,10 @@ def search(task: JacobianTask) -> Evidence:
             task = replace(task, rows=replace(task.rows, noise=level))
             kind = replace(evidence.noise, level=float(np.median(level)))
             evidence = replace(evidence, noise=kind)
+            if task.rows.context.scheme.imaginary:
+                sharp = task.tolerance.threshold
+                compared = analytic.compare_rows(task.rows, task.entries.outputs, sharp)
+                evidence = replace(evidence, compared=compared)
             for stage in (broken, cover, one_by_one, confirm):
                 for latest in stage(evidence, task):
                     evidence = latest
@@ -96,7 +101,7 @@ def cover(evidence: Evidence, task: JacobianTask) -> Iterator[Evidence]:
     for attempt in range(ROUNDS):
         draws = state.measure(step, (1, attempt))
         evidence = replace(evidence, joint=state.joint([draws], attempt))
-        if not attempt:
+        if not attempt and not task.rows.context.scheme.imaginary:
             evidence = replace(evidence, orders=state.orders(draws.sets[0]))
         failing, sure = _failing(evidence.joint)
         if not len(failing) or attempt == ROUNDS - 1:
