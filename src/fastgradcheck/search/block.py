@@ -11,11 +11,10 @@ from fastgradcheck.differences.components import of_five_points
 from fastgradcheck.differences.directions import Prober
 from fastgradcheck.differences.evidence import Evidence, Located
 from fastgradcheck.differences.screen import Screened
-from fastgradcheck.differences.sweep import sweep
 from fastgradcheck.problem.blocks import Block
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.region import Region, entries_of, region_of
-from fastgradcheck.search.confirm import CAP
+from fastgradcheck.search.confirm import CAP, measured_twice
 from fastgradcheck.search.locate import SAMPLED, locate, sampled
 from fastgradcheck.search.task import Task
 from fastgradcheck.verdict import rules
@@ -221,7 +220,7 @@ class BlockSearch:
         """These entries, by step sweeps where a five-point value is not beyond doubt."""
         c: Compared = self.beside.components
         doubtful = index[~np.isin(index, c.index[c.has_own_bar])]
-        self.evidence = self.evidence.with_sweeps(sweep(self.task.context, doubtful))
+        self.evidence = measured_twice(self.evidence, self.task, doubtful)
         known = self.beside
         rows = np.flatnonzero(np.isin(known.components.index, index))
         return replace(known, components=known.components.take(rows))

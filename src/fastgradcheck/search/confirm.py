@@ -44,7 +44,7 @@ def confirm(evidence: Evidence, task: Task) -> Iterator[Evidence]:
                 yield evidence
                 break
             index = doubtful[: min(size, max(CAP - wrong, FIRST_ROUND))]
-            evidence = measured_twice(evidence, task, b, index)
+            evidence = measured_twice(evidence, task, index)
             yield evidence
             block = task.beside(evidence)[b]
             size *= 2
@@ -58,12 +58,14 @@ def _doubtful(block: BlockEvidence, task: Task) -> NDArray[np.int64]:
     return c.index[rows[np.argsort(-excess, kind="stable")]]
 
 
-def measured_twice(evidence: Evidence, task: Task, b: int, index: NDArray[np.int64]) -> Evidence:
+def measured_twice(evidence: Evidence, task: Task, index: NDArray[np.int64]) -> Evidence:
     """Step sweeps of components, and others between their steps for what is wrong by few bars."""
     evidence = evidence.with_sweeps(sweep(task.context, index))
-    block = task.beside(evidence)[b]
-    c = block.components
-    wrong = wrong_components(block, task.tolerance)
-    close = c.index[wrong & (c.discrepancy < TWICE_BELOW * c.error)]
-    again = index[np.isin(index, close)]
+    beside, owner = task.beside(evidence), task.problem.parameters.block_index
+    close = [np.zeros(0, np.int64)]
+    for b in {owner(i) for i in index.tolist()}:
+        c = beside[b].components
+        wrong = wrong_components(beside[b], task.tolerance)
+        close.append(c.index[wrong & (c.discrepancy < TWICE_BELOW * c.error)])
+    again = index[np.isin(index, np.concatenate(close))]
     return evidence.with_sweeps(sweep(task.context, again, again=True)) if len(again) else evidence

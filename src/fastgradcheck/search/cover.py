@@ -32,7 +32,7 @@ from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.problem import Problem
 from fastgradcheck.problem.region import CHUNK
 from fastgradcheck.search.block import BlockSearch
-from fastgradcheck.search.confirm import CAP, TWICE_BELOW
+from fastgradcheck.search.confirm import CAP, TWICE_BELOW, measured_twice
 from fastgradcheck.search.divide import divide
 from fastgradcheck.search.task import Task
 from fastgradcheck.verdict import rules
@@ -125,7 +125,7 @@ def cover(evidence: Evidence, task: Task) -> Iterator[Evidence]:
             break
         weighted = replace(weighted, moving=_without(weighted, out, blocks))
     # Directions that go on disagreeing confirm nothing: entries get step sweeps of their own.
-    evidence = evidence.with_sweeps(sweep(context, np.array(sorted(repaired), np.int64)))
+    evidence = measured_twice(evidence, task, np.array(sorted(repaired), np.int64))
     yield replace(evidence, decoded={})
 
 
@@ -293,7 +293,7 @@ def _with_entries(evidence: Evidence, task: Task, decoded: Repaired) -> Evidence
     numeric = task.gradient[index] - sizes[:, 0]
     evidence = evidence.with_components(of_decoded(index[sure], numeric[sure], sizes[sure, 1]))
     rest = index[~sure]
-    return evidence.with_sweeps(sweep(task.context, rest)) if len(rest) else evidence
+    return measured_twice(evidence, task, rest) if len(rest) else evidence
 
 
 def _moving(prober: Prober, blocks: Sequence[Block]) -> NDArray[np.bool_]:

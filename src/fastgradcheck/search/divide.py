@@ -7,8 +7,8 @@ with the same directions: the other half's y is the difference.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from fastgradcheck.differences.directions import Prober
 from fastgradcheck.differences.joint import Joint
 from fastgradcheck.differences.screen import Screened
-from fastgradcheck.evaluation import hashing
+from fastgradcheck.problem.blocks import Block
 from fastgradcheck.problem.region import Region
-from fastgradcheck.search.locate import CAP, EXTRA_DIRECTIONS, MANY, Doubtful, decode, size_of
+from fastgradcheck.search.halving import MANY, Doubtful, Halves, explaining, size_of
+from fastgradcheck.search.locate import CAP
 
 
 @dataclass(frozen=True)
@@ -41,47 +42,36 @@ class Divided:
     left: tuple[int, ...] = ()
 
 
+_Part = tuple[int, int, Doubtful]
+"""Blocks in a row, from the first to the one after the last, and how they disagree."""
+
+
 @dataclass
 class _Division:
-    """A division that is under way."""
+    """A division that is under way.
+
+    `steps` and `bars` are those of the root's directions; `entries` and `blocks` are as in
+    `Divided`.
+    """
 
     prober: Prober
     scale: NDArray[np.float64]
-    keys: NDArray[np.uint64]
+    joint: Joint
+    root: Doubtful
     steps: NDArray[np.float64]
     bars: NDArray[np.float64]
-    joint: Joint
     entries: dict[int, tuple[float, float]] = field(default_factory=dict)
     blocks: dict[int, Screened] = field(default_factory=dict)
 
-    def region(self, low: int, high: int) -> Region:
-        """Several blocks in a row, as a region of one row."""
-        blocks = self.prober.context.parameters.blocks
-        size = blocks[high - 1].stop - blocks[low].start
-        return np.array([blocks[low].start, size, 0, 1, 0, size], dtype=np.int64)
+    def run(self) -> list[_Part]:
+        """Follow what disagrees, the largest |y| first; what the cap leaves is returned."""
+        queue = [(0, len(self.joint.weights), self.root)]
+        while queue and len(self.entries) + len(self.blocks) + len(queue) <= CAP:
+            queue.sort(key=lambda part: part[2].largest)
+            queue += self.follow(*queue.pop())
+        return queue
 
-    def single(self, doubtful: Doubtful) -> bool:
-        """Whether one entry alone explains the y of a doubtful region; it is then found."""
-        keys = self.keys
-        index = decode(doubtful, keys, MANY, self.scale)
-        for extra in range(EXTRA_DIRECTIONS):
-            if len(index) < 2 or len(index) > MANY:
-                break
-            key = np.array([hashing.key(int(self.keys[0]), 1000 + extra)])
-            step = np.array([np.median(self.steps)])
-            region = doubtful.region[np.newaxis]
-            y, error = self.prober.two_point(region, key, step, float(self.bars.max()))
-            keys = np.append(keys, key)
-            doubtful = Doubtful(
-                doubtful.region, np.append(doubtful.y, y), np.append(doubtful.error, error)
-            )
-            index = decode(doubtful, keys, MANY, self.scale)
-        if len(index) != 1:
-            return False
-        self.entries[int(index[0])] = size_of(doubtful, keys, int(index[0]), self.scale)
-        return True
-
-    def follow(self, low: int, high: int, doubtful: Doubtful) -> list[tuple[int, int, Doubtful]]:
+    def follow(self, low: int, high: int, doubtful: Doubtful) -> list[_Part]:
         """Settle some blocks in a row, or return the halves that disagree."""
         if self.single(doubtful):
             return []
@@ -89,49 +79,62 @@ class _Division:
             self.blocks[low] = self.of_block(low, doubtful)
             return []
         middle = (low + high) // 2
-        region = self.region(low, middle)
-        # One direction tells whether one half holds all that is wrong, and so all of y.
-        lead, bar = self.two_point(region, slice(0, 1))
-        rest = doubtful.y[:1] - lead
-        failing = [bool(abs(lead) > bar), bool(abs(rest) > doubtful.error[:1] + bar)]
-        if failing == [True, False]:
-            return [(low, middle, replace(doubtful, region=region))]
-        if failing == [False, True]:
-            return [(middle, high, replace(doubtful, region=self.region(middle, high)))]
-        y, error = self.two_point(region, slice(1, None))
-        y, error = np.append(lead, y), np.append(bar, error)
-        parts = [
-            (low, middle, Doubtful(region, y, error)),
-            (
-                middle,
-                high,
-                Doubtful(self.region(middle, high), doubtful.y - y, doubtful.error + error),
-            ),
-        ]
+        pair = self.region(low, middle), self.region(middle, high)
+        first, second = Halves.asked(doubtful, pair, self.probe).parts(self.probe)
         return [
-            part for part in parts if part[2].fails and self.joint.weights[part[0] : part[1]].any()
+            part
+            for part in ((low, middle, first), (middle, high, second))
+            if part[2].fails and self.joint.weights[part[0] : part[1]].any()
         ]
 
-    def two_point(
-        self, region: Region, which: slice
+    def single(self, doubtful: Doubtful) -> bool:
+        """Whether one entry alone explains the y of a doubtful region; it is then found."""
+        index, doubtful = explaining(doubtful, self.probe, _several, self.scale)
+        if len(index) != 1:
+            return False
+        self.entries[int(index[0])] = size_of(doubtful, int(index[0]), self.scale)
+        return True
+
+    def region(self, low: int, high: int) -> Region:
+        """Several blocks in a row, as a region of one row."""
+        return in_a_row(self.prober.context.parameters.blocks[low:high])
+
+    def probe(
+        self, regions: NDArray[np.int64], keys: NDArray[np.uint64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Y of a region along some of the directions, with the bars that all of theta has."""
-        keys, steps = self.keys[which], self.steps[which]
-        regions = np.repeat(region[np.newaxis], len(keys), axis=0)
-        return self.prober.two_point(regions, keys, steps, self.bars[which])
+        """Y of regions by two points each, with the bars that all of theta has.
+
+        A direction that it was not measured along has the coarsest of them.
+        """
+        known = {int(key): d for d, key in enumerate(self.root.keys)}
+        rows = [known.get(int(key), slice(None)) for key in keys]
+        steps = np.array([np.median(self.steps[row]) for row in rows])
+        bars = np.array([np.max(self.bars[row]) for row in rows])
+        return self.prober.two_point(regions, keys, steps, bars)
 
     def of_block(self, number: int, doubtful: Doubtful) -> Screened:
         """What the directions say of a block, per unit of its own entries."""
         weight = float(self.joint.weights[number])
         return Screened(
-            self.keys,
+            doubtful.keys,
             self.steps * weight,
             doubtful.y / weight,
             doubtful.error / weight,
             self.joint.screened.failure,
             (self.joint.screened.rounding - self.joint.granted) / weight,
-            self.prober.claimed(doubtful.region, self.keys) / weight,
+            self.prober.claimed(doubtful.region, doubtful.keys) / weight,
         )
+
+
+def _several(_: Doubtful, index: NDArray[np.int64]) -> bool:
+    """Whether another direction should tell which of these entries it is."""
+    return 1 < len(index) <= MANY
+
+
+def in_a_row(blocks: Sequence[Block]) -> Region:
+    """Neighbouring blocks as a region of one row."""
+    size = blocks[-1].stop - blocks[0].start
+    return np.array([blocks[0].start, size, 0, 1, 0, size], dtype=np.int64)
 
 
 def divide(prober: Prober, joint: Joint) -> Divided:
@@ -146,17 +149,13 @@ def divide(prober: Prober, joint: Joint) -> Divided:
     assert prober.moving is not None
     s = joint.screened
     seen = np.isfinite(s.y) & np.isfinite(s.error)
-    count = len(joint.weights)
     everywhere = tuple(np.flatnonzero(joint.weights > 0).tolist())
     if not seen.any():
         return Divided({}, {}, everywhere)
-    division = _Division(prober, prober.moving, s.keys[seen], s.steps[seen], s.error[seen], joint)
     # Where something is left to be found, so is what is not known of what was found before.
     bars = s.error[seen] + s.rounding - joint.granted
-    root = Doubtful(division.region(0, count), s.y[seen], bars)
-    queue = [(0, count, root)]
-    while queue and len(division.entries) + len(division.blocks) + len(queue) <= CAP:
-        queue.sort(key=lambda part: float(np.max(np.abs(part[2].y))))
-        queue += division.follow(*queue.pop())
+    root = Doubtful(in_a_row(prober.context.parameters.blocks), s.keys[seen], s.y[seen], bars)
+    division = _Division(prober, prober.moving, joint, root, s.steps[seen], s.error[seen])
+    queue = division.run()
     left = {b for low, high, _ in queue for b in range(low, high) if b in everywhere}
     return Divided(division.entries, division.blocks, tuple(sorted(left)))

@@ -1,19 +1,16 @@
 """Which entries of a block are wrong: group testing over an abstract probe.
 
 Nothing here knows of derivatives. A probe measures y = r . v for the unknown error vector r,
-restricted to any region of the block, along given random directions v, with bars. A single wrong
-entry is decoded from the measurements already taken: y is then a multiple of one column of V
-(matched filter). What no single entry explains is halved, by rows or by columns, with the same
-v: the other half's y is the parent's minus this one's. One direction tells whether a half holds
-all that is wrong, and only if both hold some of it are the others asked. What was found is then
-taken out of y, and whatever it leaves unexplained is searched again: a large error hides small
-ones while it is in.
+restricted to any region of the block, along given random directions v, with bars. Single entries
+are decoded, and what they do not explain is halved by rows or by columns (`search.halving`). What
+was found is then taken out of y, and whatever it leaves unexplained is searched again: a large
+error hides small ones while it is in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +26,15 @@ from fastgradcheck.problem.region import (
     overlap,
     rows_of,
 )
+from fastgradcheck.search.halving import (
+    BY_CHANCE,
+    Doubtful,
+    Halves,
+    Probe,
+    chance,
+    explaining,
+    size_of,
+)
 
 CAP = 32
 """Wrong entries followed per block; beyond it, the block is wrong as a whole."""
@@ -38,35 +44,13 @@ ROUNDS = 3
 
 
 CANDIDATES = 6
-"""So few are told apart by looking at each; more need another direction first ..."""
-
-
-EXTRA_DIRECTIONS = 3
-"""... of which this many are tried, one at a time ..."""
-
-
-MANY = 64 * CANDIDATES
-"""... but candidates are not even counted beyond this."""
-
-
-BY_CHANCE = 0.01
-"""So many right entries may explain y by chance before another direction is asked."""
-
-
-ROUNDING = 4 * float(np.finfo(np.float64).eps)
-"""Of y, v and their quotient."""
+"""So few are told apart by looking at each; more need another direction first."""
 
 
 SAMPLED = 8
 """A region is wrong as a whole if all of so many entries drawn from it are; up to twice as many,
 all of it is looked at. So eight wrong entries never pass for a line of more than sixteen, but for
 one draw in C(17, 8) = 24,310."""
-
-
-Probe = Callable[
-    [NDArray[np.int64], NDArray[np.uint64]], tuple[NDArray[np.float64], NDArray[np.float64]]
-]
-"""(regions, keys) to (y, bars), one per row."""
 
 
 Look = Callable[
@@ -100,27 +84,6 @@ class Found:
     capped: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Doubtful:
-    """A region that disagrees, and how: y and bars along the directions `keys`.
-
-    `axis` is the one along which halving has led here, by leaving out a half that agrees.
-    """
-
-    region: Region
-    y: NDArray[np.float64]
-    error: NDArray[np.float64]
-    axis: int | None = None
-
-    @property
-    def fails(self) -> bool:
-        return bool(np.any(np.abs(self.y) > self.error))
-
-    @property
-    def size(self) -> int:
-        return (rows_of(self.region)) * (columns_of(self.region))
-
-
 def sampled(region: Region, seed: int) -> NDArray[np.int64]:
     """The entries of a region, drawn at random, that speak for all of it; small ones speak up."""
     size = rows_of(region) * columns_of(region)
@@ -131,72 +94,10 @@ def sampled(region: Region, seed: int) -> NDArray[np.int64]:
     return index
 
 
-def decode(
-    doubtful: Doubtful,
-    keys: NDArray[np.uint64],
-    most: int,
-    scale: NDArray[np.float64] | None = None,
-) -> NDArray[np.int64]:
-    """The single entries that alone would explain the y of a doubtful region.
-
-    An entry j explains y if one size s is within every bar, |y_d - s v_dj| <= e_d, that is, if the
-    intervals (y_d -+ e_d) / v_dj have a point in common. At most `most` + 1 are returned. Where
-    directions are scaled entry by entry, entries of scale zero were not moved and explain nothing.
-    """
-    y, error = doubtful.y[:, np.newaxis], doubtful.error[:, np.newaxis]
-    indices, count = [], 0
-    for index in entries_of(doubtful.region):
-        v = np.stack([hashing.direction(key, index) for key in keys])
-        if scale is not None:
-            moved = scale[index] > 0
-            index, v = index[moved], v[:, moved] * scale[index[moved]]
-        size, doubt = y / v, error / np.abs(v)
-        doubt += ROUNDING * np.abs(size)
-        fits = np.max(size - doubt, axis=0) <= np.min(size + doubt, axis=0)
-        indices.append(index[fits])
-        count += int(fits.sum())
-        if count > most:
-            break
-    return np.concatenate(indices)[: most + 1]
-
-
-def chance(doubtful: Doubtful) -> float:
-    """How many entries that are right explain y by chance.
-
-    An error s of entry j shows as y_1 = s v_1j, and s is known to e_1 / |v_1j| by this. To explain
-    y_d as well, v_dj, whose density is at most 1/2, must lie within (e_d + e_1 |v_dj / v_1j|) / |s|
-    of y_d / s. Here |v_dj / v_1j| <= 3, and |s| >= 2 |y_1| / 3, direction 1 being that of the
-    largest |y|.
-    """
-    first = int(np.argmax(np.abs(doubtful.y)))
-    size = 2 * abs(doubtful.y[first]) / 3
-    others = np.delete(doubtful.error, first)
-    shares = np.minimum((others + 3 * doubtful.error[first]) / size, 1.0)
-    return float(doubtful.size * np.prod(shares))
-
-
-def size_of(
-    doubtful: Doubtful,
-    keys: NDArray[np.uint64],
-    entry: int,
-    scale: NDArray[np.float64] | None = None,
-) -> tuple[float, float]:
-    """How large the error of a decoded entry is: where the intervals of all directions overlap."""
-    at = np.array([entry])
-    v = np.array([hashing.direction(key, at)[0] for key in keys])
-    if scale is not None:
-        v = v * scale[entry]
-    sizes, doubts = doubtful.y / v, doubtful.error / np.abs(v)
-    doubts = doubts + ROUNDING * np.abs(sizes)
-    low, high = float(np.max(sizes - doubts)), float(np.min(sizes + doubts))
-    return (low + high) / 2, (high - low) / 2
-
-
 @dataclass
 class _Search:
     probe: Probe
     look: Look
-    keys: NDArray[np.uint64]
     root: Doubtful
     seed: int
     trusting: bool = False
@@ -209,7 +110,7 @@ class _Search:
         while queue:
             if len(self.entries) + len(self.regions) + len(queue) > cap:
                 return False
-            queue.sort(key=lambda doubtful: float(np.max(np.abs(doubtful.y))))
+            queue.sort(key=lambda doubtful: doubtful.largest)
             queue += self.follow(queue.pop())
         return True
 
@@ -219,16 +120,14 @@ class _Search:
         for found in self.regions:
             y -= found.y
             error += found.error
-        regions = np.repeat(self.root.region[np.newaxis], len(self.keys), axis=0)
-        return Doubtful(self.root.region, *self.without_entries(regions, self.keys, y, error))
+        keys = self.root.keys
+        regions = np.repeat(self.root.region[np.newaxis], len(keys), axis=0)
+        y, error = self.without_entries(regions, keys, y, error)
+        return replace(self.root, y=y, error=error)
 
     def turned(self) -> None:
         """Let another direction lead: errors that cancel along one do not along the next."""
-        self.keys = np.roll(self.keys, -1)
-        self.root, *self.regions = [
-            Doubtful(s.region, np.roll(s.y, -1), np.roll(s.error, -1))
-            for s in (self.root, *self.regions)
-        ]
+        self.root, *self.regions = [found.turned() for found in (self.root, *self.regions)]
 
     def measure(
         self, regions: NDArray[np.int64], keys: NDArray[np.uint64]
@@ -278,20 +177,11 @@ class _Search:
 
     def single(self, doubtful: Doubtful) -> bool:
         """Whether one entry explains a doubtful region and is confirmed; it is then found."""
-        region, keys = doubtful.region, self.keys
-        index = decode(doubtful, keys, MANY)
-        for extra in range(EXTRA_DIRECTIONS):
-            if not self.ambiguous(doubtful, index):
-                break
-            key = np.array([hashing.key(int(keys[0]), 1000 + extra)])
-            y, error = self.measure(region[np.newaxis], key)
-            keys = np.append(keys, key)
-            doubtful = Doubtful(region, np.append(doubtful.y, y), np.append(doubtful.error, error))
-            index = decode(doubtful, keys, MANY)
+        index, doubtful = explaining(doubtful, self.measure, self.ambiguous)
         if not 0 < len(index) <= CANDIDATES:
             return False
         if self.trusting and len(index) == 1:
-            self.entries[int(index[0])] = size_of(doubtful, keys, int(index[0]))
+            self.entries[int(index[0])] = size_of(doubtful, int(index[0]))
             return True
         error, bar, wrong = self.look(index)
         if wrong.sum() != 1:
@@ -335,7 +225,7 @@ class _Search:
         has_lines = min(rows_of(self.root.region), columns_of(self.root.region)) > 1
         return bool((across or along) if has_lines else (across and along))
 
-    def unsettled(self, parts: list[Doubtful]) -> list[Doubtful]:
+    def unsettled(self, parts: Sequence[Doubtful]) -> list[Doubtful]:
         """Those that disagree by more than a single entry, which is then found."""
         return [part for part in parts if part.fails and not self.single(part) and part.size > 1]
 
@@ -348,41 +238,16 @@ class _Search:
         region = doubtful.region
         axes = [axis for axis in (0, 1) if extent(region, axis) > 1]
         axes.sort(key=lambda axis: (axis != doubtful.axis, -extent(region, axis)))
-        y, error, only = self.first_half(doubtful, axes[0])
-        if only is not None:
-            return self.unsettled([only])
-        parts = self.both(doubtful, axes[0], y, error)
-        rest = self.unsettled(parts)
+        rest = self.unsettled(self.halves(doubtful, axes[0]).parts(self.measure))
         if len(rest) == 2 == len(axes):
-            _, _, only = self.first_half(doubtful, axes[1])
-            if only is not None:
-                return self.unsettled([only])
+            across = self.halves(doubtful, axes[1])
+            if across.one_holds_all:
+                return self.unsettled(across.parts(self.measure))
         return rest
 
-    def first_half(self, doubtful: Doubtful, axis: int) -> tuple[float, float, Doubtful | None]:
-        """Y and bar of the first half along the leading direction, and the half that holds all.
-
-        The half has the y of the whole, then: the other one adds nothing to it.
-        """
-        pair = halves(doubtful.region, axis)
-        (y,), (error,) = self.measure(pair[0][np.newaxis], self.keys[:1])
-        rest, bar = doubtful.y[0] - y, doubtful.error[0] + error
-        failing = [abs(y) > error, abs(rest) > bar]
-        if sum(failing) != 1:
-            return float(y), float(error), None
-        half = pair[failing.index(True)]
-        return float(y), float(error), Doubtful(half, doubtful.y, doubtful.error, axis)
-
-    def both(self, doubtful: Doubtful, axis: int, y0: float, error0: float) -> list[Doubtful]:
-        """The two halves, the first measured along the other directions too."""
-        first, second = halves(doubtful.region, axis)
-        rest = len(self.keys) - 1
-        y, error = self.measure(np.repeat(first[np.newaxis], rest, axis=0), self.keys[1:])
-        y, error = np.append(y0, y), np.append(error0, error)
-        return [
-            Doubtful(first, y, error),
-            Doubtful(second, doubtful.y - y, doubtful.error + error),
-        ]
+    def halves(self, doubtful: Doubtful, axis: int) -> Halves:
+        """The halves along an axis."""
+        return Halves.asked(doubtful, halves(doubtful.region, axis), self.measure, axis)
 
 
 def locate(
@@ -424,8 +289,8 @@ def locate(
     seen = np.isfinite(y) & np.isfinite(error)
     if not seen.any():
         return Found((), (), False)
-    root = Doubtful(region, y[seen], error[seen])
-    search = _Search(probe, look, keys[seen], root, seed, trusting)
+    root = Doubtful(region, keys[seen], y[seen], error[seen])
+    search = _Search(probe, look, root, seed, trusting)
     for _ in range(ROUNDS):
         within = search.round(cap)
         explained = within and not search.rest().fails

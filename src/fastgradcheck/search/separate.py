@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.differences.rows import Array
-from fastgradcheck.search.locate import CAP, EXTRA_DIRECTIONS, MANY, ROUNDING, SAMPLED
+from fastgradcheck.search.halving import EXTRA_DIRECTIONS, MANY, ROUNDING
+from fastgradcheck.search.locate import CAP, SAMPLED
 
 CHANCE = 0.05
 """Halves are measured along so many directions that fewer other entries than this explain the y of
