@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import fastgradcheck as fgc
-from fastgradcheck.arguments import _MEANT
+from fastgradcheck.arguments import _MEANT, with_options
 from tests.cases.refusals import THETA, slope, square
 
 
@@ -108,3 +108,18 @@ def test_a_signal_handler_of_the_application_may_end_the_process() -> None:
         signal.signal(signal.SIGTERM, before)
     assert caught.value.code == 7
     assert len(calls) <= 10  # the last one sees what the check has done to the cost
+
+
+def test_a_function_that_passes_options_on_knows_their_names() -> None:
+    @with_options({"seed", "epsilon"})
+    def check(loss, module, *, args=(), **options):
+        return options
+
+    assert check(1, 2, seed=3) == {"seed": 3}
+    with pytest.raises(TypeError, match="check has no argument eps=: the step is epsilon=; by"):
+        check(1, 2, eps=3)
+    with pytest.raises(TypeError, match="has no argument order=: its arguments are loss, mod"):
+        check(1, 2, order=3)
+    message = "takes loss and module by position, 3 were given: what loss takes after"
+    with pytest.raises(TypeError, match=message):
+        check(1, 2, 3)

@@ -13,7 +13,7 @@ from fastgradcheck.errors import CostEvaluationError, GradcheckTypeError, asks_t
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
-_IN_ARGS = "what cost takes after theta goes into args=, a tuple in cost's order"
+_IN_ARGS = "what {0} takes after {1} goes into args=, a tuple in {0}'s order"
 
 _MEANT = {
     **dict.fromkeys(("x0", "x", "xk", "params", "inputs"), ("theta", "theta is given as theta")),
@@ -34,7 +34,10 @@ _MEANT = {
     "direction": ("strategy", 'strategy="screen" checks along random directions'),
     **dict.fromkeys(
         ("kwargs", "kwds", "fcn_args"),
-        ("args", f"{_IN_ARGS}; functools.partial(cost, name=value) binds a name"),
+        (
+            "args",
+            f"{_IN_ARGS.format('cost', 'theta')}; functools.partial(cost, name=value) binds a name",
+        ),
     ),
     **dict.fromkeys(("rng", "random_state"), ("seed", "random choices follow seed=, an int")),
     **dict.fromkeys(("workers", "num_workers"), ("n_jobs", "the number of workers is n_jobs=")),
@@ -66,6 +69,15 @@ def in_our_words(function: Callable[_P, _R]) -> Callable[_P, _R]:
     ...     print(error)
     check has no argument epsilom=: did you mean epsilon=?
     """
+    return with_options(())(function)
+
+
+def with_options(options: Collection[str]) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """`in_our_words` for a function that passes on what it does not name: these `options`."""
+    return functools.partial(_answering, options=frozenset(options))
+
+
+def _answering(function: Callable[_P, _R], options: frozenset[str]) -> Callable[_P, _R]:
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -73,8 +85,10 @@ def in_our_words(function: Callable[_P, _R]) -> Callable[_P, _R]:
         __tracebackhide__ = True
         try:
             signature.bind(*args, **kwargs)
+            if options and not kwargs.keys() <= options | signature.parameters.keys():
+                raise TypeError
         except TypeError as error:
-            message = _complaint(function.__name__, signature, len(args), kwargs)
+            message = _complaint(function.__name__, signature, len(args), kwargs, options)
             raise GradcheckTypeError(message or f"{function.__name__}: {error}.") from None
         try:
             return function(*args, **kwargs)
@@ -89,17 +103,27 @@ def in_our_words(function: Callable[_P, _R]) -> Callable[_P, _R]:
     return call
 
 
-def _complaint(name: str, signature: inspect.Signature, count: int, given: Collection[str]) -> str:
+def _complaint(
+    name: str,
+    signature: inspect.Signature,
+    count: int,
+    given: Collection[str],
+    options: Collection[str] = (),
+) -> str:
     """What does not fit a signature; empty if it is nothing that is known here."""
     known = signature.parameters
-    ours = [n for n, p in known.items() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    unknown = [n for n in given if n not in known]
-    if unknown and len(ours) == len(known):
+    various = inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL
+    ours = [n for n, p in known.items() if p.kind not in various]
+    passed_on = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
+    ours += sorted(set(options) - set(ours))
+    unknown = [n for n in given if n not in ours]
+    if unknown and (options or not passed_on):
         return f"{name} has no argument {unknown[0]}=: {_instead(unknown[0], ours)}"
     positional = [n for n, p in known.items() if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
     if count > len(positional):
         listed = f"{', '.join(positional[:-1])} and {positional[-1]}"
-        return f"{name} takes {listed} by position, {count} were given: {_IN_ARGS}."
+        rest = _IN_ARGS.format(positional[0], positional[-1])
+        return f"{name} takes {listed} by position, {count} were given: {rest}."
     missing = [
         n
         for n in positional[count:]

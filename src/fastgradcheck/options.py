@@ -51,6 +51,10 @@ class CheckOptions(TypedDict, total=False):
     seed: int | None
 
 
+PASSED_ON = frozenset(CheckOptions.__annotations__) - {"layout", "convention", "recording"}
+"""What adapters of libraries pass on: theta is theirs, real, and never flat."""
+
+
 EVERY_COMPONENT = 2000
 """Up to this size, strategy "auto" measures every component one by one ..."""
 

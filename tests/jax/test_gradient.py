@@ -208,3 +208,21 @@ def test_args_are_a_tuple() -> None:
 def test_switched_off_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTGRADCHECK", "off")
     assert gradcheck(loss, PARAMS, args=(X,)).verdict.name == "SKIPPED"
+
+
+def test_compiling_is_not_taken_for_a_slow_gradient() -> None:
+    params = {"w": jnp.asarray(np.linspace(0.1, 1.0, 6))}
+    for grad in (None, jax.grad(lambda p: jnp.sum(jnp.sin(p["w"]) ** 3))):
+        result = gradcheck(lambda p: jnp.sum(jnp.sin(p["w"]) ** 3), params, grad=grad, seed=0)
+        assert result
+        assert "once" not in {finding.kind for finding in result.findings}
+    assert result.origin.cost.startswith("<lambda> (")
+
+
+def test_arguments_of_other_names_are_answered() -> None:
+    params = {"w": jnp.ones(3)}
+    with pytest.raises(GradcheckTypeError, match="gradcheck has no argument order=: its arguments"):
+        gradcheck(lambda p: jnp.sum(p["w"]), params, order=1)
+    message = "takes fun and params by position, 3 were given: what fun takes after params goes"
+    with pytest.raises(GradcheckTypeError, match=message):
+        gradcheck(lambda p: jnp.sum(p["w"]), params, 1.0)  # type: ignore[call-arg]

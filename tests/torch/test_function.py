@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.torch import functioncheck
 from tests.cases.layers import FAULTS, Affine
 
@@ -162,3 +162,27 @@ def test_what_cannot_be_checked_is_refused(
 def test_switched_off_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTGRADCHECK", "off")
     assert functioncheck(torch.sin, torch.ones(2)).verdict.name == "SKIPPED"
+
+
+def test_nothing_is_said_of_what_does_not_matter() -> None:
+    """A Function without a rule for vmap: each point is evaluated by itself, which is quick."""
+
+    class Cube(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx: Any, *slopes: torch.Tensor) -> Any:
+            return 3 * ctx.saved_tensors[0] ** 2 * slopes[0]
+
+    result = functioncheck(Cube, torch.randn(4), seed=0)
+    assert result
+    assert not {finding.kind for finding in result.findings} & {"vectorized", "forward"}
+    assert result.origin.cost.startswith("Cube (")
+
+
+def test_options_of_other_names_are_answered() -> None:
+    with pytest.raises(GradcheckTypeError, match="functioncheck has no argument eps=: the step is"):
+        functioncheck(torch.sin, torch.ones(3), eps=1e-3)

@@ -313,13 +313,6 @@ def test_arguments_in_nests_are_converted() -> None:
     assert data["x"].dtype == torch.float32
 
 
-def test_dropout_is_refused() -> None:
-    net = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5))
-    with pytest.raises(GradcheckInputError, match="cost is not repeatable"):
-        gradcheck(squares, net, args=(torch.randn(4, 3),))
-    assert gradcheck(squares, net.eval(), args=(torch.randn(4, 3),), seed=0)
-
-
 def test_an_error_far_from_theta_has_its_address() -> None:
     def loss(net: nn.Module) -> torch.Tensor:
         if net.weight.dtype == torch.float64 and abs(net.weight[0, 1] - 0.5) > 1e-9:
@@ -389,3 +382,34 @@ def test_other_arguments_are_refused() -> None:
 def test_switched_off_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTGRADCHECK", "off")
     assert gradcheck(squares, copy.deepcopy(OWN)).verdict.name == "SKIPPED"
+
+
+def test_dropout_is_refused_by_name() -> None:
+    net = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5))
+    message = r"^the loss is not repeatable: .* mode draws anew at every call: 1 \(Dropout\(p=0\.5"
+    with pytest.raises(GradcheckInputError, match=message):
+        gradcheck(squares, net, args=(torch.ones(5, 3),), seed=0)
+
+    def loss(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return squares(net, nn.functional.dropout(x))
+
+    with pytest.raises(GradcheckInputError, match="such as dropout from torch"):
+        gradcheck(loss, net.eval(), args=(torch.ones(5, 3),), seed=0)
+    assert gradcheck(squares, net.eval(), args=(torch.ones(5, 3),), seed=0)
+
+
+def test_arguments_of_other_names_are_answered() -> None:
+    net, x = nn.Linear(3, 2), torch.ones(5, 3)
+    with pytest.raises(GradcheckTypeError, match="gradcheck has no argument eps=: the step is eps"):
+        gradcheck(squares, net, args=(x,), eps=1e-6)
+    with pytest.raises(GradcheckTypeError, match="gradcheck has no argument layout=: its argument"):
+        gradcheck(squares, net, args=(x,), layout={})
+    message = "takes loss and module by position, 3 were given: what loss takes after module goes"
+    with pytest.raises(GradcheckTypeError, match=message):
+        gradcheck(squares, net, (x,))  # type: ignore[call-arg]
+
+
+def test_the_report_names_the_loss_and_its_backward_pass() -> None:
+    result = gradcheck(squares, nn.Linear(3, 2), args=(torch.randn(5, 3),), seed=0)
+    assert result.origin.grad == "its backward pass"
+    assert result.origin.cost.startswith("squares (")

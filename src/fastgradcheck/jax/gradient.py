@@ -12,13 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from fastgradcheck import check
+from fastgradcheck.arguments import with_options
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.evaluation.engines.batched import DeviceCost
 from fastgradcheck.evaluation.plans import Device
 from fastgradcheck.jax import device
 from fastgradcheck.jax.trees import Tree, arrays_of, double, in_double, is_float, tree_of
+from fastgradcheck.options import PASSED_ON
 from fastgradcheck.problem.finding import Finding, by_rank
 from fastgradcheck.problem.problem import Objective
+from fastgradcheck.report.origin import origin_of
 from fastgradcheck.result import GradcheckResult, skipped
 from fastgradcheck.verdict.verdict import Verdict
 
@@ -26,6 +29,7 @@ SAME = 64.0
 """In units of eps: J in the dtypes of params may differ by this from J in float64."""
 
 
+@with_options(PASSED_ON)
 def gradcheck(
     fun: Callable[..., Any],
     params: Any,
@@ -108,6 +112,10 @@ def checked(
     """The check of a function of a tree; parameters as in `gradcheck`."""
     forward = single = forward_of(fun, tree, args, x64)
     claim = backward_of(forward, args, grad)
+    if forward.traced:
+        # jax compiles at the first call, so that this says nothing of the time that others take.
+        with contextlib.suppress(Exception):  # the check calls it again, and tells
+            claim(tree.theta)
     findings = left_out(tree)
     if vectorized:
         forward, reason = mapped(forward)
@@ -123,7 +131,9 @@ def checked(
         # What differs is then not the gradient, and a verdict on it would be a false alarm.
         if again.verdict is not Verdict.WRONG:
             raise GradcheckInputError(apart)
-    return replace(result, findings=by_rank(result.findings + findings))
+    named = "jax.grad of it" if grad is None else origin_of(fun, grad).grad
+    origin = replace(result.origin, grad=named)
+    return replace(result, findings=by_rank(result.findings + findings), origin=origin)
 
 
 def _apart(forward: Forward, args: tuple[Any, ...]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -11,9 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from fastgradcheck import check
+from fastgradcheck.arguments import with_options
 from fastgradcheck.errors import GradcheckInputError
 from fastgradcheck.jax.gradient import checked, refuse_uncallable
 from fastgradcheck.jax.trees import Tree, is_float, tree_of
+from fastgradcheck.options import PASSED_ON
 from fastgradcheck.points import Points
 from fastgradcheck.result import skipped
 
@@ -22,6 +24,7 @@ TANGENTS = 64
 """Tangents that are sent through a rule in one call."""
 
 
+@with_options(PASSED_ON | {"x64"})
 def rulecheck(
     f: Callable[..., Any],
     *args: Any,
@@ -91,9 +94,9 @@ def rulecheck(
         else:
             _refuse_without_backward(weighted, tree)
         claim = forward if mode == "jvp" else None
-        results[mode] = checked(
-            weighted, tree, (), claim, x64, vectorized, {**options, "seed": seed}
-        )
+        result = checked(weighted, tree, (), claim, x64, vectorized, {**options, "seed": seed})
+        rule = "its forward rule" if mode == "jvp" else "its backward rule"
+        results[mode] = replace(result, origin=replace(result.origin, grad=rule))
     return Points(results)
 
 

@@ -14,6 +14,8 @@ import numpy as np
 from fastgradcheck.report.outcome import Origin
 from fastgradcheck.version import __version__
 
+WRAPPINGS = 8
+"""Of a function that are looked through."""
 WHEN = "%Y-%m-%d %H:%M UTC"
 
 
@@ -52,10 +54,10 @@ def _value(grad: Any) -> str:
 
 def _named(function: Any) -> str:
     """The name of a callable, and the line that defines it."""
-    while isinstance(function, functools.partial):
-        function = function.func
+    for _ in range(WRAPPINGS):
+        partial = isinstance(function, functools.partial)
+        function = function.func if partial else getattr(function, "__wrapped__", function)
     function = getattr(function, "py_func", function)  # a function that Numba compiles
-    function = getattr(function, "__wrapped__", function)
     name = getattr(function, "__qualname__", type(function).__qualname__)
     name = name.rpartition("<locals>.")[2]
     code = getattr(function, "__code__", None)

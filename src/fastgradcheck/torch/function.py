@@ -10,15 +10,28 @@ from typing import Any
 import torch
 
 from fastgradcheck import check
+from fastgradcheck.arguments import with_options
 from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.options import PASSED_ON
 from fastgradcheck.problem.finding import Finding, by_rank
 from fastgradcheck.result import GradcheckResult, skipped
 from fastgradcheck.torch import contract as contracts
 from fastgradcheck.torch import module
-from fastgradcheck.torch.subject import Subject, cotangents_of, outputs_of, subject_of
+from fastgradcheck.torch.subject import (
+    Subject,
+    cotangents_of,
+    is_function_class,
+    outputs_of,
+    subject_of,
+)
 from fastgradcheck.verdict.verdict import Verdict
 
+UNSAID = ("forward", "vectorized")
+"""The scalar u . f cancels, so that its rounding says nothing of the forward pass; and for a
+function by itself it does not matter how many points one call evaluates."""
 
+
+@with_options(PASSED_ON | {"dtype"})
 def functioncheck(
     function: Any,
     *inputs: Any,
@@ -107,8 +120,7 @@ def functioncheck(
         found += broken
         if any(finding.kind in contracts.BROKEN for finding in broken):
             result = replace(result, verdict=Verdict.WRONG)
-    # The scalar u . f cancels, so that its rounding says nothing of the forward pass.
-    return replace(result, findings=by_rank(f for f in found if f.kind != "forward"))
+    return replace(result, findings=by_rank(f for f in found if f.kind not in UNSAID))
 
 
 class _Inputs(torch.nn.Module):
@@ -135,7 +147,8 @@ class Weighted:
     @property
     def __wrapped__(self) -> Callable[..., Any]:
         """What the report names."""
-        return self.function
+        owner: Any = getattr(self.function, "__self__", None)
+        return owner if is_function_class(owner) else self.function
 
     def __call__(self, net: _Inputs, *inputs: Any) -> torch.Tensor:
         tensors = net.tensors(list(self.subject.checked))

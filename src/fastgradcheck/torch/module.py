@@ -10,14 +10,17 @@ from typing import Any
 import torch
 
 from fastgradcheck import check
+from fastgradcheck.arguments import with_options
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.evaluation.engines.batched import DeviceCost
 from fastgradcheck.evaluation.plans import Device
+from fastgradcheck.options import PASSED_ON
 from fastgradcheck.problem.finding import Finding, Rank, by_rank
+from fastgradcheck.problem.guards import IRREPRODUCIBLE
 from fastgradcheck.problem.problem import Objective
 from fastgradcheck.result import GradcheckResult, skipped
 from fastgradcheck.torch import device
-from fastgradcheck.torch.network import Network, Tensors, network_of
+from fastgradcheck.torch.network import Network, Tensors, listing, network_of
 from fastgradcheck.torch.tensors import converted, scalar, tensor_of
 from fastgradcheck.verdict.verdict import Verdict
 
@@ -26,6 +29,7 @@ SAME = 64.0
 from that in `dtype`. Rounding in the layers leaves a few eps."""
 
 
+@with_options(PASSED_ON)
 def gradcheck(
     loss: Callable[..., Any],
     module: torch.nn.Module,
@@ -122,7 +126,8 @@ def gradcheck(
         if apart:
             options = {**options, "checkpoint": None, "vectorized": vectorized}
             _refuse_another_function(forward, backward, apart, options)
-    return replace(result, findings=by_rank(result.findings + findings))
+    origin = replace(result.origin, grad="its backward pass")
+    return replace(result, findings=by_rank(result.findings + findings), origin=origin)
 
 
 @dataclass(frozen=True)
@@ -279,6 +284,7 @@ def _compared(forward: Forward, backward: Backward, by_reference: bool) -> tuple
     )
     function = "reference" if by_reference else "the loss"
     value = _tried(forward.here, f"{function} fails on {double} copies", advice)
+    _refuse_unrepeatable(forward, float(value))
     findings = []
     if value.dtype != forward.dtype:
         came = str(value.dtype).removeprefix("torch.")
@@ -322,6 +328,31 @@ def _refuse_another_function(
             "dtype. Random numbers that are drawn in the dtype of the data are the usual cause: "
             "draw them in one dtype, or outside and pass them in args=."
         )
+
+
+def _refuse_unrepeatable(forward: Forward, value: float) -> None:
+    """Refuse a loss that draws anew at every call, naming what may do so."""
+    again = float(forward.here())
+    eps = torch.finfo(forward.dtype).eps
+    if not abs(again - value) > IRREPRODUCIBLE * eps * abs(value):
+        return
+    modules = forward.network.module.named_modules()
+    drops = [
+        f"{name or 'the module'} ({module})"
+        for name, module in modules
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd) and module.training and module.p
+    ]
+    cause = (
+        f"Dropout in training mode draws anew at every call: {listing(drops)}. Call module.eval(), "
+        "or set p to zero."
+        if drops
+        else "A random draw is the usual cause, such as dropout from torch.nn.functional: draw "
+        "outside and pass what was drawn in args=, or call torch.manual_seed in the loss."
+    )
+    raise GradcheckInputError(
+        f"the loss is not repeatable: it is {value!r}, then {again!r} at the same parameters. "
+        f"{cause}"
+    )
 
 
 def _not_mapped(forward: Forward) -> tuple[Finding, ...]:

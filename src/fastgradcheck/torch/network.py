@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -43,12 +43,12 @@ class Weights:
             found.append(
                 Finding(
                     "frozen",
-                    f"Left out, since requires_grad is False: {_listing(self.frozen)}.",
+                    f"Left out, since requires_grad is False: {listing(self.frozen)}.",
                 )
             )
         for name, names in self.groups.items():
             if len(names) > 1:
-                others = _listing(names[1:])
+                others = listing(names[1:])
                 message = f"{name} is also {others}: one block, whose gradient is the sum of all."
                 found.append(Finding("tied", message))
         return tuple(found)
@@ -189,6 +189,7 @@ def _refuse_overlaps(named: Mapping[tuple[Any, ...], str]) -> None:
             )
 
 
-def _listing(names: tuple[str, ...]) -> str:
+def listing(names: Sequence[str]) -> str:
+    """The first of several names, and how many more there are."""
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

@@ -78,7 +78,7 @@ def subject_of(function: Any, inputs: tuple[Any, ...]) -> Subject:
         If nothing is.
     """
     names = _names(function, len(inputs))
-    function = function.apply if _is_function_class(function) else function
+    function = function.apply if is_function_class(function) else function
     if not callable(function):
         raise GradcheckTypeError(
             f"function is a {type(function).__name__}, which cannot be called; pass a function of "
@@ -115,8 +115,8 @@ def _names(function: Any, count: int) -> list[str]:
     """The names of a function's parameters, as far as it has any."""
     numbered = [f"input{i}" for i in range(count)]
     owner = getattr(function, "__self__", None)
-    function = owner if _is_function_class(owner) else function
-    is_class = _is_function_class(function)
+    function = owner if is_function_class(owner) else function
+    is_class = is_function_class(function)
     try:
         parameters = inspect.signature(function.forward if is_class else function).parameters
     except (TypeError, ValueError):
@@ -128,5 +128,6 @@ def _names(function: Any, count: int) -> list[str]:
     return named[:count] + numbered[len(named) :]
 
 
-def _is_function_class(function: Any) -> bool:
+def is_function_class(function: Any) -> bool:
+    """Whether it is a `torch.autograd.Function`."""
     return isinstance(function, type) and issubclass(function, torch.autograd.Function)
