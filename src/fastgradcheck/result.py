@@ -222,8 +222,8 @@ def assemble(
     """
     problem, tolerance, stream = task.problem, task.tolerance, task.context.stream
     parameters = problem.parameters
-    beside = task.beside(evidence)
-    verdict, overall, blocks = rules.judge(beside, tolerance)
+    verdict, overall, blocks = task.judged(evidence)
+    beside = list(task.beside(evidence))
     blocks = reasons(task, evidence, beside, blocks)
     components = records(beside, tolerance)
     resolution = rules.overall_resolution(blocks, problem.gradient, CONFIDENCE)
@@ -331,6 +331,8 @@ def records(evidence: list[BlockEvidence], tolerance: Tolerances) -> NDArray[Any
     records = np.zeros(sum(len(e.components) for e in evidence), COMPONENT)
     start = 0
     for e in evidence:
+        if not len(e.components):
+            continue
         part = records[start : start + len(e.components)]
         start += len(part)
         part["index"] = e.components.index
@@ -349,6 +351,8 @@ def named_wrong(evidence: list[BlockEvidence], tolerance: Tolerances) -> tuple[s
     found: list[tuple[float, str]] = []
     for e in evidence:
         c = e.components
+        if not len(c) and not e.located.whole_block and not e.located.regions:
+            continue
         rows = np.flatnonzero(rules.wrong_components(e, tolerance))
         excess = np.nan_to_num(c.discrepancy[rows] - c.error[rows], nan=np.inf)
         index = c.index[rows]

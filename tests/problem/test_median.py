@@ -38,6 +38,8 @@ def test_zeros_and_what_is_no_number_do_not_count() -> None:
     assert median_size(entries) == plain(entries)
     assert median_size(np.zeros(100_000)) == median_size(np.zeros(0)) == 0.0
     assert median_size(np.array([np.nan, -np.inf])) == 0.0
+    assert median_size(np.array([-2.0])) == 2.0
+    assert median_size(np.array([[np.nan]])) == 0.0
 
 
 def test_an_order_that_misleads_the_sample() -> None:

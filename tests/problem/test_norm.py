@@ -1,11 +1,11 @@
-"""The Euclidean norm, against integers and NumPy's long double."""
+"""The Euclidean norm, against integers and NumPy's long double; the largest entry."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from fastgradcheck.problem.norm import norm
+from fastgradcheck.problem.norm import largest, norm
 
 
 @pytest.mark.parametrize("power", [-1074, -1060, -540, -465, -464, 0, 400, 511, 512, 1000, 1020])
@@ -48,3 +48,21 @@ def test_the_vector_is_left_as_it_is() -> None:
     vector.flags.writeable = False
     assert isinstance(norm(vector), float)
     np.testing.assert_array_equal(vector, [3e300, 4e300])
+
+
+@pytest.mark.parametrize(
+    ("vector", "expected"),
+    [
+        ([], 0.0),
+        ([-2.0], 2.0),
+        ([np.nan], 0.0),
+        ([-np.inf], 0.0),
+        ([1.0, -3.0], 3.0),
+        ([np.nan, -3.0, 1.0], 3.0),
+        ([np.inf, -3.0, 5.0], 5.0),
+        ([np.inf, np.nan, -np.inf], 0.0),
+        ([-0.0, 0.0], 0.0),
+    ],
+)
+def test_the_largest_entry_that_is_a_number(vector: list[float], expected: float) -> None:
+    assert largest(np.array(vector)) == expected

@@ -691,3 +691,12 @@ def test_layout(layout: Any, message: str) -> None:
 
 def test_layout_of_a_nest() -> None:
     refused(r"theta is a dict, which has names of its own", theta=NEST, layout={"W1": 8})
+
+
+def test_numbers_beside_each_other_in_a_nest():
+    theta = {"W": np.ones(2), "s": {"a": 1.0, "b": 2.0}, "t": [3.0], "u": ()}
+    rebuilt = describe(theta).unflatten(np.arange(5.0))
+    assert rebuilt == {"W": rebuilt["W"], "s": {"a": 2.0, "b": 3.0}, "t": [4.0], "u": ()}
+    assert all(type(x) is np.float64 for x in (*rebuilt["s"].values(), *rebuilt["t"]))
+    many = describe(theta).unflatten(np.arange(10.0).reshape(2, 5))
+    assert many["s"]["b"].tolist() == [3.0, 8.0]

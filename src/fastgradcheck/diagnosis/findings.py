@@ -50,6 +50,8 @@ def lost(
     unused, dead, lost = [], [], []
     for e, block in zip(evidence, blocks, strict=True):
         c = e.components
+        if not len(c):
+            continue
         # At a kink J does depend on it, although zero is one of its slopes.
         zero = (c.analytic == 0) & (c.numeric == 0) & (c.kind != KINK_HERE)
         if len(c) == e.block.size and zero.all():

@@ -16,6 +16,7 @@ with x = sqrt(2) t, since P(Z_i <= t) <= x^m. The best q = m - 1 / ln(1/x) makes
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import e as EULER
 from math import log
 
@@ -73,11 +74,11 @@ class ScreenedRows(Screened):
     allowed: Array = field(default_factory=lambda: np.zeros(0))
     lost: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
 
-    @property
+    @cached_property
     def hidden(self) -> float:
         return hidden_rows(self.failure, len(self), self.y.shape[1])
 
-    @property
+    @cached_property
     def upper(self) -> float:
         most: Array = np.max(np.abs(self.y) + self.error, axis=0)
         return norm(most) / self.hidden
@@ -92,7 +93,7 @@ class ScreenedRows(Screened):
         seen = np.max(np.where(sure, np.abs(self.y) - self.error, 0.0), axis=0, initial=0.0)
         return float(np.max(seen, initial=0.0) / HIDDEN_BELOW)
 
-    @property
+    @cached_property
     def isolated(self) -> float:
         """The smallest error of a single entry that would have been seen, in any row.
 
@@ -114,7 +115,7 @@ class ScreenedRows(Screened):
         far = ~(np.abs(self.y) <= BEYOND_DOUBT * (self.error + self.allowed))
         return far.any(axis=0) & ~self.lost
 
-    @property
+    @cached_property
     def fails(self) -> bool:
         return bool(self.failing.any())
 

@@ -20,6 +20,7 @@ takes complex numbers, D_v J = Im J(theta + i h v) / h is exact to rounding afte
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,12 +82,12 @@ class Screened:
     def __len__(self) -> int:
         return len(self.keys)
 
-    @property
+    @cached_property
     def hidden(self) -> float:
         """The t for which all |y| <= t ||r|| with probability `failure` at most."""
         return float(self.failure ** (1 / len(self)) / np.sqrt(2))
 
-    @property
+    @cached_property
     def upper(self) -> float:
         """Upper limit of ||r||."""
         return float(np.max(np.abs(self.y) + self.error) / self.hidden)
@@ -102,7 +103,7 @@ class Screened:
         sure = np.abs(self.y) > BEYOND_DOUBT * (self.error + self.rounding)
         return float(np.max(np.where(sure, np.abs(self.y) - self.error, 0.0)) / HIDDEN_BELOW)
 
-    @property
+    @cached_property
     def isolated(self) -> float:
         """The smallest error of a single entry that would have been seen.
 
@@ -121,7 +122,7 @@ class Screened:
                 shift += [hashing.direction(key, index) @ part for key in self.keys]
         return replace(self, y=self.y + shift)
 
-    @property
+    @cached_property
     def fails(self) -> bool:
         """Whether some direction disagrees beyond its bar and rounding; NaN does."""
         return not bool(np.all(np.abs(self.y) <= self.error + self.rounding))

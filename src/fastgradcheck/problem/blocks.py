@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -77,7 +78,7 @@ class Block:
     split: int | None = None
     pairs: bool = False
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of entries; 1 for a 0-d array."""
         return math.prod(self.shape)
@@ -87,7 +88,7 @@ class Block:
         """Flat index one past the last entry."""
         return self.start + self.size
 
-    @property
+    @cached_property
     def slice(self) -> slice:
         """The block's part of a flat vector."""
         return slice(self.start, self.stop)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.problem.norm import largest
 from fastgradcheck.problem.region import CHUNK
 
 SAMPLE = 4096
@@ -28,6 +29,8 @@ def median_size(entries: NDArray[Any]) -> float:
     >>> median_size(np.array([0.0, 3.0, -1.0, np.nan, 2.0])), median_size(np.zeros(2))
     (2.0, 0.0)
     """
+    if entries.size == 1:
+        return largest(entries)
     entries = entries.ravel()
     if len(entries) > 2 * SAMPLE:
         selected = _selected(entries)

@@ -39,9 +39,11 @@ def largest(vector: NDArray[Any]) -> float:
     >>> largest(np.array([1.0, -3.0, np.nan, -np.inf]))
     3.0
     """
+    if vector.size == 1:
+        return size if (size := abs(float(vector.item()))) < np.inf else 0.0
     if not vector.size:
         return 0.0
-    ends = abs(float(np.max(vector))), abs(float(np.min(vector)))
-    if np.isfinite(ends).all():
-        return max(ends)  # without an array of the vector's size
+    size = max(abs(float(np.max(vector))), abs(float(np.min(vector))))
+    if size < np.inf:
+        return size  # without an array of the vector's size
     return float(np.max(np.abs(vector[np.isfinite(vector)]), initial=0.0))

@@ -99,6 +99,10 @@ class Parameters:
             raise IndexError(f"flat index {i} is outside of 0 to {self.size - 1}")
         return bisect_right(self.blocks, i, key=operator.attrgetter("start")) - 1
 
+    def blocks_of(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The numbers of the blocks that hold these entries, each once."""
+        return np.unique(np.searchsorted(self.blocks_start, index, side="right") - 1)
+
     def address(self, i: int) -> str:
         """Name the entry at flat index `i`, e.g. ``W1[3, 5]``; IndexError if there is none."""
         block = self.blocks[self.block_index(i)]
@@ -122,6 +126,10 @@ class Parameters:
 
     def _fill(self, structure: Leaf | Node, flat: NDArray[Any]) -> Any:
         if isinstance(structure, Node):
+            if structure.numbers and flat.ndim == 1:
+                # They may be thousands; their blocks follow one another.
+                first = self.blocks[structure.numbers[0]].start
+                return structure.build(list(flat[first : first + len(structure.numbers)]))
             return structure.build([self._fill(child, flat) for child in structure.children])
         block = self.blocks[structure.block]
         if structure.scalar:

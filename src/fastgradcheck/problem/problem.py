@@ -208,13 +208,13 @@ class Problem:
     def weighted(self) -> tuple[float, ...]:
         """Of every block, the largest |gradient_j theta_j|."""
         found = []
-        for block in self.parameters.blocks:
-            size = 0.0
-            for first in range(block.start, block.stop, CHUNK):
-                part = slice(first, min(first + CHUNK, block.stop))
-                with np.errstate(invalid="ignore", over="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
+            for block in self.parameters.blocks:
+                size = 0.0
+                for first in range(block.start, block.stop, CHUNK):
+                    part = slice(first, min(first + CHUNK, block.stop))
                     size = max(size, largest(self.gradient[part] * self.theta[part]))
-            found.append(size)
+                found.append(size)
         return tuple(found)
 
     @cached_property

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -94,11 +95,16 @@ class Node:
             case _:
                 return self.type(children)
 
+    @cached_property
+    def numbers(self) -> list[int] | None:
+        """The blocks that it holds, if all of them are numbers."""
+        found = [c.block for c in self.children if isinstance(c, Leaf) and c.scalar]
+        return found if len(found) == len(self.children) else None
+
     @property
     def is_vector(self) -> bool:
         """True if it is a list or tuple of numbers."""
-        scalars = all(isinstance(child, Leaf) and child.scalar for child in self.children)
-        return self.kind in ("list", "tuple") and scalars
+        return self.kind in ("list", "tuple") and self.numbers is not None
 
     @property
     def has_views(self) -> bool:

@@ -29,8 +29,8 @@ def confirm(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     whole. Components that turn out right (the provisional bar was too small for them) cost a
     sweep each, and all of them get one.
     """
-    for b, block in enumerate(task.beside(evidence)):
-        size = FIRST_ROUND
+    for block in task.measured(evidence):
+        b, size = block.number, FIRST_ROUND
         while not block.located.whole_block:
             doubtful = _doubtful(block, task)
             wrong = int(wrong_components(block, task.tolerance).sum())

@@ -35,7 +35,6 @@ from fastgradcheck.search.block import BlockSearch
 from fastgradcheck.search.confirm import CAP, TWICE_BELOW, measured_twice
 from fastgradcheck.search.divide import divide
 from fastgradcheck.search.task import Task
-from fastgradcheck.verdict import rules
 from fastgradcheck.verdict.verdict import Verdict
 
 AT_BOUNDS = 100
@@ -196,7 +195,7 @@ def _sharpened(
     """
     (found,) = evidence.joint
     while True:
-        verdict, together, results = rules.judge(task.beside(evidence), task.tolerance)
+        verdict, together, results = task.judged(evidence)
         count = len(found.screened)
         gain = found.screened.hidden / joint.hidden(max(joint.SHARES), attempt)
         if verdict is not Verdict.UNDECIDED or 2 * count not in joint.SHARES:

@@ -53,8 +53,8 @@ def recheck(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     known = -1.0
     while evidence.jump > known:
         known = evidence.jump
-        for b, block in enumerate(task.beside(evidence)):
-            c = block.components
+        for block in task.measured(evidence):
+            b, c = block.number, block.components
             if rules.judge_block(block, task.tolerance).verdict is not Verdict.WRONG:
                 for latest in _rechecked(evidence, task, c.take(_hidden(evidence, c))):
                     evidence = latest

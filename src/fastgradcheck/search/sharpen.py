@@ -9,7 +9,6 @@ import numpy as np
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.sweep import sweep
 from fastgradcheck.search.task import Task
-from fastgradcheck.verdict import rules
 from fastgradcheck.verdict.verdict import Verdict
 
 MOST = 256
@@ -21,11 +20,11 @@ def sharpen(evidence: Evidence, task: Task) -> Iterator[Evidence]:
 
     Not where the user chose the step: that is honoured, and the verdict says what it can see.
     """
-    blocks = task.beside(evidence)
-    verdict, overall, results = rules.judge(blocks, task.tolerance)
+    verdict, overall, results = task.judged(evidence)
     if verdict is not Verdict.UNDECIDED:
         return
-    for b, (block, result) in enumerate(zip(blocks, results, strict=True)):
+    for block in task.measured(evidence):
+        b, result = block.number, results[block.number]
         if result.verdict is Verdict.SKIPPED:
             continue
         if result.verdict is Verdict.AGREES and overall.limit <= task.tolerance.threshold:

@@ -25,7 +25,6 @@ from fastgradcheck.search.cover import cover
 from fastgradcheck.search.jumps import recheck
 from fastgradcheck.search.sharpen import sharpen
 from fastgradcheck.search.task import Stage, Task
-from fastgradcheck.verdict import rules
 from fastgradcheck.verdict.support import compared
 from fastgradcheck.verdict.verdict import Verdict
 
@@ -82,7 +81,7 @@ def look_around(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     measured = evidence.steps is not None or len(evidence.components) or evidence.joint
     if not measured and (task.problem.computed_eps < LOW or task.recording is not None):
         return
-    if measured and rules.judge(task.beside(evidence), task.tolerance)[0] is Verdict.AGREES:
+    if measured and task.judged(evidence)[0] is Verdict.AGREES:
         return
     yield replace(evidence, elsewhere=slopes(task.context))
 

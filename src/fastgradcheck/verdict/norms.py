@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import isfinite, isnan
 
 import numpy as np
 
@@ -31,7 +33,7 @@ class Norms:
     @property
     def relative(self) -> float:
         total = self.grad + self.gradapprox
-        if np.isnan(total) or np.isnan(self.difference):
+        if isnan(total) or isnan(self.difference):
             return np.nan
         # At most one, by the triangle inequality, which rounding may miss by an ulp.
         return min(self.difference / total, 1.0) if total > 0 else 0.0
@@ -42,7 +44,7 @@ class Norms:
         if self.upper == 0:
             return 0.0
         least = self.grad + max(self.gradapprox - (self.upper - self.difference), 0.0)
-        if np.isnan(least):
+        if isnan(least):
             return np.nan
         # By the triangle inequality R never exceeds one, which is what not knowing means.
         return min(self.upper / least, 1.0) if least > 0 else 1.0
@@ -51,11 +53,13 @@ class Norms:
     def proven(self) -> float:
         """Lower limit of the relative difference."""
         most = self.grad + self.gradapprox + (self.upper - self.difference)
-        return self.lower / most if most > 0 and np.isfinite(most) else 0.0
+        return self.lower / most if most > 0 and isfinite(most) else 0.0
 
     @classmethod
     def together(cls, parts: Sequence[Norms]) -> Norms:
         """Norms of several blocks as of one vector."""
+        if not parts:
+            return cls(0.0, 0.0, 0.0, 0.0, 0.0)
         return cls(*(norm(np.array([getattr(p, name) for p in parts])) for name in _NORMS))
 
 
@@ -129,16 +133,28 @@ def _shared(group: Sequence[BlockEvidence], joint: Joint | None, tolerance: Tole
     weights = joint.weights[[e.number for e in group]]
     sizes = np.array([e.size for e in group])
     grad = norm(sizes)
-    apart = [_apart(e, joint) for e in group if joint.repaired or len(e.fixed)]
+    held = (e for e in group if len(e.components))
+    apart = [_apart(e, joint) for e in held if joint.repaired or len(e.fixed)]
     found = Norms.together([_of_components(e, tolerance) for e in apart])
     rest = joint.screened.upper / float(weights.min())
-    weighted = norm(joint.sizes)
-    # Of the weighted norms, which is all that y tells: the same share of every block.
-    shares = np.array(_estimates(joint.screened, weighted)) / weighted if weighted else np.zeros(2)
+    off, approx = _shares(joint)
     left = norm(joint.sizes[[e.number for e in group]] / weights)  # of the claim without `found`
-    difference = norm(np.array([shares[0] * left, found.difference]))
+    difference = norm(np.array([off * left, found.difference]))
     upper = max(rest + found.upper, difference)
-    return Norms(grad, float(shares[1] * left), difference, upper, found.lower)
+    return Norms(grad, approx * left, difference, upper, found.lower)
+
+
+@lru_cache(maxsize=8)
+def _shares(joint: Joint) -> tuple[float, float]:
+    """||r|| and ||gradapprox|| as parts of ||grad||.
+
+    Of the weighted norms, which is all that y tells: the same parts in every block.
+    """
+    weighted = norm(joint.sizes)
+    if not weighted:
+        return 0.0, 0.0
+    off, approx = _estimates(joint.screened, weighted)
+    return off / weighted, approx / weighted
 
 
 def _apart(evidence: BlockEvidence, joint: Joint) -> BlockEvidence:

@@ -19,6 +19,7 @@ UNDECIDED.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,8 @@ def component_verdicts(evidence: BlockEvidence, tolerance: Tolerances) -> NDArra
     """`Verdict.code` of every component."""
     c = evidence.components
     codes = np.full(len(c), Verdict.AGREES.code, np.uint8)
+    if not len(c):
+        return codes
     codes[disagreeing(evidence, tolerance) | (c.kind == UNSETTLED)] = Verdict.UNDECIDED.code
     codes[wrong_components(evidence, tolerance)] = Verdict.WRONG.code
     return codes
@@ -101,18 +104,20 @@ def judge_block(
     block, c = evidence.block, evidence.components
     directions = evidence.directions
     measured = norms(evidence, tolerance)
-    wrong = wrong_components(evidence, tolerance)
     codes = component_verdicts(evidence, tolerance)
+    wrong = codes == Verdict.WRONG.code
+    confirmed = int(np.count_nonzero(wrong))
+    doubtful = int(np.count_nonzero(codes == Verdict.UNDECIDED.code))
     if not len(c) and not directions:
         verdict = Verdict.SKIPPED
     elif (
-        wrong.any()
+        confirmed
         or evidence.located.whole_block
         or evidence.located.lines
         or measured.proven > tolerance.threshold
     ):
         verdict = Verdict.WRONG
-    elif (codes == Verdict.UNDECIDED.code).any():
+    elif doubtful:
         verdict = Verdict.UNDECIDED
     elif _vanishes(measured, negligible) and not (
         evidence.located.unexplained and evidence.covered < block.size
@@ -129,8 +134,7 @@ def judge_block(
         located.whole_block or located.regions or located.unexplained or evidence.disagrees
     )
     seen = found_all or len(c) == block.size
-    open_ = bool((codes == Verdict.UNDECIDED.code).any())  # disagree, and are not confirmed
-    at_least = verdict is Verdict.WRONG and (open_ or not seen)
+    at_least = verdict is Verdict.WRONG and (doubtful > 0 or not seen)
     return BlockResult(
         name=block.name,
         shape=block.shape,
@@ -145,7 +149,7 @@ def judge_block(
         limit=measured.limit,
         lower=measured.proven,
         resolution=resolution(evidence, tolerance),
-        wrong=max(int(wrong.sum()), int(at_least)),
+        wrong=max(confirmed, int(at_least)),
         worst=_worst(evidence, wrong),
         step=evidence.step,
         split=block.split,
@@ -170,9 +174,11 @@ def _worst(evidence: BlockEvidence, wrong: NDArray[np.bool_]) -> str:
     return evidence.block.address(int(c.index[np.argmax(excess)]) - evidence.block.start)
 
 
-def judge(
-    evidence: Sequence[BlockEvidence], tolerance: Tolerances
-) -> tuple[Verdict, Norms, tuple[BlockResult, ...]]:
+Judged: TypeAlias = tuple[Verdict, Norms, tuple[BlockResult, ...]]
+"""The verdict on all blocks together, their norms as of one vector, and what is known of each."""
+
+
+def judge(evidence: Sequence[BlockEvidence], tolerance: Tolerances) -> Judged:
     """The verdict on all blocks together."""
     together = overall(evidence, tolerance)
     around = max((e.elsewhere for e in evidence), default=0.0)

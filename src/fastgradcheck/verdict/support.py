@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +110,8 @@ class BlockEvidence:
         Entries that take no part in directions.
     typical : callable
         The median |theta_j| of the block but for zeros, which takes time to find.
+    most : float, optional
+        The largest claimed entry that is a number, if that is known already.
     """
 
     number: int
@@ -127,6 +130,7 @@ class BlockEvidence:
     weighted: float = 0.0
     fixed: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     typical: Callable[[], float] = float
+    most: float | None = None
 
     @property
     def directions(self) -> int:
@@ -139,6 +143,8 @@ class BlockEvidence:
         """How many entries were looked at, by directions or one by one."""
         if not self.directions:
             return len(self.components)
+        if not len(self.fixed):
+            return self.block.size
         return self.block.size - len(np.setdiff1d(self.fixed, self.components.index))
 
     @property
@@ -191,7 +197,7 @@ class BlockEvidence:
     @cached_property
     def largest(self) -> float | NDArray[np.float64]:
         """The largest claimed entry that is a number."""
-        return largest(self.gradient)
+        return largest(self.gradient) if self.most is None else self.most
 
 
 def compared(components: Components, gradient: NDArray[np.float64]) -> Compared:
@@ -219,7 +225,35 @@ def readings(evidence: Evidence, gradient: NDArray[np.float64]) -> dict[int, Ste
     return read
 
 
-def beside(evidence: Evidence, problem: Problem) -> list[BlockEvidence]:
+class Blockwise(Sequence[BlockEvidence]):
+    """What is known of every block, put together when it is asked for.
+
+    Of thousands of blocks a search looks at a few, time and again.
+    """
+
+    def __init__(self, of_block: Callable[[int], BlockEvidence], count: int) -> None:
+        self._of_block = of_block
+        self._known: list[BlockEvidence | None] = [None] * count
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    @overload
+    def __getitem__(self, block: int) -> BlockEvidence: ...
+
+    @overload
+    def __getitem__(self, block: slice) -> list[BlockEvidence]: ...
+
+    def __getitem__(self, block: int | slice) -> BlockEvidence | list[BlockEvidence]:
+        if isinstance(block, slice):
+            return [self[b] for b in range(*block.indices(len(self)))]
+        known = self._known[block]
+        if known is None:
+            known = self._known[block] = self._of_block(range(len(self))[block])
+        return known
+
+
+def beside(evidence: Evidence, problem: Problem) -> Sequence[BlockEvidence]:
     """What has been measured, block by block, beside the claimed gradient."""
     gradient, blocks = problem.gradient, problem.parameters.blocks
     c = evidence.components
@@ -233,18 +267,22 @@ def beside(evidence: Evidence, problem: Problem) -> list[BlockEvidence]:
     starts = [*problem.parameters.blocks_start, len(gradient)]
     edges = np.searchsorted(components.index, starts)
     ends = np.searchsorted(evidence.fixed, starts)
-    step = _steps(evidence, len(blocks))
-    return [
-        BlockEvidence(
+    owned = (edges[1:] > edges[:-1]).tolist()
+    step = _steps(evidence, len(blocks)).tolist()
+    nothing = components.take(np.zeros(0, np.int64))
+
+    def of_block(b: int) -> BlockEvidence:
+        block = blocks[b]
+        return BlockEvidence(
             b,
             block,
             gradient[block.slice],
             problem.sizes[b],
-            components.take(np.arange(edges[b], edges[b + 1])),
+            components.take(np.arange(edges[b], edges[b + 1])) if owned[b] else nothing,
             evidence.screened.get(b),
             evidence.joint_of(b),
             evidence.location(b),
-            float(step[b]),
+            step[b],
             _rounding(problem, b),
             0.0 if evidence.elsewhere is None else float(evidence.elsewhere[b]),
             problem.computed_eps,
@@ -252,9 +290,10 @@ def beside(evidence: Evidence, problem: Problem) -> list[BlockEvidence]:
             problem.weighted[b],
             evidence.fixed[ends[b] : ends[b + 1]],
             partial(problem.typical, b),
+            problem.largest[b],
         )
-        for b, block in enumerate(blocks)
-    ]
+
+    return Blockwise(of_block, len(blocks))
 
 
 def _rounding(problem: Problem, block: int) -> float:
