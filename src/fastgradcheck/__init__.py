@@ -18,12 +18,14 @@ if TYPE_CHECKING:
         WorkersLostError,
     )
     from fastgradcheck.evaluation.stream import Progress
-    from fastgradcheck.fingerprints.fingerprint import (
-        Fingerprint,
-        compare,
-        fingerprint,
-        load_fingerprint,
+    from fastgradcheck.fingerprints.compare import compare, compare_hessians, compare_jacobians
+    from fastgradcheck.fingerprints.fingerprint import Fingerprint, fingerprint
+    from fastgradcheck.fingerprints.jacobian import (
+        JacobianFingerprint,
+        hessian_fingerprint,
+        jacobian_fingerprint,
     )
+    from fastgradcheck.fingerprints.load import load_fingerprint
     from fastgradcheck.jacobians.check import hesscheck, jaccheck
     from fastgradcheck.jacobians.numeric import NumericalJacobian, numerical_jacobian
     from fastgradcheck.jacobians.pairs import paircheck
@@ -51,7 +53,14 @@ _HOMES = {
         "WorkersLostError",
     ),
     "evaluation.stream": ("Progress",),
-    "fingerprints.fingerprint": ("Fingerprint", "compare", "fingerprint", "load_fingerprint"),
+    "fingerprints.compare": ("compare", "compare_hessians", "compare_jacobians"),
+    "fingerprints.fingerprint": ("Fingerprint", "fingerprint"),
+    "fingerprints.jacobian": (
+        "JacobianFingerprint",
+        "hessian_fingerprint",
+        "jacobian_fingerprint",
+    ),
+    "fingerprints.load": ("load_fingerprint",),
     "jacobians.check": ("hesscheck", "jaccheck"),
     "jacobians.numeric": ("NumericalJacobian", "numerical_jacobian"),
     "jacobians.pairs": ("paircheck",),
@@ -85,6 +94,7 @@ __all__ = [
     "GradcheckInputError",
     "GradcheckResult",
     "GradcheckTypeError",
+    "JacobianFingerprint",
     "NumericalGradient",
     "NumericalJacobian",
     "Points",
@@ -99,10 +109,14 @@ __all__ = [
     "assert_paircheck",
     "check_points",
     "compare",
+    "compare_hessians",
+    "compare_jacobians",
     "fingerprint",
     "gradcheck",
     "hesscheck",
+    "hessian_fingerprint",
     "jaccheck",
+    "jacobian_fingerprint",
     "load_fingerprint",
     "numerical_gradient",
     "numerical_jacobian",

@@ -17,7 +17,7 @@ from fastgradcheck.differences.schemes import Scheme, SchemeName
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, shown
 from fastgradcheck.evaluation import checkpoint as checkpoints
 from fastgradcheck.evaluation.budget import UNLIMITED, budget_of
-from fastgradcheck.evaluation.checkpoint import SAME_VALUE, Checkpoint
+from fastgradcheck.evaluation.checkpoint import Checkpoint
 from fastgradcheck.evaluation.choice import EngineName, faster, open_engine, refuse_unknown
 from fastgradcheck.evaluation.engines.base import Engine
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
@@ -393,7 +393,7 @@ def _recorded(value: float, recording: Recording) -> float:
             f"recording is a {type(recording).__name__}: use fingerprint(...).check(grad, "
             "cost=cost), which passes its own."
         )
-    if not abs(value - recording.value) <= SAME_VALUE * abs(recording.value):
+    if not recording.is_of(value):
         raise GradcheckInputError(
             f"J(theta) is {value!r} here and was {recording.value!r} when its values were "
             "recorded: cost or args have changed since. Record them again."

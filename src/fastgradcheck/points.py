@@ -46,6 +46,8 @@ class Points(dict[str, GradcheckResult]):
 
 
 class Comparison(Points):
-    """The same of several gradients."""
+    """The same of several gradients, Jacobians or Hessians at one theta."""
 
-    _first = "gradient"
+    def __init__(self, kind: str = "gradient") -> None:
+        super().__init__()
+        self._first = kind

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Unpack
 
 from fastgradcheck.arguments import in_our_words
+from fastgradcheck.fingerprints.store import checked
 from fastgradcheck.options import CheckOptions
 from fastgradcheck.report.content import summary
 from fastgradcheck.result import GradcheckResult
@@ -61,7 +62,8 @@ def assert_gradcheck(
     __tracebackhide__ = True  # pytest then shows the line of the test, not this one
     from fastgradcheck.check import gradcheck
 
-    return require(gradcheck(cost, grad, theta, **options), allow_undecided=allow_undecided)
+    result = checked("gradient", gradcheck, cost, grad, theta, {**options})
+    return require(result, allow_undecided=allow_undecided)
 
 
 @in_our_words
@@ -98,7 +100,8 @@ def assert_jaccheck(
     __tracebackhide__ = True
     from fastgradcheck.jacobians.check import jaccheck
 
-    return require(jaccheck(fun, jac, theta, **options), allow_undecided=allow_undecided)
+    result = checked("Jacobian", jaccheck, fun, jac, theta, options)
+    return require(result, allow_undecided=allow_undecided)
 
 
 @in_our_words
@@ -134,7 +137,8 @@ def assert_hesscheck(
     __tracebackhide__ = True
     from fastgradcheck.jacobians.check import hesscheck
 
-    return require(hesscheck(grad, hess, theta, **options), allow_undecided=allow_undecided)
+    result = checked("Hessian", hesscheck, grad, hess, theta, options)
+    return require(result, allow_undecided=allow_undecided)
 
 
 @in_our_words

@@ -54,9 +54,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--gradcheck-fingerprints",
         type=Path,
         metavar="DIR",
-        help="keep the values of J of every check in this folder, and take them from there as long "
-        "as cost, theta and args are the same: a gradient that agrees with them costs one "
-        "evaluation of J",
+        help="keep the values of J, or of F, of every check and assertion in this folder, and take "
+        "them from there as long as the function, theta and args are the same: a derivative that "
+        "agrees with them costs one evaluation",
     )
     group.addoption(
         "--gradcheck-html",
@@ -73,23 +73,45 @@ def pytest_configure(config: pytest.Config) -> None:
         # A build that is red must be red again when it is repeated.
         seed = 0 if os.environ.get("CI") else _random_seed()
     config.stash[_SEED] = getattr(config, "workerinput", {}).get("gradcheck_seed", seed)
-    folder = config.getoption("--gradcheck-html")
-    if folder is not None:
-        if importlib.util.find_spec("jinja2") is None:
-            raise pytest.UsageError(
-                "--gradcheck-html needs jinja2, which is not installed: "
-                "pip install 'fastgradcheck[plot]'."
-            )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise pytest.UsageError(f"--gradcheck-html={folder}: {error}") from error
+    _create(config, "--gradcheck-fingerprints")
+    if _create(config, "--gradcheck-html") and importlib.util.find_spec("jinja2") is None:
+        raise pytest.UsageError(
+            "--gradcheck-html needs jinja2, which is not installed: "
+            "pip install 'fastgradcheck[plot]'."
+        )
+
+
+def _create(config: pytest.Config, option: str) -> bool:
+    """Create the folder that an option names; whether it names one."""
+    folder = config.getoption(option)
+    if folder is None:
+        return False
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise pytest.UsageError(f"{option}={folder}: {error}") from error
+    return True
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Hand the seed to a worker of pytest-xdist, so that the summary's is everybody's."""
     node.workerinput["gradcheck_seed"] = node.config.stash[_SEED]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Keep and find the fingerprints of a test's checks, fixture or assertions, if so asked."""
+    folder = item.config.getoption("--gradcheck-fingerprints")
+    if folder is None:
+        return (yield)
+    from fastgradcheck.fingerprints.store import STORE, Store
+
+    before = STORE.set(Store(folder, item.nodeid))
+    try:
+        return (yield)
+    finally:
+        STORE.reset(before)
 
 
 def pytest_exception_interact(call: pytest.CallInfo[Any]) -> None:
@@ -104,7 +126,9 @@ def pytest_exception_interact(call: pytest.CallInfo[Any]) -> None:
 def gradcheck(request: pytest.FixtureRequest) -> Gradcheck:
     """Check a gradient: ``gradcheck(cost, grad, theta, ...)`` fails the test unless it agrees.
 
-    Takes what ``fastgradcheck.gradcheck`` takes, and ``allow_undecided=True``; returns the result.
+    So do ``gradcheck.jaccheck(fun, jac, theta, ...)`` and ``gradcheck.hesscheck(...)``. They take
+    what the functions of these names in ``fastgradcheck`` take, and ``allow_undecided=True``, and
+    return the result.
     """
     return Gradcheck(request)
 
@@ -115,7 +139,6 @@ class Gradcheck:
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._node = request.node
         self._config = request.config
-        self._count = 0
 
     def __call__(
         self,
@@ -128,13 +151,50 @@ class Gradcheck:
     ) -> GradcheckResult:
         """Check, and raise ``fastgradcheck.GradcheckError`` unless the gradient agrees."""
         __tracebackhide__ = True
+        from fastgradcheck.check import gradcheck
+
+        every = {**self._defaults(), **options}
+        return self._asserted("gradient", gradcheck, cost, grad, theta, allow_undecided, every)
+
+    def jaccheck(
+        self, fun: Any, jac: Any, theta: Any, *, allow_undecided: bool = False, **options: Any
+    ) -> GradcheckResult:
+        """The same of a Jacobian; takes what ``fastgradcheck.jaccheck`` takes."""
+        __tracebackhide__ = True
+        from fastgradcheck.jacobians.check import jaccheck
+
+        every = {**self._defaults(), **options}
+        return self._asserted("Jacobian", jaccheck, fun, jac, theta, allow_undecided, every)
+
+    def hesscheck(
+        self, grad: Any, hess: Any, theta: Any, *, allow_undecided: bool = False, **options: Any
+    ) -> GradcheckResult:
+        """The same of a Hessian; takes what ``fastgradcheck.hesscheck`` takes."""
+        __tracebackhide__ = True
+        from fastgradcheck.jacobians.check import hesscheck
+
+        every = {**self._defaults(), **options}
+        return self._asserted("Hessian", hesscheck, grad, hess, theta, allow_undecided, every)
+
+    def _asserted(
+        self,
+        kind: str,
+        check: Callable[..., GradcheckResult],
+        function: Any,
+        claim: Any,
+        theta: Any,
+        allow_undecided: bool,
+        options: dict[str, Any],
+    ) -> GradcheckResult:
+        __tracebackhide__ = True
         from fastgradcheck.cli.tracebacks import user_frames
+        from fastgradcheck.fingerprints.store import checked
         from fastgradcheck.report.content import summary
         from fastgradcheck.report.text import render
         from fastgradcheck.testing import GradcheckError, require
 
         try:
-            result = self._checked(cost, grad, theta, {**self._defaults(), **options})
+            result = checked(kind, check, function, claim, theta, options)
         except Exception as error:
             for link in _chain(error):
                 link.__traceback__ = user_frames(link.__traceback__)
@@ -147,20 +207,6 @@ class Gradcheck:
             error.args = (f"{summary(result)}\n\n{render(result, width=self._width())}",)
             raise
         return result
-
-    def _checked(
-        self, cost: Any, grad: Any, theta: Any, options: dict[str, Any]
-    ) -> GradcheckResult:
-        folder = self._config.getoption("--gradcheck-fingerprints")
-        if folder is None:
-            from fastgradcheck.check import gradcheck
-
-            return gradcheck(cost, grad, theta, **options)
-        from fastgradcheck.fingerprints.reuse import check_reusing
-
-        self._count += 1
-        name = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{self._node.nodeid}-{self._count}")
-        return check_reusing(folder / f"{name}.fgc", cost, grad, theta, **options)
 
     def _defaults(self) -> dict[str, Any]:
         defaults: dict[str, Any] = {"seed": self._config.stash[_SEED]}

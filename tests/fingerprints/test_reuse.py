@@ -40,7 +40,7 @@ def wrong(theta, a):
 def calls(path, cost, grad, theta=THETA, **options):
     """The result, and how often J was evaluated for it."""
     CALLS.clear()
-    result = check_reusing(path, cost, grad, theta, args=(2.0,), seed=0, **options)
+    result = check_reusing(path, "gradient", cost, grad, theta, args=(2.0,), seed=0, **options)
     return result, len(CALLS)
 
 
@@ -100,7 +100,7 @@ def test_a_damaged_file_is_replaced(path) -> None:
 
 def test_how_old_they_are_is_told(path) -> None:
     calls(path, cost, grad)
-    recording, about = file.read(path)
+    recording, about = file.read(path, lambda *both: both)
     about["when"] = (datetime.now(UTC) - timedelta(days=12, hours=1)).strftime(WHEN)
     file.write(path, recording, about)
     assert "(12 days ago)" in str(calls(path, cost, grad)[0])
@@ -123,6 +123,102 @@ def test_the_plugin_keeps_and_takes_them(pytester, monkeypatch) -> None:
     first.stdout.fnmatch_lines([f"gradcheck: 1 check, 1 agree, {count} evaluations*"])
     again = pytester.runpytest_inprocess("--gradcheck-fingerprints=values")
     again.stdout.fnmatch_lines(["gradcheck: 1 check, 1 agree, 0 evaluations*"])
+
+
+MIXED = """
+    import numpy as np
+    import fastgradcheck as fgc
+
+    A = np.random.default_rng(0).normal(size=(3, 70))
+    theta = np.linspace(0, 1, 70)
+
+    def fun(t):
+        return np.sin(A @ t)
+
+    def jac(t):
+        return np.cos(A @ t)[:, None] * A
+
+    def slope(t):
+        return t**3
+
+    def test_by_assertions():
+        fgc.assert_gradcheck(lambda t: float(np.sin(t).sum()), np.cos, theta, seed=0)
+        fgc.assert_jaccheck(fun, jac, theta, seed=0, outputs={"a": (2,), "b": (1,)})
+        fgc.assert_hesscheck(slope, lambda t: np.diag(3 * t**2), theta, seed=0)
+
+    def test_by_the_fixture(gradcheck):
+        gradcheck.jaccheck(fun, lambda t, v: jac(t) @ v, theta, form="jvp")
+        gradcheck.hesscheck(slope, lambda t, v: 3 * t**2 * v, theta, form="hvp")
+"""
+
+
+def test_the_plugin_keeps_those_of_jacobians_and_of_assertions(pytester, monkeypatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    pytester.makepyfile(MIXED)
+    first = pytester.runpytest_inprocess("--gradcheck-fingerprints=values")
+    first.assert_outcomes(passed=2)
+    kept = [fgc.load_fingerprint(path) for path in sorted((pytester.path / "values").iterdir())]
+    assert [fp.kind for fp in kept] == ["gradient", "Jacobian", "Hessian", "Jacobian", "Hessian"]
+    taken = kept[3].evaluations + kept[4].evaluations
+    first.stdout.fnmatch_lines([f"gradcheck: 2 checks, 2 agree, {taken} evaluations*"])
+    again = pytester.runpytest_inprocess("--gradcheck-fingerprints=values")
+    again.stdout.fnmatch_lines(["gradcheck: 2 checks, 2 agree, 0 evaluations*"])
+
+
+def test_a_folder_that_cannot_be_is_told_at_once(pytester) -> None:
+    (pytester.path / "values").write_text("a file")
+    told = pytester.runpytest_inprocess("--gradcheck-fingerprints=values")
+    assert told.ret == pytest.ExitCode.USAGE_ERROR
+    told.stderr.fnmatch_lines(["ERROR: --gradcheck-fingerprints=values: *File exists*"])
+
+
+A = np.random.default_rng(0).normal(size=(3, 40))
+
+
+def fun(theta):
+    CALLS.append(1)
+    return np.sin(A @ theta)
+
+
+def jac(theta):
+    return np.cos(A @ theta)[:, None] * A
+
+
+def slope(theta):
+    return theta**3
+
+
+def rows_reused(path, **options):
+    """The result for a Jacobian, and how often F was evaluated for it."""
+    CALLS.clear()
+    claim = options.pop("jac", jac)
+    return check_reusing(path, "Jacobian", fun, claim, THETA, seed=0, **options), len(CALLS)
+
+
+def test_a_second_check_of_a_jacobian_evaluates_f_once(path) -> None:
+    result, first = rows_reused(path)
+    assert result
+    assert first > 40
+    assert result.evaluations == first
+    result, again = rows_reused(path)
+    assert result
+    assert again == 1
+    result, anew = rows_reused(path, jac=lambda t: jac(t) * (np.arange(40) != 7))
+    assert (result.verdict, result.wrong) == (
+        Verdict.WRONG,
+        tuple(f"F[{i}] / theta[7]" for i in np.argsort(-np.abs(jac(THETA)[:, 7]))),
+    )
+    assert anew > 10
+
+
+def test_other_names_of_the_outputs_and_a_hessian_are_something_else(path) -> None:
+    rows_reused(path)
+    assert rows_reused(path, outputs={"a": (2,), "b": (1,)})[1] > 40
+    assert rows_reused(path, outputs={"a": (2,), "b": (1,)})[1] == 1
+    for evaluations in (76, 0):
+        result = check_reusing(path, "Hessian", slope, lambda t: np.diag(3 * t**2), THETA, seed=0)
+        assert fgc.load_fingerprint(path).kind == "Hessian"
+        assert result.evaluations == evaluations
 
 
 pytest_plugins = ["pytester"]

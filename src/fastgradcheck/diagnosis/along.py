@@ -65,24 +65,24 @@ def _explanations(prober: Prober, joint: Joint) -> Iterator[Pattern]:
     covered = [b for b in range(len(blocks)) if joint.covers(b)]
     y, bar = joint.screened.y, joint.screened.error + joint.screened.rounding
     claimed = _projections(prober, joint.screened.keys, covered)
-    rho = _share(y, bar, claimed.sum(axis=1))
+    rho = share(y, bar, claimed.sum(axis=1))
     if rho is not None and len(covered) > 1:
-        yield Pattern(tuple(covered), _factor("every block", rho))
+        yield Pattern(tuple(covered), factor("The gradient of every block", rho))
     for k, b in enumerate(covered):
-        rho = _share(y, bar, claimed[:, k])
+        rho = share(y, bar, claimed[:, k])
         if rho is not None:
-            yield Pattern((b,), _factor(blocks[b].name, rho))
+            yield Pattern((b,), factor(f"The gradient of {blocks[b].name}", rho))
     theta = np.asarray(prober.context.theta, np.float64)
     moved = replace(prober, problem=replace(prober.problem, gradient=theta))
     sizes = _projections(moved, joint.screened.keys, covered)
     matrices = [k for k, b in enumerate(covered) if len(blocks[b].shape) > 1]
     wholes = [("theta", range(len(covered))), ("the matrices of theta", matrices)]
     for name, mine in wholes:
-        rho = _share(y, bar, sizes[:, list(mine)].sum(axis=1))
+        rho = share(y, bar, sizes[:, list(mine)].sum(axis=1))
         if rho is not None:
             yield Pattern(tuple(covered[k] for k in mine), _regularised(name, rho))
     for k, b in enumerate(covered):
-        rho = _share(y, bar, sizes[:, k])
+        rho = share(y, bar, sizes[:, k])
         if rho is not None:
             yield Pattern((b,), _regularised(blocks[b].name, rho))
 
@@ -95,7 +95,7 @@ def _projections(
     return np.stack([prober.claimed(region_of(blocks[b]), keys) for b in covered], axis=1)
 
 
-def _share(
+def share(
     y: NDArray[np.float64], bar: NDArray[np.float64], along: NDArray[np.float64]
 ) -> float | None:
     """The multiple of `along` that y is, within the bars; None if it is none."""
@@ -107,14 +107,15 @@ def _share(
     return rho if fits.all() else None
 
 
-def _factor(where: str, rho: float) -> Finding:
+def factor(what: str, rho: float) -> Finding:
+    """The finding that something is a multiple of what it should be."""
     # r = grad - numeric = rho grad, and so numeric = (1 - rho) grad.
     if abs(1 - rho) < SLACK:
-        what = "is not zero, but the slopes along all directions say that it should be"
+        off = "is not zero, but the slopes along all directions say that it should be"
     else:
-        what = f"is {1 / (1 - rho):.6g} times what the slopes along all directions say"
+        off = f"is {1 / (1 - rho):.6g} times what the slopes along all directions say"
     message = (
-        f"The gradient of {where} {what}: that explains everything that disagrees. A constant "
+        f"{what} {off}: that explains everything that disagrees. A constant "
         "factor or a sign is lost or added on the way to it."
     )
     return Finding("factor", message, Rank.BUG)

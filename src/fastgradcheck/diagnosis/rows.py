@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -257,18 +257,21 @@ def factors(task: JacobianTask, components: NDArray[np.void]) -> tuple[Finding, 
             found[row] = middle
     if not found:
         return ()
-    outputs = task.entries.outputs
-    shown = [f"{outputs.address(row)} by {factor:.6g}" for row, factor in list(found.items())[:4]]
+    named = {task.entries.outputs.address(row): factor for row, factor in found.items()}
+    return (row_factors(named, "in every entry that was measured"),)
+
+
+def row_factors(found: Mapping[str, float], where: str) -> Finding:
+    """The finding that rows are off by factors of their own, and where that shows."""
+    shown = [f"{row} by {factor:.6g}" for row, factor in list(found.items())[:4]]
     more = f" and {len(found) - 4:,} more" if len(found) > 4 else ""
-    signs = set(np.sign(list(found.values())))
     cause = (
         "The derivative of what is around the output, by the chain rule, or a weight of the "
         "residual is the usual cause."
     )
-    if {round(f, 9) for f in found.values()} == {-1.0} and signs == {-1.0}:
+    if {round(f, 9) for f in found.values()} == {-1.0}:
         cause = "The sign of a residual (data - model against model - data) is the usual cause."
     message = (
-        f"Whole rows are off by a factor of their own: {', '.join(shown)}{more}, in every entry "
-        f"that was measured. {cause}"
+        f"Whole rows are off by a factor of their own: {', '.join(shown)}{more}, {where}. {cause}"
     )
-    return (Finding("row-factor", message, Rank.BUG),)
+    return Finding("row-factor", message, Rank.BUG)

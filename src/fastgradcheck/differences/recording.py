@@ -18,6 +18,7 @@ from fastgradcheck.differences.draws import Draws, choose_step, measure, read_of
 from fastgradcheck.differences.noise import Noise
 from fastgradcheck.differences.screen import SECOND_MOMENT
 from fastgradcheck.evaluation import hashing
+from fastgradcheck.evaluation.checkpoint import SAME_VALUE
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.problem import Problem
 
@@ -70,6 +71,15 @@ class Recording:
     def on_kinks(self) -> bool:
         """Whether theta stands on kinks of J."""
         return bool(self.changes.shape[1] == len(ON_KINKS))
+
+    @property
+    def directions(self) -> int:
+        """How many there are."""
+        return len(self.keys)
+
+    def is_of(self, value: float) -> bool:
+        """Whether J(theta) is what it was, but for last digits of another processor."""
+        return abs(value - self.value) <= SAME_VALUE * abs(self.value)
 
     def beside(self, prober: Prober) -> Draws:
         """The directions beside a claim.

@@ -181,11 +181,25 @@ def slopes_of(
     size = np.maximum(np.abs(rows.values), np.abs(changes + rows.values).max(axis=1))
     error = error + ROUNDING * np.abs(slopes) + EPS * size / steps[:, np.newaxis]
     error = np.maximum(error, TYPICAL * np.median(error, axis=0))
-    taken = [
-        displacement(rows, region, key, step, moving, OFFSETS)
-        for key, step in zip(keys, steps, strict=True)
-    ]
-    return Slopes(keys, steps, slopes, error, np.stack(taken), changes)
+    taken = taken_by(rows, region, keys, steps, moving)
+    return Slopes(keys, steps, slopes, error, taken, changes)
+
+
+def taken_by(
+    rows: Rows,
+    region: Region,
+    keys: NDArray[np.uint64],
+    steps: Array,
+    moving: Array,
+    offsets: Array = OFFSETS,
+) -> Array:
+    """The directions as they are really taken, shape (d, n)."""
+    return np.stack(
+        [
+            displacement(rows, region, key, step, moving, offsets)
+            for key, step in zip(keys, steps, strict=True)
+        ]
+    )
 
 
 def _noise_around(rows: Rows, changes: Array, steps: Array) -> Array:
@@ -213,11 +227,8 @@ def along_two_points(
     plan = Directions(np.repeat(region[np.newaxis], len(keys), axis=0), keys, offsets, moving)
     changes = rows.context.stream.values(plan, "locating") - rows.values
     slopes = (changes[:, 0] - changes[:, 1]) / (2 * steps[:, np.newaxis])
-    taken = [
-        displacement(rows, region, key, step, moving, OFFSETS[:2])
-        for key, step in zip(keys, steps, strict=True)
-    ]
-    return Slopes(keys, steps, slopes, np.zeros(slopes.shape), np.stack(taken), changes)
+    taken = taken_by(rows, region, keys, steps, moving, OFFSETS[:2])
+    return Slopes(keys, steps, slopes, np.zeros(slopes.shape), taken, changes)
 
 
 def _exactly(

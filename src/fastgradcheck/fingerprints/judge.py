@@ -21,6 +21,7 @@ from fastgradcheck.evaluation.engines.absent import AbsentEngine
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.stream import Stopped, Stream
 from fastgradcheck.fingerprints.subject import Subject
+from fastgradcheck.fingerprints.taken import Taken
 from fastgradcheck.problem import precision
 from fastgradcheck.problem.finding import Finding, Rank, by_rank
 from fastgradcheck.problem.gradient import evaluate_gradient
@@ -35,33 +36,23 @@ from fastgradcheck.verdict.verdict import Verdict
 
 
 def judged(
-    recording: Recording,
-    subject: Subject,
-    dtype: str,
-    grad: Any,
-    threshold: float | None,
-    rtol: float | None,
-    told: Finding,
-    cost: str,
+    taken: Taken, subject: Subject, grad: Any, threshold: float | None, rtol: float | None
 ) -> GradcheckResult:
     """The result of a gradient beside what was recorded.
 
     Parameters
     ----------
-    recording : Recording
+    taken : Taken
+        The fingerprint.
     subject : Subject
-    dtype : str
-        In which J was evaluated.
     grad, threshold, rtol
         As in `gradcheck`.
-    told : Finding
-        Where the values come from.
-    cost : str
-        The name of the cost.
     """
+    recording = taken.recording
+    assert isinstance(recording, Recording)
     began = time.perf_counter()
-    flat = subject.flat.astype(dtype, copy=False)
-    objective = Objective(_absent, subject.args, subject.parameters, flat)
+    flat = subject.flat.astype(taken.dtype, copy=False)
+    objective = Objective(absent, subject.args, subject.parameters, flat)
     with one_blas_thread():
         claimed, eps, found = evaluate_gradient(
             grad, subject.theta, subject.args, subject.parameters, 0.0
@@ -72,17 +63,17 @@ def judged(
     context = Context(Stream(AbsentEngine(objective)), recording.value, seed=recording.seed)
     task = Task(context, problem, tolerance, NOTHING, screens=True, recording=recording)
     evidence = search(task)
-    origin = replace(origin_of(_absent, grad), cost=cost)
-    found = (*found, *claim.findings, told)
+    origin = replace(origin_of(absent, grad), cost=taken.function)
+    found = (*found, *claim.findings, taken.told())
     result = assemble(task, evidence, "screen", found, origin, began)
     if result:
         return result
     wrong = _broken(problem) or _proven(problem, recording, context, evidence)
-    return result if wrong is None else _with(result, wrong)
+    return result if wrong is None else with_wrong(result, wrong)
 
 
 @dataclass(frozen=True)
-class _Wrong:
+class Wrong:
     """What is wrong: names, the numbers of the blocks, and what there is to say."""
 
     named: tuple[str, ...]
@@ -90,7 +81,7 @@ class _Wrong:
     finding: Finding
 
 
-def _broken(problem: Problem) -> _Wrong | None:
+def _broken(problem: Problem) -> Wrong | None:
     """Where the gradient is no number."""
     if problem.is_finite:
         return None
@@ -99,12 +90,12 @@ def _broken(problem: Problem) -> _Wrong | None:
     named = tuple(parameters.address(int(i)) for i in index[:32])
     message = f"The gradient is not a number at {listed(named, 'entries')}."
     blocks = tuple(sorted({parameters.block_index(int(i)) for i in index}))
-    return _Wrong(named, blocks, Finding("not a number", message, Rank.BUG))
+    return Wrong(named, blocks, Finding("not a number", message, Rank.BUG))
 
 
 def _proven(
     problem: Problem, recording: Recording, context: Context, evidence: Evidence
-) -> _Wrong | None:
+) -> Wrong | None:
     """What is wrong where most directions disagree beyond doubt, which no single kink makes."""
     if not evidence.joint:
         return None
@@ -118,7 +109,7 @@ def _proven(
     explained = pattern(weighted, found)
     if explained is not None:
         named = tuple(parameters.blocks[b].name for b in explained.blocks)
-        return _Wrong(named, explained.blocks, explained.finding)
+        return Wrong(named, explained.blocks, explained.finding)
     if decoded:
         blocks = tuple(sorted({parameters.block_index(i) for i, _ in decoded}))
         told = listed([_entry(problem, i, size) for i, (size, _) in decoded], "entries")
@@ -127,12 +118,12 @@ def _proven(
             "directions, and not confirmed. Pass cost= to have it confirmed."
         )
         named = tuple(parameters.address(i) for i, _ in decoded)
-        return _Wrong(named, blocks, Finding("decoded", message, Rank.BUG))
+        return Wrong(named, blocks, Finding("decoded", message, Rank.BUG))
     message = (
         "The directions disagree, and neither a single entry nor a factor of a block explains it. "
         "Pass cost= to have it located."
     )
-    return _Wrong((), (), Finding("unlocated", message, Rank.LIMIT))
+    return Wrong((), (), Finding("unlocated", message, Rank.LIMIT))
 
 
 def _entry(problem: Problem, i: int, size: float) -> str:
@@ -140,12 +131,12 @@ def _entry(problem: Problem, i: int, size: float) -> str:
     return f"{problem.parameters.address(i)} (claimed {claimed:.6g}, decoded {claimed - size:.6g})"
 
 
-def _with(result: GradcheckResult, wrong: _Wrong) -> GradcheckResult:
+def with_wrong(result: GradcheckResult, wrong: Wrong) -> GradcheckResult:
+    """The result with what is wrong, which it could not decide."""
     blocks = tuple(
         replace(block, verdict=Verdict.WRONG) if b in wrong.blocks else block
         for b, block in enumerate(result.blocks)
     )
-    # What it could not decide is decided now.
     others = (f for f in result.findings if f.kind not in ("undecided", "unlocated"))
     return replace(
         result,
@@ -157,5 +148,6 @@ def _with(result: GradcheckResult, wrong: _Wrong) -> GradcheckResult:
     )
 
 
-def _absent(theta: NDArray[Any], *args: Any) -> NoReturn:
+def absent(theta: NDArray[Any], *args: Any) -> NoReturn:
+    """The function of which there are values only."""
     raise Stopped("J is not at hand")

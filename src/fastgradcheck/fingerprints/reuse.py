@@ -1,9 +1,9 @@
-"""Checks that take their values of J from an earlier run, where it is the same J."""
+"""Checks that take their values from an earlier run, where they are of the same function."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,65 +11,109 @@ import numpy as np
 
 from fastgradcheck.check import gradcheck
 from fastgradcheck.errors import FingerprintError
-from fastgradcheck.evaluation.checkpoint import SAME_VALUE
-from fastgradcheck.fingerprints.fingerprint import (
-    Fingerprint,
-    fingerprint,
-    load_fingerprint,
-    source_of,
+from fastgradcheck.fingerprints.fingerprint import Fingerprint, fingerprint
+from fastgradcheck.fingerprints.jacobian import (
+    JacobianFingerprint,
+    hessian_fingerprint,
+    jacobian_fingerprint,
 )
+from fastgradcheck.fingerprints.load import load_fingerprint
+from fastgradcheck.fingerprints.taken import source_of
+from fastgradcheck.jacobians.check import hesscheck, jaccheck
 from fastgradcheck.result import GradcheckResult
 
-SUBJECT = frozenset({"args", "layout"})
-TOLERANCES = frozenset({"threshold", "rtol"})
 MEASURING = frozenset({"seed", "engine", "n_jobs", "progress"})
 """Options of a check that recorded directions can answer; one with others is made anew."""
 
 
-def check_reusing(
-    path: Path, cost: Callable[..., Any], grad: Any, theta: Any, **options: Any
-) -> GradcheckResult:
-    """Check a gradient beside the values in a file; measure them if they are not of this J.
+@dataclass(frozen=True)
+class Reusable:
+    """A check that recorded values can answer.
 
-    They are taken if the source of the cost, theta, args and J(theta) are the same as then. A
-    gradient that does not agree with them is checked anew, with all that a check can tell.
+    Attributes
+    ----------
+    check, taken : callable
+        The check, and what takes the fingerprint.
+    subject : frozenset of str
+        Options that tell what is checked ...
+    judging : frozenset of str
+        ... and by what, and in which form.
+    """
+
+    check: Callable[..., GradcheckResult]
+    taken: Callable[..., Fingerprint | JacobianFingerprint]
+    subject: frozenset[str] = frozenset({"args", "layout"})
+    judging: frozenset[str] = frozenset({"threshold", "rtol"})
+
+
+_ROWS = frozenset({"threshold", "rtol", "form"})
+REUSABLE = {
+    "gradient": Reusable(gradcheck, fingerprint),
+    "Jacobian": Reusable(
+        jaccheck, jacobian_fingerprint, frozenset({"args", "layout", "outputs"}), _ROWS
+    ),
+    "Hessian": Reusable(hesscheck, hessian_fingerprint, judging=_ROWS),
+}
+
+
+def check_reusing(
+    path: Path,
+    kind: str,
+    function: Callable[..., Any],
+    claim: Any,
+    theta: Any,
+    **options: Any,
+) -> GradcheckResult:
+    """Check a derivative beside the values in a file; measure them if they are of something else.
+
+    They are taken if the source of the function, theta, args and the value at theta are the same
+    as then. What does not agree with them is checked anew, with all that a check can tell.
 
     Parameters
     ----------
     path : Path
         Written if it is not there, or of something else.
-    cost, grad, theta, **options
-        As in `gradcheck`.
+    kind : {"gradient", "Jacobian", "Hessian"}
+    function, claim, theta, **options
+        As in the check.
     """
-    if grad is True or set(options) - SUBJECT - TOLERANCES - MEASURING:
-        return gradcheck(cost, grad, theta, **options)
-    subject = {name: options[name] for name in options if name in SUBJECT}
-    tolerances = {name: options[name] for name in options if name in TOLERANCES}
+    how = REUSABLE[kind]
+    if claim is True or set(options) - how.subject - how.judging - MEASURING:
+        return how.check(function, claim, theta, **options)
+    subject = {name: options[name] for name in options if name in how.subject}
+    judging = {name: options[name] for name in options if name in how.judging}
     measuring = {name: options[name] for name in options if name in MEASURING}
-    known = _of_the_same(path, cost, theta, subject)
+    known = _of_the_same(path, kind, function, theta, subject)
     found_there = known is not None
     if known is None:
-        known = fingerprint(cost, theta, **subject, **measuring)
+        known = how.taken(function, theta, **subject, **measuring)
         path.parent.mkdir(parents=True, exist_ok=True)
         known.save(path)
-    result = known.check(grad, theta=theta, **subject, **tolerances)
+    subject.pop("outputs", None)
+    result = known.check(claim, theta=theta, **subject, **judging)
     if result and not found_there:
         told = tuple(f for f in result.findings if f.kind != "fingerprint")
         return replace(result, evaluations=known.evaluations, findings=told)
-    return result or gradcheck(cost, grad, theta, **options)
+    return result or how.check(function, claim, theta, **options)
 
 
 def _of_the_same(
-    path: Path, cost: Callable[..., Any], theta: Any, subject: dict[str, Any]
-) -> Fingerprint | None:
-    """The fingerprint in a file, if it is of this cost at this theta."""
+    path: Path,
+    kind: str,
+    function: Callable[..., Any],
+    theta: Any,
+    subject: dict[str, Any],
+) -> Fingerprint | JacobianFingerprint | None:
+    """The fingerprint in a file, if it is of this function at this theta."""
+    args = subject.get("args", ())
     try:
         known = load_fingerprint(path)
-        known.compared(theta, subject.get("args", ()), subject.get("layout"))
+        here = known.compared(theta, args, subject.get("layout"))
     except (FileNotFoundError, FingerprintError):
         return None
-    args = subject.get("args", ())
-    value = float(np.asarray(cost(theta, *(args if isinstance(args, tuple) else (args,)))))
-    then = known.recording.value
-    same = known.source == source_of(cost) != "" and abs(value - then) <= SAME_VALUE * abs(then)
-    return known if same else None
+    if known.kind != kind or not known.source == source_of(function) != "":
+        return None
+    value = function(here.theta, *here.args)
+    if isinstance(known, Fingerprint):
+        return known if known.recording.is_of(float(np.asarray(value))) else None
+    return known if known.is_of(value, here, subject.get("outputs")) else None

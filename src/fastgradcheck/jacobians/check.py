@@ -13,9 +13,10 @@ import numpy as np
 from fastgradcheck.arguments import in_our_words
 from fastgradcheck.check import refuse_scheme, seed_of, switched_off
 from fastgradcheck.differences.context import Context
-from fastgradcheck.differences.rows import Rows
+from fastgradcheck.differences.row_recording import RowRecording
+from fastgradcheck.differences.rows import Array, Rows
 from fastgradcheck.differences.schemes import Scheme, SchemeName
-from fastgradcheck.errors import GradcheckInputError, shown
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, shown
 from fastgradcheck.evaluation.budget import UNLIMITED, budget_of
 from fastgradcheck.evaluation.checkpoint import Checkpoint
 from fastgradcheck.evaluation.choice import EngineName, open_engine
@@ -26,7 +27,7 @@ from fastgradcheck.jacobians.assemble import assemble
 from fastgradcheck.jacobians.options import Asked, Options, options_of
 from fastgradcheck.options import Strategy
 from fastgradcheck.problem import batches
-from fastgradcheck.problem.calls import HESSIAN, JACOBIAN, arguments_of
+from fastgradcheck.problem.calls import HESSIAN, JACOBIAN, Names, arguments_of
 from fastgradcheck.problem.entries import Entries
 from fastgradcheck.problem.gradient import callables
 from fastgradcheck.problem.guards import leaving_at_theta
@@ -35,7 +36,7 @@ from fastgradcheck.problem.jacobian import Jacobian
 from fastgradcheck.problem.nests import bytes_of, hexdigest
 from fastgradcheck.problem.parameters import describe, vector
 from fastgradcheck.problem.problem import Objective
-from fastgradcheck.problem.products import claim_of
+from fastgradcheck.problem.products import Claimed, Combined, claim_of
 from fastgradcheck.problem.symmetry import asymmetry
 from fastgradcheck.report.origin import origin_of
 from fastgradcheck.result import GradcheckResult, skipped
@@ -72,6 +73,7 @@ def jaccheck(
     checkpoint: Any = None,
     progress: Any = None,
     seed: int | None = None,
+    recording: RowRecording | None = None,
 ) -> GradcheckResult:
     """Check whether `jac` is the Jacobian of `fun` at `theta`.
 
@@ -111,6 +113,9 @@ def jaccheck(
         called with theta as it is.
     threshold, rtol, bounds, engine, n_jobs, executor, budget, checkpoint, progress, seed
         As in `gradcheck`.
+    recording : RowRecording, optional
+        Values of F along directions that are there already; see `jacobian_fingerprint`, whose
+        ``check`` passes it.
 
     Returns
     -------
@@ -145,7 +150,7 @@ def jaccheck(
         form, args, layout, sample, strategy, scheme, epsilon, threshold, rtol, bounds, engine,
         vectorized, n_jobs, executor, budget, checkpoint, progress, seed,
     )  # fmt: skip
-    return _check(fun, jac, theta, "Jacobian", asked, outputs)
+    return _check(fun, jac, theta, "Jacobian", asked, outputs, recording)
 
 
 @in_our_words
@@ -172,6 +177,7 @@ def hesscheck(
     checkpoint: Any = None,
     progress: Any = None,
     seed: int | None = None,
+    recording: RowRecording | None = None,
 ) -> GradcheckResult:
     """Check whether `hess` is the derivative of `grad` at `theta`, and symmetric.
 
@@ -190,6 +196,8 @@ def hesscheck(
         As in `jaccheck`.
     threshold, rtol, bounds, engine, n_jobs, executor, budget, checkpoint, progress, seed
         As in `gradcheck`.
+    recording : RowRecording, optional
+        As in `jaccheck`; see `hessian_fingerprint`.
 
     Returns
     -------
@@ -220,21 +228,24 @@ def hesscheck(
         form, args, layout, sample, strategy, scheme, epsilon, threshold, rtol, bounds, engine,
         vectorized, n_jobs, executor, budget, checkpoint, progress, seed,
     )  # fmt: skip
-    return _check(grad, hess, theta, "Hessian", asked, None)
+    return _check(grad, hess, theta, "Hessian", asked, None, recording)
 
 
 def _check(
-    fun: Any, jac: Any, theta: Any, subject: str, asked: Asked, outputs: Any
+    fun: Any,
+    jac: Any,
+    theta: Any,
+    subject: str,
+    asked: Asked,
+    outputs: Any,
+    recording: RowRecording | None,
 ) -> GradcheckResult:
     """The flow of both checks, which differ in their words and in symmetry."""
     began = time.perf_counter()
     if switched_off():
         return skipped()
     names, form = JACOBIAN if subject == "Jacobian" else HESSIAN, asked.form
-    if not isinstance(form, str) or form not in FORMS[subject]:
-        raise GradcheckInputError(
-            f"form={shown(form)} is not a form; use one of {', '.join(map(repr, FORMS[subject]))}."
-        )
+    refuse_unknown_form(form, subject)
     origin = origin_of(fun, jac)
     limit = budget_of(asked.budget)
     memory = None if asked.checkpoint is None else Checkpoint(asked.checkpoint)
@@ -259,7 +270,13 @@ def _check(
         if batch:
             _, count = batches.inspect_batch(inspected.objective, limits)
             inspected = replace(inspected, evaluations=inspected.evaluations + count)
-        claimed = claim_of(form, jac, theta, inspected, limits, seed, names.derivative)
+        sizes = None
+        if recording is not None:
+            inspected = replace(inspected, values=_recorded(inspected.values, recording, names))
+            sizes = recording.sizes
+        claimed = claim_of(form, jac, theta, inspected, limits, seed, names.derivative, sizes)
+        if recording is not None:
+            recording = recorded_for(claimed, recording)
         claim, objective = claimed.jacobian, claimed.objective
         tolerance = tolerances_at(claim.eps, objective.theta.dtype, asked.threshold, asked.rtol)
         running = open_engine(
@@ -281,7 +298,7 @@ def _check(
                 entries = Entries(claimed.outputs, parameters)
                 task = JacobianTask(
                     rows, claim, entries, tolerance, options.sample, options.screens, options.spot,
-                    of_gradient=square,
+                    of_gradient=square, recording=recording,
                 )  # fmt: skip
                 evidence = search(task)
         finally:
@@ -291,6 +308,35 @@ def _check(
         found += asymmetry(claim, entries)
     found += stream.findings + (memory.findings if memory is not None else ())
     return assemble(task, evidence, claimed, found, began, origin, subject)
+
+
+def refuse_unknown_form(form: Any, subject: str) -> None:
+    """Raise `GradcheckInputError` unless a Jacobian, or Hessian, may have this form."""
+    if not isinstance(form, str) or form not in FORMS[subject]:
+        raise GradcheckInputError(
+            f"form={shown(form)} is not a form; use one of {', '.join(map(repr, FORMS[subject]))}."
+        )
+
+
+def recorded_for(claimed: Claimed, recording: RowRecording) -> RowRecording:
+    """The recording of the rows that are claimed, which may be combinations of the outputs."""
+    outputs = claimed.outputs
+    return recording.combined(outputs.cotangents) if isinstance(outputs, Combined) else recording
+
+
+def _recorded(values: Array, recording: RowRecording, names: Names) -> Array:
+    """F(theta) as it was recorded, if it is the same but for its last digits."""
+    if not isinstance(recording, RowRecording):
+        raise GradcheckTypeError(
+            f"recording is a {type(recording).__name__}: use jacobian_fingerprint(...).check("
+            f"{names.derivative}, fun={names.function}), which passes its own."
+        )
+    if not recording.is_of(values):
+        raise GradcheckInputError(
+            f"{names.function}(theta) is not what it was when its values were recorded: "
+            f"{names.function} or args have changed since. Record them again."
+        )
+    return recording.values
 
 
 def _identity(

@@ -48,6 +48,9 @@ class Jacobian(Protocol):
     def product(self, v: Array) -> Array:
         """The Jacobian times a vector of shape (n,); shape (m,)."""
 
+    def part(self, columns: slice, v: Array) -> Array:
+        """What these columns contribute to the product with a vector of shape (n,)."""
+
     def columns(self, index: NDArray[np.int64]) -> Array:
         """Some of its columns, shape (m, k)."""
 
@@ -76,6 +79,10 @@ class Dense:
 
     def product(self, v: Array) -> Array:
         products: Array = self.matrix @ v
+        return products
+
+    def part(self, columns: slice, v: Array) -> Array:
+        products: Array = self.matrix[:, columns] @ v[columns]
         return products
 
     def columns(self, index: NDArray[np.int64]) -> Array:
@@ -120,6 +127,9 @@ class Sparse:
     def product(self, v: Array) -> Array:
         return np.asarray(self.matrix @ v)
 
+    def part(self, columns: slice, v: Array) -> Array:
+        return self.product(within(columns, v))
+
     def columns(self, index: NDArray[np.int64]) -> Array:
         return np.asarray(self._by_column[:, index].toarray())
 
@@ -132,6 +142,13 @@ class Sparse:
         inside = self._inside(columns)
         squares = np.bincount(self._row[inside], self.matrix.data[inside] ** 2, self.shape[0])
         return np.sqrt(squares)
+
+
+def within(columns: slice, v: Array) -> Array:
+    """A vector that is zero outside of some columns."""
+    alone = np.zeros_like(v)
+    alone[columns] = v[columns]
+    return alone
 
 
 def evaluate_jacobian(

@@ -29,7 +29,7 @@ from fastgradcheck.problem.blocks import Block
 from fastgradcheck.problem.bounds import Bounds
 from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.inspection import InspectedOutputs
-from fastgradcheck.problem.jacobian import Dense, Sparse, called, evaluate_jacobian
+from fastgradcheck.problem.jacobian import Dense, Sparse, called, evaluate_jacobian, within
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.outputs import Outputs, eps_of
 from fastgradcheck.problem.parameters import Parameters
@@ -73,6 +73,10 @@ class Products:
         default_factory=lambda: (np.zeros(0, np.int64), np.zeros(0, np.int64))
     )
     known: dict[int, Array] = field(default_factory=dict)
+
+    def part(self, columns: slice, v: Array) -> Array:
+        """What these columns contribute to the product with a vector."""
+        return self.product(within(columns, v))
 
     def columns(self, index: NDArray[np.int64]) -> Array:
         """Some of its columns, shape (m, k), each a product with a unit vector."""
@@ -134,6 +138,7 @@ def claim_of(
     bounds: Bounds | None,
     seed: int,
     name: str,
+    sizes: Array | None = None,
 ) -> Claimed:
     """The claim in any of its forms.
 
@@ -148,6 +153,8 @@ def claim_of(
         Of combinations.
     name : str
         What the user calls `jac`.
+    sizes : float64 array, shape (m,), optional
+        Of the rows, where they are known, so that nothing is evaluated for them.
 
     Raises
     ------
@@ -168,7 +175,8 @@ def claim_of(
         return Claimed(products, objective, inspected.values, found)
     values, units, evaluations = inspected.values, np.eye(outputs.size), 0
     if outputs.size > FEW_ROWS:
-        sizes, evaluations = row_sizes(inspected, bounds, seed)
+        if sizes is None:
+            sizes, evaluations = row_sizes(inspected, bounds, seed)
         together = combined(outputs, sizes, seed)
         units, objective = together.cotangents, replace(objective, outputs=together)
         values = units @ values

@@ -402,7 +402,8 @@ def _after_agrees(result: Outcome, limit: int) -> tuple[str, ...]:
     if result.strategy == "pairs":
         return ("Both belong to one Jacobian, which may be wrong: check one of them by jaccheck.",)
     if result.engine == "none":
-        steps.append('To measure every component by itself: gradcheck with strategy="components".')
+        check = {"Jacobian": "jaccheck", "Hessian": "hesscheck"}.get(result.subject, "gradcheck")
+        steps.append(f'To measure every component by itself: {check} with strategy="components".')
     elif checked < result.size and not result.interrupted:
         covered = all(block.directions for block in result.blocks)
         what = "To measure every component by itself" if covered else "To check everything"

@@ -19,6 +19,7 @@ from fastgradcheck.differences.columns import (
 from fastgradcheck.differences.components import of_differences, of_five_points
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.plateau import StepSweep
+from fastgradcheck.differences.row_recording import RowRecording
 from fastgradcheck.differences.rows import Array, Rows
 from fastgradcheck.evaluation.stream import COMPONENTS, Stopped
 from fastgradcheck.problem.entries import Entries
@@ -56,6 +57,8 @@ class JacobianTask:
         Whether the sample is a spot check beside them, which is of no use where they disagree.
     of_gradient : bool
         Whether F is a gradient, so that the claim is a Hessian.
+    recording : RowRecording or None
+        Values of F along directions that are there already.
     """
 
     rows: Rows
@@ -66,6 +69,7 @@ class JacobianTask:
     screens: bool
     spot: bool = False
     of_gradient: bool = False
+    recording: RowRecording | None = None
 
     @cached_property
     def sizes(self) -> list[Array]:

@@ -6,7 +6,7 @@ What is found is taken out of the claim, and fresh directions through the rest c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +23,6 @@ from fastgradcheck.differences.limits import ScreenedRows, hidden_rows
 from fastgradcheck.differences.screen import BEYOND_DOUBT
 from fastgradcheck.differences.sets import RowDraws, failure_of
 from fastgradcheck.evaluation.stream import Stopped
-from fastgradcheck.problem import bounds
 from fastgradcheck.problem.region import region_of
 from fastgradcheck.search.columns import JacobianTask, confirm, one_by_one
 from fastgradcheck.search.confirm import TWICE_BELOW
@@ -51,7 +50,12 @@ def search(task: JacobianTask) -> Evidence:
     evidence = Evidence()
     with np.errstate(all="ignore"):  # large steps may leave the function's domain
         try:
-            level = differences.measure_noise(task.rows.context, task.rows.values)
+            known = task.recording
+            level = (
+                differences.measure_noise(task.rows.context, task.rows.values)
+                if known is None
+                else known.noise
+            )
             task = replace(task, rows=replace(task.rows, noise=level))
             kind = replace(evidence.noise, level=float(np.median(level)))
             evidence = replace(evidence, noise=kind)
@@ -81,25 +85,18 @@ def cover(evidence: Evidence, task: JacobianTask) -> Iterator[Evidence]:
     """Directions over all of theta for all rows, and the search where they disagree."""
     if not task.screens:
         return
-    context = task.rows.context
-    weights = differences.weights(task.rows, task.sizes)
-    movable = bounds.movable(context.bounds, context.theta, context.scale)
-    moving = differences.spread(task.rows, weights, movable)
-    if not moving.any():
+    state = Cover.over(task)
+    if state is None:
         return
-    step = differences.choose_step(task.rows, moving)
-    fixed = differences.leave_out(task.rows, moving, step)
-    evidence = replace(evidence, fixed=fixed)
-    for column in fixed[:ONE_BY_ONE].tolist():
+    evidence = replace(evidence, fixed=state.fixed)
+    for column in state.fixed[:ONE_BY_ONE].tolist():
         every = np.arange(task.rows.count)
         sweeps = sweep_column(task.rows, column, every, task.entries.flat(every, column))
         evidence = evidence.with_sweeps(sweeps)
         yield evidence
-    sizes = np.sqrt(sum((w * size) ** 2 for w, size in zip(weights, task.sizes, strict=True)))
-    state = Cover(task, moving, weights, np.asarray(sizes), lost=np.zeros(task.rows.count, bool))
     suspects = failing = np.zeros(0, np.int64)
     for attempt in range(ROUNDS):
-        draws = state.measure(step, (1, attempt))
+        draws = state.measure((1, attempt)) if attempt else state.first()
         evidence = replace(evidence, joint=state.joint([draws], attempt))
         if not attempt and not task.rows.context.scheme.imaginary:
             evidence = replace(evidence, orders=state.orders(draws.sets[0]))
@@ -121,14 +118,14 @@ def cover(evidence: Evidence, task: JacobianTask) -> Iterator[Evidence]:
     evidence = _told(evidence, state, draws, set(failing.tolist()))
     yield evidence
     if not len(failing) and not state.lost.any():
-        yield from _sharpened(evidence, state, draws, step, attempt)
+        yield from _sharpened(evidence, state, draws, attempt)
 
 
 def _sharpened(
-    evidence: Evidence, state: Cover, draws: RowDraws, step: float, attempt: int
+    evidence: Evidence, state: Cover, draws: RowDraws, attempt: int
 ) -> Iterator[Evidence]:
     """More directions, where these bring the limit of the whole to the threshold."""
-    several, threshold = [draws], state.task.tolerance.threshold
+    several, count, threshold = [draws], len(draws.choice), state.task.tolerance.threshold
     m = state.rows.count
     outputs = len(state.task.entries.outputs.blocks)
 
@@ -136,14 +133,15 @@ def _sharpened(
         return hidden_rows(failure_of(attempt, outputs, count), count, m)
 
     best = hidden(max(SHARES))
-    while len(several) * DIRECTIONS < max(SHARES):
+    while count < max(SHARES):
         verdict, together, _ = rules.judge(state.task.beside(evidence), state.task.tolerance)
-        gain = hidden(len(several) * DIRECTIONS) / best
+        gain = hidden(count) / best
         reachable = threshold < together.limit <= threshold / gain
         if verdict is not Verdict.UNDECIDED or not reachable:
             return
-        more = len(several)
-        several += [state.measure(step, (2, attempt, more, k)) for k in range(more)]
+        more = count // DIRECTIONS
+        several += [state.measure((2, attempt, more, k)) for k in range(more)]
+        count *= 2
         evidence = replace(evidence, joint=state.joint(several, attempt))
         yield evidence
 
@@ -180,20 +178,26 @@ def _told(evidence: Evidence, state: Cover, draws: RowDraws, doubtful: set[int])
         shown = shown and bool(np.all(seen > BEYOND_DOUBT * draws.error[:, i]))
         (sure if shown else rest).append((i, j, size, bar))
     if sure:
-        rows, columns, sizes, bars = map(np.array, zip(*sure, strict=True))
-        flat = entries.flat(rows, columns)
-        order = np.argsort(flat)
-        numeric = claimed(task.claim, entries, flat) - sizes
-        found = of_decoded(flat[order], numeric[order], bars[order])
-        evidence = evidence.with_components(found)
+        evidence = with_decoded(evidence, task, sure)
     for column in dict.fromkeys(j for _, j, _, _ in rest[: 64 * ONE_BY_ONE]):
         mine = np.array(sorted(i for i, j, _, _ in rest if j == column))
         sweeps = sweep_column(task.rows, column, mine, entries.flat(mine, column))
         evidence = evidence.with_sweeps(sweeps)
-    return _located(evidence, state, doubtful)
+    return located(evidence, state, doubtful)
 
 
-def _located(evidence: Evidence, state: Cover, doubtful: set[int]) -> Evidence:
+def with_decoded(
+    evidence: Evidence, task: JacobianTask, found: Sequence[tuple[int, int, float, float]]
+) -> Evidence:
+    """With entries that were read off directions: row, column, how far it is off, bar of that."""
+    rows, columns, sizes, bars = map(np.array, zip(*found, strict=True))
+    flat = task.entries.flat(rows, columns)
+    order = np.argsort(flat)
+    numeric = claimed(task.claim, task.entries, flat) - sizes
+    return evidence.with_components(of_decoded(flat[order], numeric[order], bars[order]))
+
+
+def located(evidence: Evidence, state: Cover, doubtful: set[int]) -> Evidence:
     """With rows, columns and blocks that are wrong as a whole, named as such."""
     entries = state.task.entries
     by_block: dict[int, list[int]] = {}

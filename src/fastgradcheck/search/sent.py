@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,11 +18,15 @@ from fastgradcheck.differences.rows import Array, Rows, Slopes
 from fastgradcheck.differences.screen import ROUNDING_UNITS
 from fastgradcheck.differences.sets import RowDraws, failure_of, measure, too_coarse
 from fastgradcheck.evaluation import hashing
+from fastgradcheck.problem import bounds
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.region import Region
 from fastgradcheck.search.columns import JacobianTask, look
 from fastgradcheck.search.separate import Separated, Separation
 from fastgradcheck.verdict.tolerances import BLOCK_LIMIT
+
+Search = Callable[[Separation, NDArray[np.int64], Array, Array], Separated]
+"""Rows, their y and bars to what is wrong in them."""
 
 
 @dataclass
@@ -36,6 +40,10 @@ class Cover:
     weights : float64 array, shape (blocks of theta,)
     sizes : float64 array, shape (m,)
         The norm of every row of the claim in these weights.
+    step : float
+        Of all directions, unless they are coarse there.
+    fixed : int64 array
+        Columns that it does not move, or that have no room.
     repaired : dict of (row, column) to (float, float)
         What was found, and is taken out of the claim: how far it is off, and the bar of that.
     lost : bool array, shape (m,)
@@ -46,10 +54,27 @@ class Cover:
     moving: Array
     weights: Array
     sizes: Array
+    step: float
+    fixed: NDArray[np.int64]
     repaired: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
     lost: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     lines: set[tuple[int, int]] = field(default_factory=set)
     looked: list[tuple[NDArray[np.int64], Array, Array]] = field(default_factory=list)
+
+    @classmethod
+    def over(cls, task: JacobianTask) -> Cover | None:
+        """Those of a task, none of which is measured yet; None if no column has room to move."""
+        rows, context, known = task.rows, task.rows.context, task.recording
+        weights = differences.weights(rows, task.sizes) if known is None else known.weights
+        movable = bounds.movable(context.bounds, context.theta, context.scale)
+        moving = differences.spread(rows, weights, movable)
+        if not moving.any():
+            return None
+        step = differences.choose_step(rows, moving) if known is None else known.step
+        fixed = differences.leave_out(rows, moving, step)
+        sizes = np.sqrt(sum((w * size) ** 2 for w, size in zip(weights, task.sizes, strict=True)))
+        lost = np.zeros(rows.count, bool)
+        return cls(task, moving, weights, np.asarray(sizes), step, fixed, lost=lost)
 
     @property
     def rows(self) -> Rows:
@@ -85,9 +110,14 @@ class Cover:
                 np.add.at(own, rows, bars * np.abs(taken[columns]))
         return error
 
-    def measure(self, step: float, place: tuple[int, ...]) -> RowDraws:
+    def first(self) -> RowDraws:
+        """The first directions: those that were recorded, if there are any."""
+        known = self.task.recording
+        return self.measure((1, 0)) if known is None else known.draws(self.rows, self.moving)
+
+    def measure(self, place: tuple[int, ...]) -> RowDraws:
         """Fresh directions, those of coarse rows again at other steps."""
-        return measure(self.rows, self.moving, step, place, self.coarse)
+        return measure(self.rows, self.moving, self.step, place, self.coarse)
 
     def coarse(self, bars: Array) -> NDArray[np.bool_]:
         """The rows whose bars stand between the check and agreement."""
@@ -150,14 +180,21 @@ class Cover:
             found.append(Joint(screened, weights, sizes, repaired))
         return tuple(found)
 
-    def separate(self, draws: RowDraws, failing: NDArray[np.int64], attempt: int) -> Separated:
+    def separate(
+        self,
+        draws: RowDraws,
+        failing: NDArray[np.int64],
+        attempt: int,
+        search: Search = Separation.run,
+    ) -> Separated:
         """What is wrong in failing rows, each by the set that tells most of it."""
         errors = np.array([np.max(s.error[:, failing], axis=0) for s in draws.sets])
         best = np.argmin(errors, axis=0)
         together = Separated()
         for number in np.unique(best).tolist():
             slopes, rows = draws.sets[number], failing[best == number]
-            found = self.separation(slopes, attempt).run(
+            found = search(
+                self.separation(slopes, attempt),
                 rows,
                 self.residual(slopes)[:, rows],
                 self.doubt(slopes)[:, rows] + self.allowed[rows],

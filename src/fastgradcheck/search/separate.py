@@ -108,17 +108,28 @@ class Separation:
     seen: set[int] = field(default_factory=set)
     known: dict[tuple[int, int], tuple[Array, Array]] = field(default_factory=dict)
 
+    def at_hand(self, rows: NDArray[np.int64], y: Array, error: Array) -> Separated:
+        """Find what single entries explain in failing rows; nothing is measured for it."""
+        root = self.worst(Node(0, self.edges[-1], rows, y, error))
+        for k, row in enumerate(root.rows.tolist()):
+            fits, size, bar = self.decoded(root, k, self.taken)
+            if len(fits) == 1:
+                self.found.entries[row, int(fits[0])] = float(size[0]), float(bar[0])
+        return self.found
+
+    def worst(self, node: Node) -> Node:
+        """As many of a node's rows as are decoded at a time; the others are left."""
+        most = max(1, DECODED // (self.taken.shape[1] * len(self.taken)))
+        if len(node.rows) <= most:
+            return node
+        kept = np.zeros(len(node.rows), bool)
+        kept[np.argsort(-np.max(np.abs(node.y), axis=0), kind="stable")[:most]] = True
+        self.found.left |= set(node.rows[~kept].tolist())
+        return node.only(kept)
+
     def run(self, rows: NDArray[np.int64], y: Array, error: Array) -> Separated:
         """Find what is wrong in failing rows; y and error of shape (d, k)."""
-        root = Node(0, self.edges[-1], rows, y, error)
-        most = max(1, DECODED // (self.taken.shape[1] * len(self.taken)))
-        if len(rows) > most:
-            worst = np.argsort(-np.max(np.abs(y), axis=0), kind="stable")[:most]
-            kept = np.zeros(len(rows), bool)
-            kept[worst] = True
-            self.found.left |= set(rows[~kept].tolist())
-            root = root.only(kept)
-        queue, splits = [root], 0
+        queue, splits = [self.worst(Node(0, self.edges[-1], rows, y, error))], 0
         while queue:
             node = self.unexplained(queue.pop())
             if not len(node.rows):
