@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fastgradcheck as fgc
+import fastgradcheck.testing  # else pytest's pytester forgets it, and its exceptions are others
 from fastgradcheck.fingerprints import file
 from fastgradcheck.fingerprints.reuse import check_reusing
 from fastgradcheck.report.origin import WHEN
