@@ -10,10 +10,13 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.optimize
 import scipy.sparse as sparse
+import scipy.sparse.linalg as splinalg
 
 import fastgradcheck as fgc
 from fastgradcheck.verdict.verdict import Verdict
+from tests.cases.jacobians import extrapolated
 
 pytest.importorskip("statsmodels")
 with warnings.catch_warnings():
@@ -48,23 +51,12 @@ MODELS = {
 }
 
 
-def differences(score, theta):
-    """The Jacobian of a score, from central differences extrapolated over two steps."""
-    columns = []
-    for j in range(len(theta)):
-        e = np.zeros(len(theta))
-        e[j] = 1.0
-        near, far = ((score(theta + h * e) - score(theta - h * e)) / (2 * h) for h in (1e-4, 2e-4))
-        columns.append((4 * near - far) / 3)
-    return np.stack(columns, axis=1)
-
-
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("strategy", ["components", "screen"])
 @pytest.mark.parametrize("name", MODELS)
 def test_hessians_of_discrete_models(name, strategy):
     model, theta = MODELS[name]
-    true, claimed = differences(model.score, theta), model.hessian(theta)
+    true, claimed = extrapolated(model.score, theta), model.hessian(theta)
     size = np.sqrt(np.outer(*[np.abs(np.diag(true))] * 2))
     off = np.abs(true - claimed) > 1e-5 * size
     result = fgc.hesscheck(model.score, model.hessian, theta, strategy=strategy, seed=1)
@@ -218,3 +210,96 @@ def test_a_bundle_adjustment():
     result = fgc.jaccheck(cameras, without_depth, p, seed=1)
     assert result.verdict is Verdict.WRONG
     assert all("/ shift" in name for name in result.wrong)
+
+
+# Test problems of SciPy's own
+
+
+@pytest.fixture
+def scipy_tests(pytestconfig):
+    """Imports a module of SciPy's tests, which some wheels leave out."""
+    for mark in ("fail_slow", "parallel_threads_limit", "thread_unsafe"):
+        pytestconfig.addinivalue_line("markers", f"{mark}: of SciPy's own tests")
+
+    def module(name):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return pytest.importorskip(f"scipy.optimize.tests.{name}")
+
+    return module
+
+
+@pytest.mark.parametrize("mode", ["sparse", "dense", "operator"])
+def test_scipys_tridiagonal_problem(scipy_tests, mode):
+    problem = scipy_tests("test_least_squares").BroydenTridiagonal(100, mode)
+    result = fgc.jaccheck(problem.fun, problem.jac, problem.x0, seed=1)
+    assert result
+    assert result.evaluations <= 76
+
+    def without_an_entry(x):
+        J = problem._jac(x)
+        J[40, 41] = 0
+        return splinalg.aslinearoperator(J.tocsr()) if mode == "operator" else J
+
+    result = fgc.jaccheck(problem.fun, without_an_entry, problem.x0, seed=1)
+    assert result.wrong == ("F[40] / theta[41]",)
+
+
+@pytest.mark.parametrize("strategy", ["components", "screen"])
+def test_scipys_least_squares_problems(scipy_tests, strategy):
+    tests = scipy_tests("test_least_squares")
+    exponential = tests.ExponentialFittingProblem(1, 0.1, 1e-5, rng=0)
+    for fun, jac, theta in (
+        (tests.fun_rosenbrock, tests.jac_rosenbrock, [-2.0, 1.0]),
+        (exponential.fun, exponential.jac, [0.3, -0.2]),
+        (tests.fun_2d_trivial, tests.jac_2d_trivial, [1.0, 2.0]),
+    ):
+        assert fgc.jaccheck(fun, jac, np.array(theta), strategy=strategy, seed=1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Maratos", "HyperbolicIneq", "Rosenbrock", "IneqRosenbrock", "EqIneqRosenbrock", "Elec"],
+)
+def test_scipys_problems_with_constraints(scipy_tests, name):
+    make = getattr(scipy_tests("test_minimize_constrained"), name)
+    problem = make(20) if name == "Elec" else make()
+    theta = np.asarray(problem.x0, float) + 0.05
+    assert fgc.gradcheck(problem.fun, problem.grad, theta, seed=1)
+    assert fgc.hesscheck(problem.grad, problem.hess, theta, seed=1)
+    constraints = problem.constr if isinstance(problem.constr, list | tuple) else [problem.constr]
+    for constraint in constraints:
+        if not hasattr(constraint, "fun"):
+            continue  # linear: its matrix is its Jacobian
+
+        def jac(x, constraint=constraint):
+            J = constraint.jac(x)
+            return J if sparse.issparse(J) else np.asarray(J, float)
+
+        def fun(x, constraint=constraint):
+            return np.atleast_1d(constraint.fun(x))
+
+        assert fgc.jaccheck(fun, jac, theta, seed=1)
+        # The Hessian of v.c is the derivative of J'v.
+        v = np.linspace(1, 2, len(fun(theta)))
+        assert fgc.hesscheck(
+            lambda x, jac=jac, v=v: jac(x).T @ v,
+            lambda x, constraint=constraint, v=v: constraint.hess(x, v),
+            theta,
+            seed=1,
+        )
+
+
+@pytest.mark.parametrize("n", [5, 200])
+def test_rosenbrocks_products_with_and_without_a_missing_term(n):
+    theta = np.random.default_rng(n).normal(size=n)
+    der, product = scipy.optimize.rosen_der, scipy.optimize.rosen_hess_prod
+    assert fgc.hesscheck(der, product, theta, form="hvp", seed=1)
+
+    def without_an_end(t, v):
+        out = product(t, v)
+        out[-1] -= 200 * v[-1]
+        return out
+
+    result = fgc.hesscheck(der, without_an_end, theta, form="hvp", seed=1)
+    assert result.wrong == (f"theta[{n - 1}] / theta[{n - 1}]",)

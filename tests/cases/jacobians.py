@@ -60,6 +60,17 @@ def two_outputs() -> tuple[Any, Any, dict[str, np.ndarray]]:
     return fun, jac, theta
 
 
+def extrapolated(fun: Callable[..., Any], theta: np.ndarray) -> np.ndarray:
+    """A Jacobian, from central differences extrapolated over two steps; shape (m, n)."""
+    columns = []
+    for j in range(len(theta)):
+        e = np.zeros(len(theta))
+        e[j] = 1.0
+        near, far = ((fun(theta + h * e) - fun(theta - h * e)) / (2 * h) for h in (1e-5, 2e-5))
+        columns.append((4 * near - far) / 3)
+    return np.stack(columns, axis=1)
+
+
 HARD: dict[str, Callable[..., Any]] = {}
 """By name: ``(rng, W, V) -> (fun, jac)``, of which every output is a function of ``W t``."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.problem.inspection import inspect_outputs
@@ -48,6 +49,19 @@ def test_a_jvp_gives_products_columns_and_sizes_of_the_matrix():
     squares = claimed(B, "jvp", lambda t, v: B @ v).jacobian.sizes(slice(0, 7)) ** 2
     # A square is off by sqrt(2 / 4) of itself: the mean over 2,000 of them by 0.02, four times.
     assert np.mean(squares / (B**2).sum(axis=1)) == pytest.approx(1, abs=0.08)
+
+
+def test_a_linear_operator_is_known_by_its_products():
+    A = RNG.normal(size=(5, 7))
+    for given in (aslinearoperator(A), lambda t: aslinearoperator(A)):
+        found = claimed(A, "matrix", given)
+        assert found.findings == ()
+        assert np.allclose(found.jacobian.columns(np.array([3, 0])), A[:, [3, 0]], rtol=1e-15)
+    with pytest.raises(GradcheckInputError, match="it is the transpose"):
+        claimed(A, "matrix", aslinearoperator(A.T))
+    affine = LinearOperator((5, 7), matvec=lambda v: A @ v + 1)
+    (told,) = claimed(A, "matrix", affine).findings
+    assert told.message.startswith("jac.matvec(v) is not linear in v")
 
 
 def test_columns_that_are_asked_for_again_cost_nothing():

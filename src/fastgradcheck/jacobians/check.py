@@ -81,8 +81,9 @@ def jaccheck(
     ----------
     fun : callable
         ``fun(theta, *args) -> array of shape (m,)``, an array of any shape, or a nest of arrays.
-    jac : callable, array, sparse matrix, nest of them, or True
-        ``jac(theta, *args)``, or its value: of shape (m, n), dense or ``scipy.sparse``; or a nest
+    jac : callable, array, sparse matrix, linear operator, nest of arrays, or True
+        ``jac(theta, *args)``, or its value: of shape (m, n), dense, ``scipy.sparse`` or a
+        ``LinearOperator``, of which products with vectors are taken; or a nest
         of blocks of shape ``output.shape + parameter.shape``, outputs outside and parameters
         inside; None in the place of a block is zero. ``True`` if `fun` returns ``(F, jac)``.
     theta : float array or nest of them

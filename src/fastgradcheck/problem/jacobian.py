@@ -152,21 +152,15 @@ def within(columns: slice, v: Array) -> Array:
 
 
 def evaluate_jacobian(
-    jac: Any,
-    theta: Any,
-    args: tuple[Any, ...],
-    outputs: Outputs,
-    parameters: Parameters,
-    name: str = "jac",
+    returned: Any, outputs: Outputs, parameters: Parameters, name: str = "jac"
 ) -> tuple[Dense | Sparse, tuple[Finding, ...]]:
-    """The claimed Jacobian as a matrix, and findings; `jac` is called once if it is callable.
+    """What is claimed for the Jacobian as a matrix, and findings.
 
     Raises
     ------
     GradcheckInputError
-        If it modifies theta or args, or its shape is not that of outputs and theta.
+        If its shape is not that of outputs and theta.
     """
-    returned = called(jac, name, theta, args) if callable(jac) else jac
     if returned is None:
         raise GradcheckTypeError(
             f"{name} returned None: does it end with a return statement, in every branch? It must "
@@ -250,13 +244,12 @@ def _whole(value: Any, outputs: Outputs, parameters: Parameters, name: str) -> N
     if len(outputs.paths) == 1 and whole and not isinstance(parameters.structure, Flat):
         shapes.append((*outputs.paths[0][1], *parameters.blocks[0].shape))
     if array.shape not in shapes:
-        raise GradcheckInputError(_mismatch(array.shape, tuple(dict.fromkeys(shapes)), name))
+        raise GradcheckInputError(mismatch(array.shape, tuple(dict.fromkeys(shapes)), name))
     return array.reshape(m, n)
 
 
-def _mismatch(
-    shape: tuple[int, ...], wanted: tuple[tuple[int, ...], ...], name: str = "jac"
-) -> str:
+def mismatch(shape: tuple[int, ...], wanted: tuple[tuple[int, ...], ...], name: str = "jac") -> str:
+    """What to tell of a shape that is none of those wanted."""
     fits = " or ".join(map(str, wanted))
     text = f"{name} has shape {shape}, but outputs and parameters make it {fits}"
     if any(shape == right[::-1] for right in wanted):
@@ -277,7 +270,7 @@ def _dense(array: NDArray[Any]) -> Dense:
 
 def _sparse(value: Any, m: int, n: int, name: str) -> tuple[Sparse, tuple[Finding, ...]]:
     if value.shape != (m, n):
-        raise GradcheckInputError(_mismatch(tuple(value.shape), ((m, n),), name))
+        raise GradcheckInputError(mismatch(tuple(value.shape), ((m, n),), name))
     from scipy.sparse import coo_array, csr_array
 
     triples = coo_array(value)
@@ -320,12 +313,12 @@ def _assembled(
             full = (*shape, *(wanted[1:] if block is None else block.shape))
             if is_sparse(leaf):
                 if leaf.shape != wanted:
-                    raise GradcheckInputError(_mismatch(tuple(leaf.shape), (wanted,), name))
+                    raise GradcheckInputError(mismatch(tuple(leaf.shape), (wanted,), name))
                 blocks[start, columns.start] = leaf
                 continue
             array = _floats(leaf, name)
             if array.shape not in (full, wanted):
-                raise GradcheckInputError(_mismatch(array.shape, (full,), name))
+                raise GradcheckInputError(mismatch(array.shape, (full,), name))
             blocks[start, columns.start] = array.reshape(wanted)
         start = stop
     findings: tuple[Finding, ...] = ()

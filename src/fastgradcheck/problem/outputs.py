@@ -226,6 +226,9 @@ def like_theta(outputs: Outputs, parameters: Parameters) -> Outputs:
     else:
         where = leaf_paths(parameters.structure)
         paths = [(path, b.shape) for path, b in zip(where, blocks, strict=True)]
+    if len(paths) == 1 and [shape for _, shape in outputs.paths] == [()] * parameters.size:
+        # A list of numbers in the place of the array.
+        return Outputs(blocks, outputs.paths, outputs.like, outputs.function)
     if set(outputs.paths) != set(paths):
         shapes = ", ".join(f"{_name(path)} {shape}" for path, shape in outputs.paths[:6])
         if outputs.paths == (((), ()),):

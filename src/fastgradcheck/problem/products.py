@@ -29,7 +29,14 @@ from fastgradcheck.problem.blocks import Block
 from fastgradcheck.problem.bounds import Bounds
 from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.inspection import InspectedOutputs
-from fastgradcheck.problem.jacobian import Dense, Sparse, called, evaluate_jacobian, within
+from fastgradcheck.problem.jacobian import (
+    Dense,
+    Sparse,
+    called,
+    evaluate_jacobian,
+    mismatch,
+    within,
+)
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.outputs import Outputs, eps_of
 from fastgradcheck.problem.parameters import Parameters
@@ -163,7 +170,12 @@ def claim_of(
     objective, outputs = inspected.objective, inspected.outputs
     args, parameters = objective.args, objective.parameters
     if form == "matrix":
-        matrix, found = evaluate_jacobian(jac, theta, args, outputs, parameters, name)
+        if callable(jac) and not is_operator(jac):
+            jac = called(jac, name, theta, args)
+        if is_operator(jac):
+            products, found = by_operator(jac, outputs, parameters, name)
+            return Claimed(products, objective, inspected.values, found)
+        matrix, found = evaluate_jacobian(jac, outputs, parameters, name)
         return Claimed(matrix, objective, inspected.values, found)
     if not callable(jac):
         raise GradcheckTypeError(
@@ -222,6 +234,29 @@ class Combined(Outputs):
         """Those of many points, one after the other: as rounded as those of one."""
         rows = self.inner.rows(value, count, is_complex)
         return np.stack([self.cotangents @ row for row in rows])
+
+
+def by_operator(
+    operator: Any, outputs: Outputs, parameters: Parameters, name: str
+) -> tuple[Products, tuple[Finding, ...]]:
+    """The claim of a linear operator of SciPy's, by its products with vectors."""
+    m, n = outputs.size, parameters.size
+    if operator.shape != (m, n):
+        raise GradcheckInputError(mismatch(operator.shape, ((m, n),), name))
+
+    def product(v: Array) -> Array:
+        return np.asarray(operator.matvec(v), np.float64)
+
+    eps = eps_of(operator.matvec(np.ones(n)))
+    return Products(product, (m, n), eps), linear(product, n, eps, f"{name}.matvec(v)", "v")
+
+
+def is_operator(value: Any) -> bool:
+    """Whether a value is a ``scipy.sparse.linalg.LinearOperator``, without importing it."""
+    return any(
+        base.__name__ == "LinearOperator" and base.__module__.startswith("scipy.sparse")
+        for base in type(value).__mro__
+    )
 
 
 def with_vectors(
