@@ -91,8 +91,8 @@ def gradcheck(
     theta : float array or nest of them
         The point of the check. Arrays in dicts, lists, tuples, NamedTuples or dataclasses;
         float64 or float32; complex, with two components each. A list of numbers is a vector.
-        Tensors of torch, arrays of jax, Series and DataFrames of pandas come to `cost` as what
-        they are.
+        Tensors of torch, arrays of jax, Series and DataFrames of pandas, DataArrays and Datasets
+        of xarray come to `cost` as what they are.
     args : tuple
         Passed on to `cost` and `grad`. Anything else is taken for one argument, a list for
         several if `cost` takes as many.

@@ -165,6 +165,10 @@ def test_theta_may_be_a_frame() -> None:
     [
         (torch.ones(2, dtype=torch.bfloat16), r"theta is a tensor of torch.bfloat16: .*\.double\("),
         (torch.ones(2, device="meta"), "theta is a tensor on the device 'meta'"),
+        (
+            torch.ones(2, dtype=torch.complex128),
+            r"must be arrays of NumPy. Pass theta\.numpy\(\), and a cost that makes a tensor of it",
+        ),
         (jnp.ones(2), r"no float64 here: fastgradcheck\.jax\.gradcheck\(cost, theta, grad=grad\)"),
         (pd.Series([1.0, 2.0], index=["a", "a"]), "the label 'a' occurs twice in a Series"),
         (pd.Series(["x", "y"]), r"theta\[0\] is "),
@@ -186,3 +190,20 @@ def test_a_layout_is_for_arrays_of_numpy() -> None:
     theta = torch.ones(2, dtype=torch.float64)
     with pytest.raises(GradcheckInputError, match="but theta is a Tensor: pass a dict of arrays"):
         fgc.gradcheck(cubes, slopes, theta, layout={"a": 1, "b": 1})
+
+
+def test_rows_of_a_frame_are_matched_by_label() -> None:
+    theta = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}, index=["x", "y"])
+
+    def grad(t: pd.DataFrame) -> pd.DataFrame:
+        return (3 * t**2).loc[["y", "x"]]
+
+    assert fgc.gradcheck(lambda t: float((t**3).to_numpy().sum()), grad, theta, seed=0)
+
+
+def test_a_complex_array_of_jax_is_refused_with_what_to_write() -> None:
+    with (
+        jax.enable_x64(True),
+        pytest.raises(GradcheckTypeError, match=r"Pass np\.asarray\(theta\)"),
+    ):
+        fgc.gradcheck(cubes, slopes, jnp.ones(2, complex))

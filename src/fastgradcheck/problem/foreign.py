@@ -1,4 +1,4 @@
-"""Arrays of other libraries as NumPy's, and back: of torch, jax and pandas.
+"""Arrays of other libraries as NumPy's, and back: of torch, jax, pandas and xarray.
 
 No library is imported here: whoever hands over a tensor has imported torch.
 """
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckTypeError
+from fastgradcheck.problem.labelled import LikeDataArray, kind_in_xarray
 
 DOUBLE = float(np.finfo(np.float64).eps)
 COARSE = 1e-6
@@ -117,11 +118,17 @@ class Like:
             array = array.copy()
         return sys.modules["torch"].from_numpy(array).to(self.device)
 
+    def aligned(self, value: Any, where: str) -> Any:
+        """A leaf of a gradient in theta's order, which it has."""
+        return value
 
-def like(value: Any) -> Like | None:
+
+def like(value: Any) -> Like | LikeDataArray | None:
     """What makes arrays of the same kind; None for NumPy's own, and for what is not known."""
     if is_tensor(value):
         return Like("torch", value.device)
+    if kind_in_xarray(value) == "array":
+        return LikeDataArray(value)
     jax = sys.modules.get("jax")
     return Like("jax") if jax is not None and isinstance(value, jax.Array) else None
 
@@ -136,6 +143,12 @@ def parameter(value: Any, where: str) -> NDArray[Any]:
     """
     if is_tensor(value):
         array: NDArray[Any] = np.asarray(plain(value, where))
+        if value.is_complex():
+            raise GradcheckTypeError(
+                f"{where} is a tensor of {value.dtype}: complex parameters must be arrays of "
+                f"NumPy. Pass {where}.numpy(), and a cost that makes a tensor of it by "
+                "torch.from_numpy."
+            )
         if str(value.dtype) not in ("torch.float64", "torch.float32"):
             raise GradcheckTypeError(
                 f"{where} is a tensor of {value.dtype}: differences of J need float64. Pass "
@@ -150,6 +163,11 @@ def parameter(value: Any, where: str) -> NDArray[Any]:
             "alone. Or pass np.asarray(theta, float), and a cost that takes arrays of NumPy."
         )
     array = np.asarray(value)
+    if array.dtype.kind == "c":
+        raise GradcheckTypeError(
+            f"{where} is an array of {array.dtype} of jax: complex parameters must be arrays of "
+            f"NumPy. Pass np.asarray({where}), and a cost that takes these."
+        )
     if array.dtype not in (np.float64, np.float32):
         raise GradcheckTypeError(
             f"{where} is an array of {array.dtype}: a parameter must be floating point (float64 or "
@@ -190,8 +208,15 @@ def items_of_pandas(value: Any) -> tuple[dict[Hashable, Any], dict[str, Any]]:
     return columns, {"index": value.index}
 
 
-def by_label(tree: Any, kind: str, keys: Sequence[Hashable]) -> Any:
-    """An array that stands for a Series or DataFrame with these labels, by label."""
+def by_label(
+    tree: Any, kind: str, keys: Sequence[Hashable], static: tuple[tuple[str, Any], ...]
+) -> Any:
+    """What stands for a Series or DataFrame with these labels, by label, and rows in its order."""
+    if kind == "frame" and kind_in_pandas(tree) == "frame":
+        index = dict(static)["index"]
+        # Other rows than theta's are told by their number.
+        same = index.is_unique and tree.index.is_unique and set(tree.index) == set(index)
+        return tree.reindex(index) if same else tree
     if kind not in ("series", "frame") or not isinstance(tree, np.ndarray):
         return tree
     if kind == "series" and tree.shape == (len(keys),):

@@ -256,8 +256,9 @@ def describe(theta: Any, layout: Mapping[str, Any] | None = None) -> Parameters:
     theta : float, array or nest of them
         Arrays of float64 or float32, of any shape and memory order, in dicts, lists, tuples,
         NamedTuples and dataclasses, however nested; tensors of torch, arrays of jax, Series and
-        DataFrames of pandas. In a dataclass, whatever holds no float is
-        carried over unchanged, and so is a field with ``metadata={"static": True}``.
+        DataFrames of pandas, DataArrays and Datasets of xarray. In a dataclass or Dataset, whatever
+        holds no float is carried over unchanged, and so is a field of a dataclass with
+        ``metadata={"static": True}``.
     layout : dict, optional
         Names the blocks of a 1-d theta in their order: name to shape (an int for a vector).
 

@@ -15,10 +15,15 @@ from numpy.typing import NDArray
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, said, shown
 from fastgradcheck.problem import foreign
 from fastgradcheck.problem.foreign import Like
+from fastgradcheck.problem.labelled import LikeDataArray, kind_in_xarray, variables
 
-Kind: TypeAlias = Literal["dict", "list", "tuple", "namedtuple", "dataclass", "series", "frame"]
+Kind: TypeAlias = Literal[
+    "dict", "list", "tuple", "namedtuple", "dataclass", "series", "frame", "dataset"
+]
 
 
+LABELLED = ("series", "frame", "dataset")
+"""Kinds for the gradient of which a dict serves as well."""
 Convert: TypeAlias = Callable[[Any, str], NDArray[Any]]
 
 
@@ -41,7 +46,7 @@ class Leaf:
 
     block: int
     scalar: bool = False
-    like: Like | None = field(default=None, compare=False)
+    like: Like | LikeDataArray | None = field(default=None, compare=False)
 
     @property
     def has_views(self) -> bool:
@@ -55,8 +60,9 @@ class Node:
 
     Attributes
     ----------
-    kind : {"dict", "list", "tuple", "namedtuple", "dataclass", "series", "frame"}
-        The last two are those of pandas: a mapping of labels to numbers, of columns to arrays.
+    kind : {"dict", "list", "tuple", "namedtuple", "dataclass", "series", "frame", "dataset"}
+        The last three are those of pandas, a mapping of labels to numbers, of columns to arrays,
+        and of xarray, of variables to DataArrays.
     type : type
         The user's own class, in which the nest is rebuilt.
     keys : tuple
@@ -64,8 +70,8 @@ class Node:
     children : tuple of Leaf or Node
         What stands at the keys.
     static : tuple of (str, object)
-        Fields of a dataclass that are no parameters, carried over as they are. Not compared:
-        an array among them has no truth value.
+        Fields of a dataclass that are no parameters, carried over as they are; of a Dataset, all
+        of it. Not compared: an array among them has no truth value.
     """
 
     kind: Kind
@@ -92,6 +98,9 @@ class Node:
             case "frame":
                 columns = dict(zip(self.keys, children, strict=True))
                 return self.type(columns, columns=list(self.keys), **dict(self.static))
+            case "dataset":
+                variables = dict(zip(self.keys, children, strict=True))
+                return dict(self.static)["template"].assign(variables)
             case _:
                 return self.type(children)
 
@@ -112,7 +121,7 @@ class Node:
 
         A dataclass does not: its ``__post_init__`` may copy, a cached property may go stale.
         """
-        copies = self.kind in ("dataclass", "series", "frame")
+        copies = self.kind in ("dataclass", "series", "frame", "dataset")
         return not copies and all(child.has_views for child in self.children)
 
 
@@ -129,6 +138,8 @@ def kind_of(tree: Any) -> Kind | None:
         return "namedtuple" if hasattr(tree, "_fields") else "tuple"
     if (pandas := foreign.kind_in_pandas(tree)) is not None:
         return pandas
+    if kind_in_xarray(tree) == "dataset":
+        return "dataset"
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         return "dataclass"
     return None
@@ -141,6 +152,8 @@ def items_of(tree: Any) -> tuple[dict[Hashable, Any], dict[str, Any]]:
             return dict(tree), {}
         case "series" | "frame":
             return foreign.items_of_pandas(tree)
+        case "dataset":
+            return variables(tree), {"template": tree}
         case "namedtuple":
             return dict(zip(tree._fields, tree, strict=True)), {}
         case "dataclass":
@@ -187,9 +200,11 @@ def structure_of(tree: Any, name: str, found: list[tuple[str, Any]]) -> Leaf | N
     """Find the structure of a theta; its leaves are appended to `found` with their names."""
     kind = kind_of(tree)
     if kind is None:
-        array = parameter(tree, name or "theta")
-        found.append((name or "theta", tree if foreign.like(tree) is None else array))
         like = foreign.like(tree)
+        if isinstance(like, LikeDataArray) and not name and isinstance(tree.name, str):
+            name = child_name("", tree.name)
+        array = parameter(tree, name or "theta")
+        found.append((name or "theta", tree if like is None else array))
         return Leaf(len(found) - 1, like is None and not isinstance(tree, np.ndarray), like)
     items, static = items_of(tree)
     children = tuple(structure_of(child, child_name(name, k), found) for k, child in items.items())
@@ -201,15 +216,17 @@ def leaves_of(
 ) -> Iterator[tuple[int, Any]]:
     """Yield block numbers and leaves of a nest of this structure, refusing any other."""
     if isinstance(structure, Leaf):
-        yield structure.block, tree
+        like = structure.like
+        here = prefix + (name or "theta")
+        yield structure.block, tree if like is None else like.aligned(tree, here)
         return
     kinds = {structure.kind, kind_of(tree)}
     if isinstance(tree, np.ndarray) and tree.ndim == 1 and structure.is_vector:
         tree, kinds = list(tree), {"list"}  # as SciPy has it for a list of numbers
     # `return dW, db` for a list is welcome: positions cannot be mistaken.
-    tree = foreign.by_label(tree, structure.kind, structure.keys)
+    tree = foreign.by_label(tree, structure.kind, structure.keys, structure.static)
     kinds = {structure.kind, kind_of(tree)}
-    alike = len(kinds) == 1 or kinds in ({"list", "tuple"}, {"series", "dict"}, {"frame", "dict"})
+    alike = len(kinds) == 1 or kinds in ({"list", "tuple"}, *({k, "dict"} for k in LABELLED))
     items = items_of(tree)[0] if alike else None
     if items is None or items.keys() != set(structure.keys):
         positional = structure.kind in ("list", "tuple")
@@ -261,7 +278,9 @@ def parameter(value: Any, where: str) -> NDArray[Any]:
         raise GradcheckTypeError(
             "theta is a function: the order is gradcheck(cost, grad, theta), with the point third."
         )
-    if foreign.like(value) is not None:
+    if kind_in_xarray(value) == "array":
+        value = value.to_numpy()
+    elif foreign.like(value) is not None:
         return foreign.parameter(value, where)
     rule = "a parameter must be floating point (float64 or float32)"
     array = _floats(value, where, (np.float32, np.float64), rule, _if_setting(value, where))
