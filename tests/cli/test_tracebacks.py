@@ -43,3 +43,12 @@ def test_an_exception_of_compiled_code_is_the_users(at_fault, capsys):
     error = capsys.readouterr().err
     assert "your code raised ZeroDivisionError" in error
     assert "compiled code leaves no traceback: NUMBA_DISABLE_JIT=1 shows the line." in error
+
+
+def test_frames_between_ours_and_the_users_are_left_out(capsys):
+    text = MODEL.replace("return float", "raise SystemExit(0)\n        return float")
+    write("leaves.py", text)
+    assert main(["check", "leaves.py"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("  File ") == 1, err
+    assert "in cost" in err

@@ -367,7 +367,7 @@ def test_a_folder_that_is_not_there_is_refused_before_the_work(tmp_path: Path) -
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"damaged \((Is a directory|Permission denied)\)"):
+    with pytest.raises(CheckpointError, match=r"read \((Is a directory|Permission denied)\)"):
         check(tmp_path)
 
 

@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from fastgradcheck.arguments import meant_by
 from fastgradcheck.cli.tracebacks import is_our_fault, user_traceback
-from fastgradcheck.errors import CostEvaluationError, GradcheckInputError, asks_to_stop, told
+from fastgradcheck.errors import (
+    CheckpointError,
+    CostEvaluationError,
+    GradcheckInputError,
+    asks_to_stop,
+    told,
+)
 from fastgradcheck.version import __version__
 
 if TYPE_CHECKING:
@@ -84,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"which command? For a check:  fastgradcheck check {' '.join(words)}")
     options, unknown = parser.parse_known_args(words)
     if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}{_meant(unknown[0])}")
+        hint = _meant(unknown[0]) or f" (fastgradcheck {words[0]} --help lists what there is)"
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     run: Callable[[argparse.Namespace], int] = options.run
     with _taken_for_ctrl_c(signal.SIGTERM) as ended:
         status = _run(run, options)
@@ -256,6 +263,8 @@ def _refuse(error: BaseException) -> int:
         return _OUR_FAULT
     _tell(f"error: {error if known else f'your code raised {told(error)}'}")
     cause = error.__cause__ if known else error
+    if isinstance(error, CheckpointError):
+        cause = None  # a file, and no code of the user's
     trace = user_traceback(cause) if cause is not None else ""
     if trace:
         print(f"\n{trace}", file=sys.stderr)

@@ -9,10 +9,11 @@ _OURS = frozenset({"fastgradcheck", "fastgradcheck_pytest"})
 
 
 _BETWEEN = frozenset({"importlib", "_frozen_importlib", "_frozen_importlib_external"}) | {
+    "contextlib",
     "joblib",
     "numba",
 }
-"""Packages through which we call the user's code; what Numba raises tells the user's line."""
+"""What we call the user's code through; what Numba raises tells the user's line."""
 
 
 _CALLS = frozenset(

@@ -112,9 +112,13 @@ def read(path: Path, kind: Kind, understood: Callable[[dict[str, Any], Arrays], 
         return understood(*_content(path, kind))
     except FileNotFoundError:
         raise
+    except OSError as error:
+        raise kind.refused(
+            f"{path} cannot be read ({error.strerror or said(error)}): name a file that you may "
+            f"read, which is a {kind.name} of this package."
+        ) from error
     except Exception as error:  # NumPy's reader has many words for bytes that it does not know
-        plain = error.strerror if isinstance(error, OSError) else None
-        reason = said(error) if isinstance(error, Odd) else plain or "its content cannot be read"
+        reason = said(error) if isinstance(error, Odd) else "its content cannot be read"
         raise kind.refused(
             f"{path} is not a {kind.name} of this package, or it is damaged ({reason}). It was "
             f"left as it is: {kind.advice}."
