@@ -375,3 +375,79 @@ def test_start_up_loads_nothing_of_ours(project):
         "    assert not {'fastgradcheck', 'numba', 'scipy', 'rich'} & set(sys.modules)\n",
         apart=True,
     ).assert_outcomes(passed=1)
+
+
+JACOBIANS = """
+A = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+LIKE = np.ones(2)
+
+def fun(theta):
+    return np.sin(A @ theta)
+
+def jac(theta):
+    return np.cos(A @ theta)[:, None] * A
+
+def jvp(theta, v):
+    return jac(theta) @ v
+
+def vjp(theta, u):
+    return jac(theta).T @ u
+
+def hess(theta):
+    return np.diag(2 * theta)
+
+def test_jacobian(jaccheck):
+    assert jaccheck(fun, jac, theta=THETA).seed == 3
+
+def test_products(jaccheck):
+    jaccheck(fun, jvp, THETA, form="jvp")
+    jaccheck(fun, vjp, THETA, form="vjp")
+
+def test_hessian(hesscheck):
+    hesscheck(grad, hess, THETA)
+
+def test_pair(paircheck):
+    paircheck(jvp, vjp, THETA, LIKE)
+
+def test_wrong_jacobian(jaccheck):
+    jaccheck(fun, lambda t: 2 * jac(t), THETA)
+
+def test_wrong_hessian(hesscheck):
+    hesscheck(grad, lambda t: hess(t) + np.eye(3, k=1), THETA)
+
+def test_wrong_pair(paircheck):
+    paircheck(jvp, lambda t, u: -vjp(t, u), THETA, LIKE)
+
+def test_refused(jaccheck):
+    jaccheck(fun, lambda t: jac(t).T, THETA)
+"""
+
+
+def test_jacobians_hessians_and_pairs_have_fixtures(project, tmp_path):
+    folder = tmp_path / "reports"
+    result = project(JACOBIANS, "--gradcheck-seed=3", f"--gradcheck-html={folder}")
+    result.assert_outcomes(passed=4, failed=4)
+    result.stdout.fnmatch_lines(
+        [
+            "*GradcheckError: WRONG in F / theta: *exactly 2*",
+            "*GradcheckError: WRONG in theta / theta: The claimed Hessian is not symmetric*",
+            "*GradcheckError: WRONG in F / theta: u.(J v) and v.(J'u) differ*",
+            "*GradcheckInputError: jac has shape (3, 2)*it is the transpose*",
+            "gradcheck: 8 checks, 5 agree, 3 wrong, *, seed 3",
+        ]
+    )
+    assert len(list(folder.iterdir())) == 8
+
+
+def test_a_sample_of_the_run_is_that_of_jacobians_too(project):
+    tests = (
+        JACOBIANS.partition("def test_jacobian(")[0]
+        + """
+def test_some_columns(jaccheck, paircheck):
+    assert jaccheck(fun, jac, THETA).partial
+    paircheck(jvp, vjp, THETA, LIKE)
+"""
+    )
+    result = project(tests, "--gradcheck-sample=0.5")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["gradcheck: 2 checks, 2 agree (1 on a part of the components)*"])

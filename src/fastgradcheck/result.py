@@ -33,9 +33,10 @@ from fastgradcheck.differences.screen import CONFIDENCE
 from fastgradcheck.differences.section import around, differences_by_step
 from fastgradcheck.errors import GradcheckInputError
 from fastgradcheck.evaluation.stream import Stream
+from fastgradcheck.problem.entries import Entries
 from fastgradcheck.problem.finding import Finding, by_rank
 from fastgradcheck.problem.parameters import Parameters
-from fastgradcheck.problem.problem import Problem
+from fastgradcheck.problem.problem import Objective, Problem
 from fastgradcheck.problem.region import entries_of, named
 from fastgradcheck.report.content import summary, worst_rows
 from fastgradcheck.report.outcome import (
@@ -68,12 +69,15 @@ class GradcheckResult(Outcome):
     Attributes
     ----------
     problem : Problem or None
-        What was checked; None if the result was read back from JSON.
+        The gradient that was checked; None if the result was read back from JSON.
+    rows : tuple of (Objective, Entries), or None
+        Likewise of a Jacobian: the function, and the addresses of the entries.
     measurements : tuple of (list of BlockEvidence, Tolerances), or None
         What `self_test` judges again; None if the result was read back from JSON.
     """
 
     problem: Problem | None = field(default=None, repr=False)
+    rows: tuple[Objective, Entries] | None = field(default=None, repr=False)
     measurements: tuple[list[BlockEvidence], Tolerances] | None = field(default=None, repr=False)
 
     def __bool__(self) -> bool:
@@ -152,25 +156,41 @@ class GradcheckResult(Outcome):
         from fastgradcheck.report import plots
 
         kinds = plots.chosen(kind)
+        if self.strategy == "pairs":
+            raise GradcheckInputError(
+                "a jvp and a vjp are compared by their products, without differences: there is "
+                "nothing to draw. jaccheck has pictures of each of them."
+            )
         sweep = self._sweep() if "steps" in kinds and not self.sweeps else None
         section = self._section() if "secant" in kinds else None
         return plots.plot(self, kind, sweep=sweep, section=section)
 
     def _sweep(self) -> Sweep | None:
         """A step sweep of the worst component; None without one, or without the cost."""
-        rows = worst_rows(self, 1)
-        if self.problem is None or not rows:
+        worst = worst_rows(self, 1)
+        place = self._place(worst[0].index) if worst else None
+        if place is None:
             return None
-        measured = differences_by_step(self.problem.objective, rows[0].index)
-        return Sweep(rows[0].address, *measured, rows[0].numeric, rows[0].bar)
+        measured = differences_by_step(*place)
+        return Sweep(worst[0].address, *measured, worst[0].numeric, worst[0].bar)
 
     def _section(self) -> Section | None:
         """J along the worst component; None without one, or without the cost."""
-        rows = worst_rows(self, 1)
-        if self.problem is None or not rows:
+        worst = worst_rows(self, 1)
+        place = self._place(worst[0].index) if worst else None
+        return (
+            None if place is None else Section(worst[0].address, worst[0].analytic, *around(*place))
+        )
+
+    def _place(self, index: int) -> tuple[Objective, int, int | None] | None:
+        """The function, the parameter and the output of a component, if they are known."""
+        if self.problem is not None:
+            return self.problem.objective, index, None
+        if self.rows is None:
             return None
-        seen = around(self.problem.objective, rows[0].index)
-        return Section(rows[0].address, rows[0].analytic, *seen)
+        objective, entries = self.rows
+        row, column = entries.places(np.array([index]))
+        return objective, int(column[0]), int(row[0])
 
     def self_test(self) -> SelfTest:
         """Would this check have caught a fault? Plants faults in copies of the gradient.

@@ -1,4 +1,4 @@
-"""The pytest plugin: a fixture ``gradcheck`` that asserts, and a line that sums up.
+"""The pytest plugin: the fixture ``gradcheck`` and its kin, which assert, and a line that sums up.
 
 It lies outside the package, and imports it only when a test asks for the fixture, so that a test
 run that checks no gradient does not pay for NumPy and Numba.
@@ -126,15 +126,40 @@ def pytest_exception_interact(call: pytest.CallInfo[Any]) -> None:
 def gradcheck(request: pytest.FixtureRequest) -> Gradcheck:
     """Check a gradient: ``gradcheck(cost, grad, theta, ...)`` fails the test unless it agrees.
 
-    So do ``gradcheck.jaccheck(fun, jac, theta, ...)`` and ``gradcheck.hesscheck(...)``. They take
-    what the functions of these names in ``fastgradcheck`` take, and ``allow_undecided=True``, and
-    return the result.
+    Takes what ``fastgradcheck.gradcheck`` takes, and ``allow_undecided=True``; returns the result.
     """
     return Gradcheck(request)
 
 
+@pytest.fixture
+def jaccheck(request: pytest.FixtureRequest) -> Callable[..., GradcheckResult]:
+    """Check a Jacobian: ``jaccheck(fun, jac, theta, ...)`` fails the test unless it agrees.
+
+    Takes what ``fastgradcheck.jaccheck`` takes, and ``allow_undecided=True``; returns the result.
+    """
+    return Gradcheck(request).jaccheck
+
+
+@pytest.fixture
+def hesscheck(request: pytest.FixtureRequest) -> Callable[..., GradcheckResult]:
+    """Check a Hessian: ``hesscheck(grad, hess, theta, ...)`` fails the test unless it agrees.
+
+    Takes what ``fastgradcheck.hesscheck`` takes, and ``allow_undecided=True``; returns the result.
+    """
+    return Gradcheck(request).hesscheck
+
+
+@pytest.fixture
+def paircheck(request: pytest.FixtureRequest) -> Callable[..., GradcheckResult]:
+    """Check a jvp beside a vjp: ``paircheck(jvp, vjp, theta, like, ...)`` fails unless they agree.
+
+    Takes what ``fastgradcheck.paircheck`` takes, and ``allow_undecided=True``; returns the result.
+    """
+    return Gradcheck(request).paircheck
+
+
 class Gradcheck:
-    """What the fixture ``gradcheck`` gives to a test."""
+    """What the fixtures give to a test."""
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._node = request.node
@@ -152,49 +177,59 @@ class Gradcheck:
         """Check, and raise ``fastgradcheck.GradcheckError`` unless the gradient agrees."""
         __tracebackhide__ = True
         from fastgradcheck.check import gradcheck
+        from fastgradcheck.fingerprints.store import checked
 
-        every = {**self._defaults(), **options}
-        return self._asserted("gradient", gradcheck, cost, grad, theta, allow_undecided, every)
+        subject = "gradient", gradcheck, cost, grad, theta, {**self._defaults(), **options}
+        return self._asserted(allow_undecided, checked, *subject)
 
     def jaccheck(
         self, fun: Any, jac: Any, theta: Any, *, allow_undecided: bool = False, **options: Any
     ) -> GradcheckResult:
         """The same of a Jacobian; takes what ``fastgradcheck.jaccheck`` takes."""
         __tracebackhide__ = True
+        from fastgradcheck.fingerprints.store import checked
         from fastgradcheck.jacobians.check import jaccheck
 
-        every = {**self._defaults(), **options}
-        return self._asserted("Jacobian", jaccheck, fun, jac, theta, allow_undecided, every)
+        subject = "Jacobian", jaccheck, fun, jac, theta, {**self._defaults(), **options}
+        return self._asserted(allow_undecided, checked, *subject)
 
     def hesscheck(
         self, grad: Any, hess: Any, theta: Any, *, allow_undecided: bool = False, **options: Any
     ) -> GradcheckResult:
         """The same of a Hessian; takes what ``fastgradcheck.hesscheck`` takes."""
         __tracebackhide__ = True
+        from fastgradcheck.fingerprints.store import checked
         from fastgradcheck.jacobians.check import hesscheck
 
-        every = {**self._defaults(), **options}
-        return self._asserted("Hessian", hesscheck, grad, hess, theta, allow_undecided, every)
+        subject = "Hessian", hesscheck, grad, hess, theta, {**self._defaults(), **options}
+        return self._asserted(allow_undecided, checked, *subject)
+
+    def paircheck(
+        self, jvp: Any, vjp: Any, theta: Any, like: Any, *, allow_undecided: bool = False,
+        **options: Any,
+    ) -> GradcheckResult:  # fmt: skip
+        """The same of a jvp beside a vjp; takes what ``fastgradcheck.paircheck`` takes."""
+        __tracebackhide__ = True
+        from fastgradcheck.jacobians.pairs import paircheck
+
+        every = {"seed": self._config.stash[_SEED], **options}
+        return self._asserted(allow_undecided, paircheck, jvp, vjp, theta, like, **every)
 
     def _asserted(
         self,
-        kind: str,
-        check: Callable[..., GradcheckResult],
-        function: Any,
-        claim: Any,
-        theta: Any,
         allow_undecided: bool,
-        options: dict[str, Any],
+        check: Callable[..., GradcheckResult],
+        *subject: Any,
+        **options: Any,
     ) -> GradcheckResult:
         __tracebackhide__ = True
         from fastgradcheck.cli.tracebacks import user_frames
-        from fastgradcheck.fingerprints.store import checked
         from fastgradcheck.report.content import summary
         from fastgradcheck.report.text import render
         from fastgradcheck.testing import GradcheckError, require
 
         try:
-            result = checked(kind, check, function, claim, theta, options)
+            result = check(*subject, **options)
         except Exception as error:
             for link in _chain(error):
                 link.__traceback__ = user_frames(link.__traceback__)

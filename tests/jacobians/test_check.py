@@ -475,8 +475,44 @@ def test_pictures_and_the_self_test_of_a_jacobian():
     fun, jac, theta = LARGE
     result = check(fun, changed(jac, scaled_row), theta)
     assert result.plot("heatmap").axes
+    assert len(result.plot().axes) == 5  # four pictures and a colour bar
     with pytest.raises(fgc.GradcheckInputError, match="this result is of a Jacobian"):
         result.self_test()
+
+
+@pytest.mark.parametrize("form", ["matrix", "jvp", "vjp"])
+def test_pictures_show_the_output_along_the_parameter_of_the_worst_entry(form):
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+
+    def fun(p):
+        return {"end": np.array([p["x"][0] ** 2, p["x"][1] * p["y"][0]])}
+
+    def matrix(p):
+        J = np.array([[2 * p["x"][0], 0, 0], [0, p["y"][0], p["x"][1] + 1]])
+        return {"end": {"x": J[:, :2], "y": J[:, 2:]}}
+
+    def whole(p):
+        return np.hstack(list(matrix(p)["end"].values()))
+
+    products = {
+        "matrix": matrix,
+        "jvp": lambda p, v: whole(p) @ np.concatenate([v["x"], v["y"]]),
+        "vjp": lambda p, u: u["end"] @ whole(p),
+    }
+    theta = {"x": np.array([1.0, 2.0]), "y": np.array([3.0])}
+    result = fgc.jaccheck(fun, products[form], theta, form=form, seed=0)
+    assert result.wrong == ("end[1] / y[0]",)
+    (axes,) = result.plot("secant").axes
+    assert axes.get_ylabel() == "end[1]"
+    # x[1] y[0] is a line of slope 2, and 6 at theta.
+    offsets, values = axes.get_lines()[0].get_data()
+    np.testing.assert_allclose(values, 6 + 2 * offsets)
+    (axes,) = result.plot("steps").axes
+    assert axes.get_title() == "Error against step for end[1] / y[0]"
+    back = fgc.GradcheckResult.from_json(result.to_json())
+    with pytest.raises(fgc.GradcheckInputError, match="no longer holds it"):
+        back.plot("secant")
 
 
 # Functions with a state, and Ctrl-C

@@ -169,3 +169,11 @@ def test_a_pair_of_wrong_shapes_is_refused():
         fgc.paircheck(jvp, vjp, theta, fun)
     with pytest.raises(fgc.GradcheckInputError, match="vjp is a float"):
         fgc.paircheck(jvp, 3.0, theta, fun(theta))
+
+
+def test_a_pair_has_no_pictures_and_says_why():
+    pytest.importorskip("matplotlib")
+    fun, jvp, vjp, theta = products(5, 7)
+    result = fgc.paircheck(jvp, vjp, theta, fun(theta))
+    with pytest.raises(fgc.GradcheckInputError, match="without differences: there is nothing to"):
+        result.plot()

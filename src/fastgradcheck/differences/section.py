@@ -1,4 +1,4 @@
-"""J along one component, for the pictures of a result."""
+"""J, or one of several outputs, along one component: for the pictures of a result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastgradcheck.problem.problem import Objective
 Array = NDArray[np.float64]
 
 
-def along(objective: Objective, index: int, offsets: Array) -> Array:
+def along(objective: Objective, index: int, offsets: Array, output: int | None = None) -> Array:
     """J where one component is displaced by the offsets, all others as they are.
 
     Parameters
@@ -24,6 +24,8 @@ def along(objective: Objective, index: int, offsets: Array) -> Array:
         The component's flat index.
     offsets : float64 array, shape (k,)
         In theta's units.
+    output : int, optional
+        Which output, of a function of several.
 
     Returns
     -------
@@ -51,10 +53,12 @@ def along(objective: Objective, index: int, offsets: Array) -> Array:
             values: Array = Stream(engine).values(plan, "section")[0]
     finally:
         engine.close()
-    return values
+    return values if output is None else values[:, output]
 
 
-def around(objective: Objective, index: int) -> tuple[float, Array, Array]:
+def around(
+    objective: Objective, index: int, output: int | None = None
+) -> tuple[float, Array, Array]:
     """A distance epsilon at which a secant can be told from a tangent, and J to both sides.
 
     Returns
@@ -66,10 +70,12 @@ def around(objective: Objective, index: int) -> tuple[float, Array, Array]:
     """
     epsilon = 0.5 * max(1.0, abs(float(objective.theta[index])))
     offsets = np.linspace(-1.6, 1.6, 65) * epsilon
-    return epsilon, offsets, along(objective, index, offsets)
+    return epsilon, offsets, along(objective, index, offsets, output)
 
 
-def differences_by_step(objective: Objective, index: int) -> tuple[Array, Array]:
+def differences_by_step(
+    objective: Objective, index: int, output: int | None = None
+) -> tuple[Array, Array]:
     """Central differences of one component at steps from 1/10 of its size down to 1e-13.
 
     Returns
@@ -83,5 +89,5 @@ def differences_by_step(objective: Objective, index: int) -> tuple[Array, Array]
     up, down = (start + steps) - start, (start - steps) - start
     moves = up > down
     up, down = up[moves], down[moves]
-    high, low = np.split(along(objective, index, np.concatenate([up, down])), 2)
+    high, low = np.split(along(objective, index, np.concatenate([up, down]), output), 2)
     return steps[moves], (high - low) / (up - down)

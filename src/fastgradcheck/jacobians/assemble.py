@@ -78,6 +78,7 @@ def assemble(
         reason=reason or part,
         origin=origin,
         subject=subject,
+        rows=(task.rows.context.stream.engine.objective, task.entries),
     )  # fmt: skip
 
 

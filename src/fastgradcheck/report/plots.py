@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError, shown
+from fastgradcheck.problem.blocks import OF
 from fastgradcheck.report import content, pictures
 from fastgradcheck.report.numbers import bar, count, short
 from fastgradcheck.report.outcome import Outcome, Section, Sweep
@@ -289,7 +290,7 @@ def _not_measured(result: Outcome) -> GradcheckInputError:
         return _nothing("component")
     return GradcheckInputError(
         "More pictures need more values of the cost. A result that was read back from JSON no "
-        "longer holds it, nor does one of a Jacobian."
+        "longer holds it."
     )
 
 
@@ -304,7 +305,9 @@ def _secant(shown: _Shown, axes: Axes) -> None:
             f"J is not finite within {short(epsilon)} of {section.address}: no secants to draw."
         )
     two, one = (high - low) / (2.0 * epsilon), (high - middle) / epsilon
-    axes.plot(offsets, values, color="black", lw=1.8, label="J")
+    # Of a Jacobian's entry, "F[3] / W[0, 1]", the output along the parameter.
+    output, _, parameter = section.address.rpartition(OF)
+    axes.plot(offsets, values, color="black", lw=1.8, label=output or "J")
     axes.plot(
         offsets,
         0.5 * (low + high) + two * offsets,
@@ -324,12 +327,12 @@ def _secant(shown: _Shown, axes: Axes) -> None:
         ":",
         lw=2.2,
         color=pictures.CLAIM,
-        label=f"analytic gradient: {section.analytic:.4g}",
+        label=f"analytic {'derivative' if output else 'gradient'}: {section.analytic:.4g}",
     )
     axes.plot([-epsilon, 0.0, epsilon], [low, middle, high], "o", color="black", ms=6.0)
     _frame(axes, values, low, high)
-    axes.set_xticks([-epsilon, 0.0, epsilon], ["theta-", section.address, "theta+"])
-    axes.set(xlabel=f"theta- and theta+ are {short(epsilon)} away", ylabel="J")
+    axes.set_xticks([-epsilon, 0.0, epsilon], ["theta-", parameter, "theta+"])
+    axes.set(xlabel=f"theta- and theta+ are {short(epsilon)} away", ylabel=output or "J")
     axes.set_title(f"Two-sided against one-sided slope at {section.address}")
     axes.grid(alpha=0.25)
     axes.legend(loc="best", fontsize="small")
