@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -324,19 +325,26 @@ def _enlarged(
     error must hold it. Where they do not, they show noise, beyond what was known of it: an error
     of J that moves the slope at a small step moves that at a larger one by less, as 1/h.
     """
-    count = len(slopes)
     apart = np.abs(slopes[np.newaxis, :] - slopes[:, np.newaxis])
-    smaller = np.triu(np.ones(apart.shape, bool), 1)
-    outside = smaller & (apart > errors[:, np.newaxis] + doubt)
-    values = np.arange(count)
-    as_noise = apart * RATIO ** (values[:, np.newaxis] - values[np.newaxis, :]).astype(float)
-    enlarged: NDArray[np.float64] = errors + np.max(np.where(outside, as_noise, 0.0), axis=1)
-    for m in range(2, count):
-        three = slopes[m - 2 : m + 1]
-        agree = np.ptp(three) < AGREEMENT * apart[:, m]
-        settled = agree & outside[:, m] & (values < m - 2)
-        enlarged = np.where(settled, np.maximum(enlarged, apart[:, m] + doubt[m]), enlarged)
+    later, ratio = _pairs(len(slopes))
+    outside = (later > 0) & (apart > errors[:, np.newaxis] + doubt)
+    enlarged: NDArray[np.float64] = errors + np.max(np.where(outside, apart * ratio, 0.0), axis=1)
+    if len(slopes) > 2:
+        three = slopes[:-2], slopes[1:-1], slopes[2:]
+        spread = np.maximum.reduce(three) - np.minimum.reduce(three)
+        outside, apart = outside[:, 2:], apart[:, 2:]
+        settled = outside & (later[:, 2:] > 2) & (spread < AGREEMENT * apart)
+        held = np.where(settled, apart + doubt[2:], -np.inf)
+        enlarged = np.maximum(enlarged, np.max(held, axis=1))
     return np.maximum(enlarged, _drift(slopes, doubt))
+
+
+@lru_cache
+def _pairs(count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Of each step of so many, how many places later each other one comes, and its part of it."""
+    place = np.arange(count)
+    later = place - place[:, np.newaxis]
+    return later, RATIO ** -later.astype(np.float64)
 
 
 def _best(values: NDArray[np.float64], errors: NDArray[np.float64], first: int) -> _Plateau:
