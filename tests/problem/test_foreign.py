@@ -207,3 +207,16 @@ def test_a_complex_array_of_jax_is_refused_with_what_to_write() -> None:
         pytest.raises(GradcheckTypeError, match=r"Pass np\.asarray\(theta\)"),
     ):
         fgc.gradcheck(cubes, slopes, jnp.ones(2, complex))
+
+
+@pytest.mark.parametrize("kind", [torch.from_numpy, jnp.asarray])
+def test_the_gradient_of_complex_parameters_may_be_of_another_library(kind: Any) -> None:
+    theta = np.array([1 + 2j, 0.3, -1j])
+
+    def cost(z: Any) -> float:
+        return float((torch.from_numpy(z).abs() ** 4).sum())
+
+    result = fgc.gradcheck(cost, lambda z: kind(4 * abs(z) ** 2 * z), theta, seed=0)
+    assert result, str(result)
+    wrong = fgc.gradcheck(cost, lambda z: kind(4 * abs(z) ** 2 * z * [1, 1, 2]), theta, seed=0)
+    assert [name.partition(".")[0][:8] for name in wrong.wrong] == ["theta[2]"]

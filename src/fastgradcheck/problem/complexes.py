@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.problem import foreign
 from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.nests import rebuilt, refuse_endless
 from fastgradcheck.problem.parameters import Parameters
@@ -56,7 +57,7 @@ class Complexes:
             return rebuilt(nest, parts)
         if path not in self.paths:
             return nest
-        array = np.asarray(nest)
+        array = np.asarray(foreign.plain(nest, _name(path)))
         single = array.dtype in (np.complex64, np.float32)
         pairs = np.stack([array.real, array.imag], axis=-1)
         return pairs.astype(np.float32 if single else np.float64)
@@ -190,7 +191,7 @@ def _found(
     votes: dict[float, list[int]] = {1.0: [0, 0], -1.0: [0, 0]}
     tried = sorted(complexes.paths, key=str)[:TRIED]
     for path in tried:
-        leaf, slope = np.asarray(_at(theta, path)), _at(claim, path)
+        leaf, slope = np.asarray(_at(theta, path)), foreign.plain(_at(claim, path), _name(path))
         if slope is None or np.shape(slope) != leaf.shape:
             return complexes  # the check itself says what is wrong with it
         size = float(np.max(np.abs(leaf), initial=0.0)) or 1.0
