@@ -57,6 +57,12 @@ class TestComponents:
         assert rules.disagreeing(evidence, TOLERANCE).tolist() == [True, True]
         assert rules.wrong_components(evidence, TOLERANCE).tolist() == [True, False]
 
+    @pytest.mark.parametrize(("scale", "verdict"), [(1.0, AGREES), (1e-3, UNDECIDED)])
+    def test_steps_that_do_not_agree_decide_where_rounding_does_not(self, scale, verdict):
+        """A bias before batch normalisation: the claim and its slopes are 1e-17, beside ones."""
+        evidence = block_evidence([-4e-18], [3e-18], 7e-18, kind=UNSETTLED)
+        assert verdicts(replace(evidence, elsewhere=scale)) == [verdict]
+
     @pytest.mark.parametrize(
         ("claim", "measured", "error", "verdict"),
         [

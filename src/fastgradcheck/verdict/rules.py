@@ -63,7 +63,10 @@ def component_verdicts(evidence: BlockEvidence, tolerance: Tolerances) -> NDArra
     codes = np.full(len(c), Verdict.AGREES.code, np.uint8)
     if not len(c):
         return codes
-    codes[disagreeing(evidence, tolerance) | (c.kind == UNSETTLED)] = Verdict.UNDECIDED.code
+    with np.errstate(invalid="ignore"):
+        open_ = ~(c.discrepancy + c.error <= evidence.doubt_of_entries)
+    unsettled = (c.kind == UNSETTLED) & open_
+    codes[disagreeing(evidence, tolerance) | unsettled] = Verdict.UNDECIDED.code
     codes[wrong_components(evidence, tolerance)] = Verdict.WRONG.code
     return codes
 
