@@ -106,25 +106,41 @@ def explaining(
     return index, doubtful
 
 
+def sizes_within(
+    y: NDArray[np.float64], error: NDArray[np.float64], v: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """From where to where the sizes lie with which each entry alone would explain y.
+
+    An entry j does if one size s is within every bar, |y_d - s v_dj| <= e_d, that is, if the
+    intervals (y_d -+ e_d) / v_dj have a point in common: from the first result to the second, the
+    second being the smaller one where they have none.
+
+    Parameters
+    ----------
+    y, error : float64 array, shape (d,)
+    v : float64 array, shape (d, k)
+    """
+    size, doubt = y[:, np.newaxis] / v, error[:, np.newaxis] / np.abs(v)
+    doubt += ROUNDING * np.abs(size)
+    return np.max(size - doubt, axis=0), np.min(size + doubt, axis=0)
+
+
 def decode(
     doubtful: Doubtful, most: int, scale: NDArray[np.float64] | None = None
 ) -> NDArray[np.int64]:
     """The single entries that alone would explain the y of a doubtful region.
 
-    An entry j explains y if one size s is within every bar, |y_d - s v_dj| <= e_d, that is, if the
-    intervals (y_d -+ e_d) / v_dj have a point in common. At most `most` + 1 are returned. Where
-    directions are scaled entry by entry, entries of scale zero were not moved and explain nothing.
+    At most `most` + 1 are returned. Where directions are scaled entry by entry, entries of scale
+    zero were not moved and explain nothing.
     """
-    y, error = doubtful.y[:, np.newaxis], doubtful.error[:, np.newaxis]
     indices, count = [], 0
     for index in entries_of(doubtful.region):
         v = np.stack([hashing.direction(key, index) for key in doubtful.keys])
         if scale is not None:
             moved = scale[index] > 0
             index, v = index[moved], v[:, moved] * scale[index[moved]]
-        size, doubt = y / v, error / np.abs(v)
-        doubt += ROUNDING * np.abs(size)
-        fits = np.max(size - doubt, axis=0) <= np.min(size + doubt, axis=0)
+        low, high = sizes_within(doubtful.y, doubtful.error, v)
+        fits = low <= high
         indices.append(index[fits])
         count += int(fits.sum())
         if count > most:
@@ -152,13 +168,11 @@ def size_of(
 ) -> tuple[float, float]:
     """How large the error of a decoded entry is: where the intervals of all directions overlap."""
     at = np.array([entry])
-    v = np.array([hashing.direction(key, at)[0] for key in doubtful.keys])
+    v = np.array([hashing.direction(key, at) for key in doubtful.keys])
     if scale is not None:
         v = v * scale[entry]
-    sizes, doubts = doubtful.y / v, doubtful.error / np.abs(v)
-    doubts = doubts + ROUNDING * np.abs(sizes)
-    low, high = float(np.max(sizes - doubts)), float(np.min(sizes + doubts))
-    return (low + high) / 2, (high - low) / 2
+    (low,), (high,) = sizes_within(doubtful.y, doubtful.error, v)
+    return float(low + high) / 2, float(high - low) / 2
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ from fastgradcheck.differences.rows import Array
 from fastgradcheck.differences.screen import BEYOND_DOUBT
 from fastgradcheck.differences.sets import RowDraws
 from fastgradcheck.search.columns import JacobianTask
+from fastgradcheck.search.residuals import Residuals
 from fastgradcheck.search.rows import located, with_decoded
-from fastgradcheck.search.sent import Cover
 from fastgradcheck.search.separate import Separated, Separation
 
 
@@ -25,17 +25,17 @@ class Recorded:
 
     Attributes
     ----------
-    state : Cover
+    state : Residuals
     draws : RowDraws
     """
 
-    state: Cover
+    state: Residuals
     draws: RowDraws
 
     @classmethod
     def of(cls, task: JacobianTask) -> Recorded | None:
         """The recording of a task beside its claim; None if no column was moved."""
-        state = Cover.over(task)
+        state = Residuals.over(task)
         return None if state is None else cls(state, state.first())
 
     @cached_property

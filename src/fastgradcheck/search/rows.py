@@ -26,7 +26,7 @@ from fastgradcheck.evaluation.stream import Stopped
 from fastgradcheck.problem.region import region_of
 from fastgradcheck.search.columns import JacobianTask, confirm, one_by_one
 from fastgradcheck.search.confirm import TWICE_BELOW
-from fastgradcheck.search.sent import Cover
+from fastgradcheck.search.residuals import Residuals
 from fastgradcheck.verdict import rules
 from fastgradcheck.verdict.rows import claimed
 from fastgradcheck.verdict.verdict import Verdict
@@ -85,7 +85,7 @@ def cover(evidence: Evidence, task: JacobianTask) -> Iterator[Evidence]:
     """Directions over all of theta for all rows, and the search where they disagree."""
     if not task.screens:
         return
-    state = Cover.over(task)
+    state = Residuals.over(task)
     if state is None:
         return
     evidence = replace(evidence, fixed=state.fixed)
@@ -122,7 +122,7 @@ def cover(evidence: Evidence, task: JacobianTask) -> Iterator[Evidence]:
 
 
 def _sharpened(
-    evidence: Evidence, state: Cover, draws: RowDraws, attempt: int
+    evidence: Evidence, state: Residuals, draws: RowDraws, attempt: int
 ) -> Iterator[Evidence]:
     """More directions, where these bring the limit of the whole to the threshold."""
     several, count, threshold = [draws], len(draws.choice), state.task.tolerance.threshold
@@ -158,7 +158,7 @@ def _failing(
     return np.flatnonzero(failing), sure[failing]
 
 
-def _with_looks(evidence: Evidence, state: Cover) -> Evidence:
+def _with_looks(evidence: Evidence, state: Residuals) -> Evidence:
     """With the columns that the search looked at."""
     for index, values, bars in state.looked:
         evidence = evidence.with_components(of_five_points(index, values, bars))
@@ -166,7 +166,7 @@ def _with_looks(evidence: Evidence, state: Cover) -> Evidence:
     return evidence
 
 
-def _told(evidence: Evidence, state: Cover, draws: RowDraws, doubtful: set[int]) -> Evidence:
+def _told(evidence: Evidence, state: Residuals, draws: RowDraws, doubtful: set[int]) -> Evidence:
     """With the entries and lines that were found, and what is left unexplained."""
     task, entries = state.task, state.task.entries
     sure: list[tuple[int, int, float, float]] = []
@@ -197,7 +197,7 @@ def with_decoded(
     return evidence.with_components(of_decoded(flat[order], numeric[order], bars[order]))
 
 
-def located(evidence: Evidence, state: Cover, doubtful: set[int]) -> Evidence:
+def located(evidence: Evidence, state: Residuals, doubtful: set[int]) -> Evidence:
     """With rows, columns and blocks that are wrong as a whole, named as such."""
     entries = state.task.entries
     by_block: dict[int, list[int]] = {}

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.differences.rows import Array
-from fastgradcheck.search.halving import EXTRA_DIRECTIONS, MANY, ROUNDING
+from fastgradcheck.search.halving import EXTRA_DIRECTIONS, MANY, sizes_within
 from fastgradcheck.search.locate import CAP, SAMPLED
 
 CHANCE = 0.05
@@ -188,9 +188,7 @@ class Separation:
         v = vs[:, node.low : node.high]
         moved = np.flatnonzero((v != 0).all(axis=0))
         v = v[:, moved]
-        size = node.y[:, k, np.newaxis] / v
-        doubt = node.error[:, k, np.newaxis] / np.abs(v) + ROUNDING * np.abs(size)
-        low, high = np.max(size - doubt, axis=0), np.min(size + doubt, axis=0)
+        low, high = sizes_within(node.y[:, k], node.error[:, k], v)
         fits = low <= high
         return node.low + moved[fits], (low + high)[fits] / 2, (high - low)[fits] / 2
 

@@ -1,4 +1,4 @@
-"""Directions that were sent through all rows of a Jacobian, and what they leave of the claim."""
+"""The residuals of a claimed Jacobian along directions, less what was found wrong in it."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ Search = Callable[[Separation, NDArray[np.int64], Array, Array], Separated]
 
 
 @dataclass
-class Cover:
-    """Directions that are under way.
+class Residuals:
+    """What directions leave of a claim that is searched: its products less the slopes of F.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Cover:
     looked: list[tuple[NDArray[np.int64], Array, Array]] = field(default_factory=list)
 
     @classmethod
-    def over(cls, task: JacobianTask) -> Cover | None:
+    def over(cls, task: JacobianTask) -> Residuals | None:
         """Those of a task, none of which is measured yet; None if no column has room to move."""
         rows, context, known = task.rows, task.rows.context, task.recording
         weights = differences.weights(rows, task.sizes) if known is None else known.weights
