@@ -159,3 +159,45 @@ def quotients(rng: Any, W: Any, V: Any, theta: Any) -> tuple[Any, Any]:
 def squares_close_to_their_zeros(rng: Any, W: Any, V: Any, theta: Any) -> tuple[Any, Any]:
     y = W @ theta
     return _elementwise(W, lambda z: (z - y) ** 2 + 1e-3 * z, lambda z: 2 * (z - y) + 1e-3)
+
+
+def residuals(m: int, n: int, seed: int = 0) -> tuple[Any, Any, np.ndarray]:
+    """Weighted residuals of a logistic model, their Jacobian, and a point."""
+    rng = np.random.default_rng(seed)
+    X, y, w = rng.normal(size=(m, n)), rng.normal(size=m), rng.uniform(0.5, 2.0, m)
+
+    def model(t: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-X @ t))
+
+    def jac(t: np.ndarray) -> np.ndarray:
+        return (w * model(t) * (1 - model(t)))[:, None] * X
+
+    return lambda t: w * (model(t) - y), jac, rng.normal(size=n) / n
+
+
+def right_hand_side(m: int, n: int, seed: int = 0) -> tuple[Any, Any, np.ndarray]:
+    """The right-hand side of a quadratic differential equation, its Jacobian, and a point."""
+    rng = np.random.default_rng(seed)
+    A, B = rng.normal(size=(2, m, n)) / np.sqrt(n)
+    return (
+        lambda x: A @ x + (B @ x) ** 2 / 2,
+        lambda x: A + (B @ x)[:, None] * B,
+        rng.normal(size=n),
+    )
+
+
+def in_parts(fun: Any, theta: np.ndarray) -> tuple[Any, Any, dict[str, np.ndarray]]:
+    """The same function with two outputs a, b and two parameters x, y, and a matrix in blocks."""
+    a, b = len(fun(theta)) // 2, len(theta) // 2
+
+    def parted(p: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        values = fun(np.concatenate([p["x"], p["y"]]))
+        return {"a": values[:a], "b": values[a:]}
+
+    def blocks(J: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+        return {
+            "a": {"x": J[:a, :b], "y": J[:a, b:]},
+            "b": {"x": J[a:, :b], "y": J[a:, b:]},
+        }
+
+    return parted, blocks, {"x": theta[:b], "y": theta[b:]}

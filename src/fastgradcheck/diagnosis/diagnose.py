@@ -50,7 +50,10 @@ _ENTRIES = 10_000
 
 
 def diagnose(
-    problem: Problem, components: NDArray[Any], blocks: tuple[BlockResult, ...]
+    problem: Problem,
+    components: NDArray[Any],
+    blocks: tuple[BlockResult, ...],
+    layers: bool = True,
 ) -> tuple[Finding, ...]:
     """The likely bugs behind a wrong gradient, the most useful first.
 
@@ -61,6 +64,8 @@ def diagnose(
         The components measured; of a failed block all entries or a random sample.
     blocks : tuple of BlockResult
         One for every block of theta, in theta's order.
+    layers : bool
+        Whether the blocks may be the layers of a network, in their order.
 
     Returns
     -------
@@ -83,7 +88,9 @@ def diagnose(
         for name, field in setting.fields.items()
         if (candidate := _explain(field, setting)) is not None
     }
-    ranked = [*_merge(found, len(setting.fields)), *structure(setting, found)]
+    ranked = list(_merge(found, len(setting.fields)))
+    if layers:
+        ranked += structure(setting, found)
     ranked.sort(key=lambda entry: entry[0], reverse=True)
     return (*_not_finite(problem, components), *(finding for _, finding in ranked))
 

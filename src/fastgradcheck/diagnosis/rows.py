@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fastgradcheck.diagnosis.coverage import coverage
 from fastgradcheck.diagnosis.diagnose import diagnose
+from fastgradcheck.diagnosis.field import listed
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.limits import ScreenedRows
 from fastgradcheck.differences.screen import CONFIDENCE
@@ -18,6 +19,7 @@ from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.jacobian import Dense
 from fastgradcheck.problem.problem import Objective, Problem
 from fastgradcheck.problem.products import Combined
+from fastgradcheck.problem.region import named
 from fastgradcheck.search.columns import JacobianTask
 from fastgradcheck.search.rows import ONE_BY_ONE
 from fastgradcheck.verdict.rules import component_verdicts
@@ -191,10 +193,35 @@ def _coarsest(task: JacobianTask, evidence: BlockEvidence) -> str:
 
 
 def diagnosed(
-    task: JacobianTask, components: NDArray[np.void], blocks: tuple[BlockResult, ...]
+    task: JacobianTask,
+    components: NDArray[np.void],
+    blocks: tuple[BlockResult, ...],
+    found: Sequence[BlockEvidence],
 ) -> tuple[Finding, ...]:
     """The likely bugs behind a wrong Jacobian."""
-    return (*_not_finite(task), *_patterns(task, components, blocks))
+    patterns = _patterns(task, components, blocks)
+    return (*_not_finite(task), *_of_lines(patterns, found, components))
+
+
+def _of_lines(
+    patterns: tuple[Finding, ...], found: Sequence[BlockEvidence], components: NDArray[np.void]
+) -> Iterator[Finding]:
+    """Patterns by the names of the lines that they hold in: where nothing else was measured."""
+    lines = {}
+    for e in found:
+        inside = (components["index"] >= e.block.start) & (components["index"] < e.block.stop)
+        wrong = components["verdict"][inside] == Verdict.WRONG.code
+        names = [named(e.block, region) for region in e.located.regions]
+        if names and e.block.name not in names and wrong.all():
+            lines[e.block.name] = listed(names, "lines")
+    for finding in patterns:
+        subject, colon, told = finding.message.partition(": ")
+        blocks = [lines.pop(block, block) for block in subject.split(", ")]
+        yield replace(finding, message=f"{', '.join(blocks)}{colon}{told}")
+    if lines:
+        every = listed(list(lines.values()), "lines")
+        message = f"{every}: wrong throughout, and nothing else there. Look at what computes it."
+        yield Finding("line", message, Rank.BUG)
 
 
 def _not_finite(task: JacobianTask) -> tuple[Finding, ...]:
@@ -220,7 +247,7 @@ def _patterns(
 ) -> tuple[Finding, ...]:
     m, n = task.claim.shape
     if not isinstance(task.claim, Dense) or m * n > DIAGNOSED:
-        return factors(task, components)
+        return _factored(task, factors(task, components))
     flat = np.empty(m * n)
     for number, output, parameter in task.entries.pairs():
         part = task.claim.matrix[output.slice, parameter.slice]
@@ -228,10 +255,13 @@ def _patterns(
     args = task.rows.context.stream.engine.objective.args
     objective = Objective(_no_cost, args, task.entries.names, np.zeros(m * n))
     problem = Problem(objective, flat, task.claim.eps, 0.0)
-    found = diagnose(problem, components, blocks)
-    if all(finding.kind == "entry" for finding in found):
-        # That some entries are wrong says less than what they have in common.
-        return factors(task, components) or found
+    found = diagnose(problem, components, blocks, layers=False)
+    by_rows = factors(task, components)
+    wrong, _ = task.entries.places(components["index"][components["verdict"] == Verdict.WRONG.code])
+    explained = bool(np.isin(wrong, list(by_rows)).all())
+    # What rows have in common says more than each of their blocks, and than single entries.
+    if by_rows and ((explained and len(found) > 1) or all(f.kind == "entry" for f in found)):
+        return _factored(task, by_rows)
     return found
 
 
@@ -239,13 +269,11 @@ def _no_cost(*args: object) -> float:
     raise AssertionError("the diagnosis evaluates nothing")
 
 
-def factors(task: JacobianTask, components: NDArray[np.void]) -> tuple[Finding, ...]:
+def factors(task: JacobianTask, components: NDArray[np.void]) -> dict[int, float]:
     """Rows whose entries are all off by a factor of the row's own: a missing chain factor."""
     c = components[np.isfinite(components["analytic"])]
     telling = np.minimum(np.abs(c["numeric"]), np.abs(c["analytic"])) > 1e3 * c["error"]
     c = c[telling]
-    if not len(c):
-        return ()
     rows, _ = task.entries.places(c["index"])
     ratio, doubt = c["analytic"] / c["numeric"], c["error"] / np.abs(c["numeric"])
     found: dict[int, float] = {}
@@ -255,10 +283,14 @@ def factors(task: JacobianTask, components: NDArray[np.void]) -> tuple[Finding, 
         same = np.abs(ratio[mine] - middle) <= 8 * (doubt[mine] + 1e-9) * abs(middle)
         if mine.sum() >= FACTORS and same.all() and abs(middle - 1) > 1e-6:
             found[row] = middle
+    return found
+
+
+def _factored(task: JacobianTask, found: Mapping[int, float]) -> tuple[Finding, ...]:
     if not found:
         return ()
-    named = {task.entries.outputs.address(row): factor for row, factor in found.items()}
-    return (row_factors(named, "in every entry that was measured"),)
+    names = {task.entries.outputs.address(row): factor for row, factor in found.items()}
+    return (row_factors(names, "in every entry that was measured"),)
 
 
 def row_factors(found: Mapping[str, float], where: str) -> Finding:

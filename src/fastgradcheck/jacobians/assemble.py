@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from fastgradcheck.diagnosis import rows as diagnosis
-from fastgradcheck.diagnosis.findings import complex_steps, kinks, lost, undecided, unlocated, zero
+from fastgradcheck.diagnosis import words
+from fastgradcheck.diagnosis.findings import complex_steps, kinks, lost, undecided, unlocated
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.screen import CONFIDENCE
+from fastgradcheck.problem.calls import HESSIAN, JACOBIAN
 from fastgradcheck.problem.finding import Finding
 from fastgradcheck.problem.products import Claimed, Combined
 from fastgradcheck.report.outcome import Origin
@@ -50,10 +52,11 @@ def assemble(
     coverage, probability = diagnosis.covered(task, evidence, blocks, resolution)
     resolved = undecided(verdict, overall.limit, blocks, tolerance)
     found += resolved + (diagnosis.coarsest(task, beside) if resolved else ())
-    found += lost(beside, blocks, tolerance) + zero(blocks, tolerance)
+    # That parts of it are zero on both sides is nothing special of a Jacobian.
+    told = tuple(f for f in lost(beside, blocks, tolerance) if f.kind == "lost")
     if verdict is Verdict.WRONG:
-        found += diagnosis.diagnosed(task, components, blocks)
-    found += unlocated(names, evidence, verdict) + complex_steps(evidence, tolerance)
+        told += diagnosis.diagnosed(task, components, blocks, beside)
+    told += unlocated(names, evidence, verdict) + complex_steps(evidence, tolerance)
     stopped = was_stopped(task.rows.context.stream, verdict, blocks)
     verdict, part = of_a_part(verdict, blocks, stopped)
     verdict, reason, found = proven(verdict, found)
@@ -65,7 +68,8 @@ def assemble(
         e: reading(own, float(components["analytic"][np.searchsorted(components["index"], e)]))
         for e, own in evidence.sweeps.items()
     }
-    found += kinks(names, read.values())
+    told += kinks(names, read.values())
+    found += words.of_rows(told, HESSIAN if subject == "Hessian" else JACOBIAN)
     return filled(
         task.rows.context, evidence, tolerance, names, overall, blocks, components, read.values(),
         found, began,
