@@ -140,8 +140,11 @@ class Sparse:
 
     def sizes(self, columns: slice) -> Array:
         inside = self._inside(columns)
-        squares = np.bincount(self._row[inside], self.matrix.data[inside] ** 2, self.shape[0])
-        return np.sqrt(squares)
+        entries = self.matrix.data[inside]
+        # In units of the largest, so that squares neither overflow nor vanish.
+        unit = np.max(np.abs(entries), initial=0.0) or 1.0
+        squares = np.bincount(self._row[inside], (entries / unit) ** 2, self.shape[0])
+        return np.asarray(unit * np.sqrt(squares))
 
 
 def within(columns: slice, v: Array) -> Array:
