@@ -411,6 +411,65 @@ def test_what_cannot_be_checked_is_refused(fun, jac, message):
         check(fun, jac, LARGE[2])
 
 
+A = np.arange(12.0).reshape(3, 4) + 1
+
+
+@pytest.mark.parametrize(
+    ("fun", "jac", "options", "message"),
+    [
+        (
+            lambda t: A @ t,
+            lambda t, v: A,
+            {"form": "jvp"},
+            r"of what fun returns: F has shape \(3, 4\), and not \(3,\). It is as large as",
+        ),
+        (lambda t: A @ t, lambda t, v: v, {"form": "jvp"}, "of the size of theta: is it a vjp"),
+        (lambda t: A @ t, lambda t, u: u, {"form": "vjp"}, "of the size of F: is it a jvp"),
+        (
+            lambda t: A @ t,
+            lambda t, v: A @ v + 1j,
+            {"form": "jvp"},
+            "product of jac .* F is complex",
+        ),
+        (
+            lambda t: A @ t,
+            lambda t, u: (u @ A) * 1j,
+            {"form": "vjp"},
+            "product of jac .*complex128",
+        ),
+        (
+            lambda t: A,
+            lambda t: A @ t,
+            {},
+            r"jac has shape \(3,\), .* fun returned an array of shape \(3, 4\): are the two exch",
+        ),
+        (
+            lambda t: (A @ t, A),
+            A,
+            {},
+            "fun returned two arrays, .* if that is what they are, pass True for the Jacobian",
+        ),
+    ],
+)
+def test_what_was_meant_is_said(fun, jac, options, message):
+    with pytest.raises(fgc.GradcheckInputError, match=message):
+        fgc.jaccheck(fun, jac, np.ones(4), **options)
+
+
+def test_a_nest_with_parameters_outside_is_told():
+    def fun(p):
+        return {"o": A[:, :2] @ p["x"], "p": p["y"] ** 2}
+
+    def turned(p):
+        return {"x": {"o": A[:, :2], "p": None}, "y": {"o": None, "p": np.diag(2 * p["y"])}}
+
+    with pytest.raises(
+        fgc.GradcheckInputError,
+        match=r"jac lacks the output o: .* Its keys are those of theta: outputs go outside",
+    ):
+        fgc.jaccheck(fun, turned, {"x": np.ones(2), "y": np.ones(2)})
+
+
 def test_a_jacobian_that_changes_theta_or_args_is_refused():
     fun, jac, theta = LARGE
 

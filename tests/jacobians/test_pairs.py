@@ -165,6 +165,8 @@ def test_a_pair_of_wrong_shapes_is_refused():
         fgc.paircheck(lambda t, v: jvp(t, v)[:3], vjp, theta, fun(theta))
     with pytest.raises(fgc.GradcheckInputError, match="a product of vjp must be like theta"):
         fgc.paircheck(jvp, lambda t, u: vjp(t, u)[:3], theta, fun(theta))
+    with pytest.raises(fgc.GradcheckInputError, match=r"like: F has shape \(5,\), and not"):
+        fgc.paircheck(jvp, vjp, theta, theta)
     with pytest.raises(fgc.GradcheckInputError, match="like is a function: pass what it returns"):
         fgc.paircheck(jvp, vjp, theta, fun)
     with pytest.raises(fgc.GradcheckInputError, match="vjp is a float"):

@@ -126,22 +126,21 @@ def paircheck(
     def forward(v: Array) -> Array:
         counted[0] += 1
         vector = parameters.unflatten(v.astype(parameters.dtype))
-        return of_outputs(jvp(theta, vector, *args), outcomes, "jvp")
+        return of_outputs(jvp(theta, vector, *args), outcomes, "jvp", n)
 
     def backward(u: Array) -> Array:
         counted[0] += 1
-        return of_parameters(vjp(theta, cotangent(u, outcomes), *args), parameters, "vjp")
+        return of_parameters(vjp(theta, cotangent(u, outcomes), *args), parameters, "vjp", m)
 
     with one_blas_thread():
         v, u = np.ones(n), np.ones(m)
         vector_v = parameters.unflatten(v.astype(parameters.dtype))
-        returned = [
-            called(lambda t, *a: jvp(t, vector_v, *a), "jvp", theta, args),
-            called(lambda t, *a: vjp(t, cotangent(u, outcomes), *a), "vjp", theta, args),
-        ]
-        of_outputs(returned[0], outcomes, "jvp")
-        of_parameters(returned[1], parameters, "vjp")
-        eps = max(map(eps_of, returned))
+        ahead = called(lambda t, *a: jvp(t, vector_v, *a), "jvp", theta, args)
+        # First of all: if it is not like `like`, vjp is not given what it takes either.
+        of_outputs(ahead, outcomes, "jvp", n)
+        back = called(lambda t, *a: vjp(t, cotangent(u, outcomes), *a), "vjp", theta, args)
+        of_parameters(back, parameters, "vjp", m)
+        eps = max(eps_of(ahead), eps_of(back))
         tolerance = tolerances_at(eps, np.dtype(np.float64), threshold, None)
         found = linear(forward, n, eps, "jvp(theta, v)", "v")
         found += linear(backward, m, eps, "vjp(theta, u)", "u")

@@ -247,8 +247,23 @@ def _whole(value: Any, outputs: Outputs, parameters: Parameters, name: str) -> N
     if len(outputs.paths) == 1 and whole and not isinstance(parameters.structure, Flat):
         shapes.append((*outputs.paths[0][1], *parameters.blocks[0].shape))
     if array.shape not in shapes:
-        raise GradcheckInputError(mismatch(array.shape, tuple(dict.fromkeys(shapes)), name))
+        told = mismatch(array.shape, tuple(dict.fromkeys(shapes)), name)
+        raise GradcheckInputError(f"{told}{_mistaken(array.shape, outputs, n)}")
     return array.reshape(m, n)
+
+
+def _mistaken(shape: tuple[int, ...], outputs: Outputs, n: int) -> str:
+    """What else the function may return than F, by its shapes."""
+    first, *more = (own for _, own in outputs.paths)
+    function = outputs.function
+    if first == (*shape, n) and not more:
+        return f" {function} returned an array of shape {first}: are the two exchanged?"
+    if more == [(*first, n)]:
+        return (
+            f" {function} returned two arrays, of the shapes of outputs and of their Jacobian: if "
+            "that is what they are, pass True for the Jacobian."
+        )
+    return ""
 
 
 def mismatch(shape: tuple[int, ...], wanted: tuple[tuple[int, ...], ...], name: str = "jac") -> str:
@@ -304,7 +319,7 @@ def _assembled(
     start, missing = 0, []
     for path, shape in outputs.paths:
         stop = start + int(np.prod(shape))
-        inner = _follow(returned, path, claim)
+        inner = _follow(returned, path, claim, parameters)
         for number, leaf in _of_parameters(inner, parameters, path, claim):
             block = parameters.blocks[number] if number >= 0 else None
             columns = slice(0, n) if block is None else block.slice
@@ -359,14 +374,24 @@ def _named(path: tuple[Any, ...]) -> str:
     return ".".join(key if isinstance(key, str) else shown(key) for key in path) or NAME
 
 
-def _follow(nest: Any, path: tuple[Any, ...], claim: str) -> Any:
+def _follow(nest: Any, path: tuple[Any, ...], claim: str, parameters: Parameters) -> Any:
     """What stands in a nest at these keys, one after the other."""
     for key in path:
         items = items_of(nest)[0] if kind_of(nest) is not None else {}
         if key not in items:
+            inside = (
+                set()
+                if isinstance(parameters.structure, Flat)
+                else {where[0] for where in leaf_paths(parameters.structure) if where}
+            )
+            turned = (
+                " Its keys are those of theta: outputs go outside, parameters inside."
+                if items and not set(items) - inside
+                else ""
+            )
             raise GradcheckInputError(
                 f"{claim} lacks the output {_named(path)}: as what fun returns, it must hold "
-                f"{shown(key)}, and there a block for every parameter."
+                f"{shown(key)}, and there a block for every parameter.{turned}"
             )
         nest = items[key]
     return nest

@@ -17,6 +17,7 @@ x = sqrt(2) s (`differences.limits`, of one direction) makes it e t (1 + ln(1 / 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -272,13 +273,13 @@ def with_vectors(
     def product(v: Array) -> Array:
         vector = parameters.unflatten(v.astype(parameters.dtype))
         returned = jvp(theta, vector, *args)
-        return of_outputs(returned, outputs, name)
+        return of_outputs(returned, outputs, name, parameters.size)
 
     rng = np.random.default_rng(0)
     v = rng.choice([-1.0, 1.0], parameters.size)
     vector = parameters.unflatten(v.astype(parameters.dtype))
     returned = called(lambda t, *a: jvp(t, vector, *a), name, theta, args)
-    of_outputs(returned, outputs, name)
+    of_outputs(returned, outputs, name, parameters.size)
     eps = eps_of(returned)
     claim = Products(product, (outputs.size, parameters.size), eps)
     return claim, linear(product, parameters.size, eps, f"{name}(theta, v)", "v")
@@ -316,11 +317,11 @@ def with_cotangents(
 
     def product(u: Array) -> Array:
         returned = vjp(theta, cotangent(u, outputs), *args)
-        return of_parameters(returned, parameters, name)
+        return of_parameters(returned, parameters, name, outputs.size)
 
     first = np.random.default_rng(0).choice([-1.0, 1.0], outputs.size)
     returned = called(lambda t, *a: vjp(t, cotangent(first, outputs), *a), name, theta, args)
-    of_parameters(returned, parameters, name)
+    of_parameters(returned, parameters, name, outputs.size)
     eps = eps_of(returned)
     found = linear(lambda c: product(c @ units), len(units), eps, f"{name}(theta, u)", "u")
     matrix = np.stack([product(u) for u in units])
@@ -342,8 +343,14 @@ def cotangent(u: Array, outputs: Outputs) -> Any:
     return outputs.rebuilt(parts)
 
 
-def of_outputs(returned: Any, outputs: Outputs, name: str) -> Array:
-    """A product as a vector of shape (m,): a nest like F, or a vector."""
+def of_outputs(returned: Any, outputs: Outputs, name: str, n: int = 0) -> Array:
+    """A product as a vector of shape (m,): a nest like F, or a vector.
+
+    Parameters
+    ----------
+    n : int
+        Parameters, of which something may have been returned instead; 0 if that is not known.
+    """
     if returned is None:
         raise GradcheckTypeError(f"{name} returned None: does it end with a return statement?")
     if _is_vector(returned, outputs.size):
@@ -351,20 +358,46 @@ def of_outputs(returned: Any, outputs: Outputs, name: str) -> Array:
     try:
         return np.asarray(outputs.flatten(returned), np.float64)
     except GradcheckInputError as error:
+        # What a function of several outputs may have done wrong, a product has not.
+        reason = str(error).partition(" at theta: outputs must keep")[0].rstrip(".")
+        reason = reason.replace(", but had ", ", and not ")
+        like = "like" if outputs.function == "like" else f"what {outputs.function} returns"
+        meant = _meant(returned, outputs.size, n, "theta: is it a vjp?")
         raise type(error)(
-            f"a product of {name} must have the structure and shape of what fun returns: {error}"
+            f"a product of {name} must have the structure and shape of {like}: {reason}.{meant}"
         ) from error
 
 
 def _is_vector(returned: Any, size: int) -> bool:
     try:
-        return kind_of(returned) is None and np.shape(returned) == (size,)
+        array = np.asarray(returned)
+        return kind_of(returned) is None and array.shape == (size,) and array.dtype.kind in "fiub"
     except Exception:  # it converts to no array, and is refused with the reason
         return False
 
 
-def of_parameters(returned: Any, parameters: Parameters, name: str) -> Array:
-    """A product as a vector of shape (n,): a nest like theta, or a vector."""
+def _meant(returned: Any, own: int, other: int, what: str) -> str:
+    """What may have been returned in the place of a product, by its size."""
+    try:
+        shape = np.shape(returned)
+    except Exception:  # of arrays that make no array together
+        return ""
+    if other and math.prod(shape) == own * other != own:
+        return (
+            " It is as large as the whole matrix: return its product with the vector "
+            '(form="matrix" checks the matrix itself).'
+        )
+    return f" It is of the size of {what}" if shape == (other,) else ""
+
+
+def of_parameters(returned: Any, parameters: Parameters, name: str, m: int = 0) -> Array:
+    """A product as a vector of shape (n,): a nest like theta, or a vector.
+
+    Parameters
+    ----------
+    m : int
+        Outputs, of which something may have been returned instead; 0 if that is not known.
+    """
     if returned is None:
         raise GradcheckTypeError(f"{name} returned None: does it end with a return statement?")
     if _is_vector(returned, parameters.size):
@@ -373,7 +406,10 @@ def of_parameters(returned: Any, parameters: Parameters, name: str) -> Array:
         return parameters.match(returned)
     except GradcheckInputError as error:
         reason = str(error).removeprefix("the gradient of ")
-        raise type(error)(f"a product of {name} must be like theta: that of {reason}") from error
+        meant = _meant(returned, parameters.size, m, "F: is it a jvp?")
+        raise type(error)(
+            f"a product of {name} must be like theta: that of {reason}{meant}"
+        ) from error
 
 
 def linear(product: Product, size: int, eps: float, call: str, vector: str) -> tuple[Finding, ...]:
