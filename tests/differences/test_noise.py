@@ -99,6 +99,16 @@ def test_scaling_by_powers_of_two_changes_no_bit() -> None:
     assert scaled.level == plain.level * 2.0**70
 
 
+def test_long_sums_are_rounded_alike_close_together() -> None:
+    theta = np.random.default_rng(0).normal(size=noise.MANY + 1)
+    context = context_of(lambda t: float(np.cumsum(t**4)[-1]), theta)
+    close, apart = noise.measure(context), noise.measure(context, noise.FINEST)
+    assert close.spacing < noise.FINEST <= apart.spacing
+    assert apart.level > 2 * close.level
+    few = context_of(lambda t: float(np.cumsum(t**4)[-1]), theta[:-1])
+    assert noise.measure(few, noise.FINEST).spacing < noise.FINEST
+
+
 def test_bounds_are_kept() -> None:
     seen = []
 

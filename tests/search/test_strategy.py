@@ -39,3 +39,18 @@ def test_a_sample_is_exactly_that_unless_a_strategy_is_given(
     assert len(result.components) == components
     assert any(b.directions for b in result.blocks) is directions
     assert ("covered by 4 directions" in result.coverage) is directions
+
+
+def test_thousands_of_components_of_a_long_sum_are_known_to_the_threshold() -> None:
+    """Moved together, they show more noise than one that is moved by itself."""
+    theta = np.random.default_rng(0).normal(size=5000)
+    result = fgc.gradcheck(
+        lambda t: float(np.cumsum(t**4)[-1]),
+        lambda t: 4 * t**3,
+        theta,
+        strategy="components",
+        seed=0,
+    )
+    assert result, str(result)
+    measured = result.components
+    assert np.all(np.abs(measured["numeric"] - 4 * theta**3) <= measured["error"])

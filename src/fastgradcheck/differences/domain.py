@@ -54,8 +54,14 @@ class Edge:
         return Edge(above, below, max(self.distance, more.distance))
 
 
-def settle(context: Context) -> tuple[Context, Noise, Edge]:
+def settle(context: Context, finest: float = 0.0) -> tuple[Context, Noise, Edge]:
     """The noise of J, and a context that keeps to J's domain.
+
+    Parameters
+    ----------
+    context : Context
+    finest : float
+        See `noise.measure`.
 
     Raises
     ------
@@ -65,19 +71,19 @@ def settle(context: Context) -> tuple[Context, Noise, Edge]:
     """
     failure = None
     try:
-        measured = noise.measure(context)
+        measured = noise.measure(context, finest)
     except CostEvaluationError as error:
         failure = error  # outside of this block, lest it is told as the context of another
     if failure is not None:
         within, edge = inside(context, failure)
-        return within, noise.measure(within), edge
+        return within, noise.measure(within, finest), edge
     if measured.kind != "constant":
         return context, measured, Edge()
     edge = find(context)[0]
     if not len(edge):
         return context, measured, edge
     within = kept(context, edge)
-    return within, noise.measure(within), edge
+    return within, noise.measure(within, finest), edge
 
 
 def inside(context: Context, error: CostEvaluationError) -> tuple[Context, Edge]:

@@ -123,11 +123,19 @@ def ecnoise(values: NDArray[np.float64]) -> float | None:
     return None
 
 
-def measure(context: Context) -> Noise:
+def measure(context: Context, finest: float = 0.0) -> Noise:
     """The noise of J over all of theta, along one direction relative to |theta|.
 
     The spacing starts at the finest of `SPACINGS`, where even a ReLU network has no structure, and
     is enlarged until J moves. Components that have no room between the bounds stay where they are.
+
+    Parameters
+    ----------
+    context : Context
+    finest : float
+        No spacing is finer than this, relative to theta: `FINEST` where directions through all of
+        a large theta are to be measured. A step of one component leaves most of a long sum as it
+        is, and rounded alike.
     """
     stream, value, room = context.stream, context.value, context.room
     theta = stream.theta
@@ -139,10 +147,9 @@ def measure(context: Context) -> Noise:
     if zero.any():
         scale[zero] = 1e-3 * (1.0 if zero.all() else float(np.median(scale[~zero])))
     rounding = 0.5 * float(np.finfo(np.float64).eps) * abs(value)
-    finest = FINEST if len(theta) > MANY else 0.0
     spacings = [s * eps for s in SPACINGS if s * eps <= WIDEST]
     for attempt, spacing in enumerate(spacings):
-        if spacing < finest:
+        if spacing < finest and len(theta) > MANY:
             continue
         farthest = 1.5 * spacing * (POINTS - 1) / 2
         moving = scale if room is None else np.where(farthest * scale < room, scale, 0.0)

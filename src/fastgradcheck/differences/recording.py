@@ -106,7 +106,7 @@ def record(context: Context, objective_eps: float, count: int) -> Recording:
         Machine epsilon of the dtype in which J is evaluated.
     count : int
     """
-    level = noise.measure(context)
+    level = noise.measure(context, noise.FINEST)
     context = replace(context, noise=level.level)
     nothing = np.zeros(context.parameters.size)
     problem = Problem(context.stream.engine.objective, nothing, objective_eps, context.value)

@@ -12,6 +12,7 @@ from fastgradcheck.differences.components import Components, of_five_points
 from fastgradcheck.differences.directions import Prober
 from fastgradcheck.differences.elsewhere import slopes
 from fastgradcheck.differences.evidence import Evidence
+from fastgradcheck.differences.noise import FINEST
 from fastgradcheck.differences.stencils import Loop
 from fastgradcheck.differences.steps import calibrate, choose
 from fastgradcheck.differences.sweep import sweep
@@ -43,7 +44,7 @@ def search(task: Task) -> Evidence:
         try:
             known, context, edge = task.recording, task.context, evidence.edge
             if known is None:
-                context, measured, edge = domain.settle(context)
+                context, measured, edge = domain.settle(context, FINEST if task.screens else 0.0)
             else:
                 measured = known.noise
             evidence = replace(evidence, noise=measured, edge=edge)
