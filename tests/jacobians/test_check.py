@@ -89,6 +89,20 @@ def test_right_ones_that_are_hard_agree(name):
         assert result, (name, m, n, result.limit)
 
 
+@pytest.mark.parametrize("n", [30, 300])
+def test_noise_that_keeps_a_check_undecided_is_told(n):
+    fun, jac, theta = tanh_layer(40, n)
+
+    def noisy(t):
+        return fun(t) + 1e-9 * np.sin(1e15 * fun(t))
+
+    result = check(noisy, jac, theta)
+    assert result.verdict is Verdict.UNDECIDED
+    (told,) = [f.message for f in result.findings if f.kind == "noise"]
+    assert told.startswith("F carries noise of ")
+    assert told.endswith("tighten the tolerance of the iteration inside it.")
+
+
 def test_the_row_that_keeps_a_check_undecided_is_named():
     fun, jac, theta = tanh_layer(40, 300)
     far = np.linalg.norm(theta)

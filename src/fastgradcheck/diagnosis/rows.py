@@ -28,6 +28,8 @@ from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
 
 DIAGNOSED = 1_000_000
 """Entries of the largest claim that is compared with patterns: it is copied for that."""
+NOISY = 1e4 * float(np.finfo(np.float64).eps)
+"""Noise of this part of F is more than rounding, as that of a cost is (`differences.noise`)."""
 FACTORS = 3
 """Entries of a row that must show the same factor for it to have one."""
 
@@ -106,8 +108,17 @@ def _reason(task: JacobianTask, evidence: BlockEvidence, block: BlockResult) -> 
     )
 
 
-def coarsest(task: JacobianTask, found: Sequence[BlockEvidence]) -> tuple[Finding, ...]:
-    """The row that is known worst, if most of what is not known of the Jacobian is of it."""
+def coarse(
+    task: JacobianTask, evidence: Evidence, found: Sequence[BlockEvidence]
+) -> tuple[Finding, ...]:
+    """Why the numeric side is coarse: one row, if most of what is not known is of it, or noise."""
+    largest = float(np.max(np.abs(task.rows.values)))
+    if evidence.noise.level > NOISY * largest:
+        message = (
+            f"F carries noise of {evidence.noise.level / largest:.1g} of its values, far above "
+            "rounding: tighten the tolerance of the iteration inside it."
+        )
+        return (Finding("noise", message, Rank.LIMIT),)
     squares = np.zeros(task.claim.shape[0])
     parameters = len(task.entries.parameters.blocks)
     for e in found:

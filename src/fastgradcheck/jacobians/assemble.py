@@ -51,7 +51,7 @@ def assemble(
     resolution = _resolution(task, blocks)
     coverage, probability = diagnosis.covered(task, evidence, blocks, resolution)
     resolved = undecided(verdict, overall.limit, blocks, tolerance)
-    found += resolved + (diagnosis.coarsest(task, beside) if resolved else ())
+    found += resolved + (diagnosis.coarse(task, evidence, beside) if resolved else ())
     # That parts of it are zero on both sides is nothing special of a Jacobian.
     told = tuple(f for f in lost(beside, blocks, tolerance) if f.kind == "lost")
     if verdict is Verdict.WRONG:
