@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+import fastgradcheck as fgc
 from fastgradcheck.report import pictures, plots, svg
 from fastgradcheck.report.html import to_html
 from fastgradcheck.report.outcome import Sweep
@@ -166,3 +168,32 @@ def test_the_line_of_a_factor_is_straight_where_it_is_drawn(slope: float) -> Non
 def test_a_factor_too_large_for_the_axes_is_not_drawn() -> None:
     assert pictures.straight(1e9, reach=1.0, linear=1e-6) == []
     assert pictures.straight(0.0, reach=1.0, linear=1e-6)[0].tolist() == [0.0, 1.0]
+
+
+def test_a_jacobian_of_several_blocks_has_one_map_of_the_whole() -> None:
+    """Whatever the blocks are, its entry (i, j) is output i by parameter j."""
+    A = np.arange(1.0, 36.0).reshape(5, 7)
+
+    def fun(p: Any) -> Any:
+        x = np.concatenate([p["x"].ravel(), p["y"]])
+        return {"a": A[:2] @ x, "b": (A[2:] @ x).reshape(1, 3)}
+
+    J = A.copy()
+    J[3, 5] *= 1.1
+    J[1, 2] *= 1.01
+    blocks = {
+        "a": {"x": J[:2, :4].reshape(2, 2, 2), "y": J[:2, 4:]},
+        "b": {"x": J[2:, :4].reshape(1, 3, 2, 2), "y": J[2:, 4:].reshape(1, 3, 3)},
+    }
+    theta = {"x": np.ones((2, 2)), "y": np.ones(3)}
+    result = fgc.jaccheck(fun, blocks, theta, seed=0)
+    whole, *others = pictures.heat_maps(result, 6, 48)
+    assert (whole.block.name, whole.block.shape) == ("Jacobian", (5, 7))
+    assert len(others) == 4
+    off = np.abs(J - A) / np.maximum(J, A)
+    np.testing.assert_allclose(10 ** whole.cells[off > 0], off[off > 0], rtol=1e-6)
+    assert (whole.cells[off == 0] < -6).all()
+    assert whole.told(3, 5) == "Jacobian[3, 5]: 0.0909"
+    assert [heat.block.name for heat in pictures.heat_maps(result, 1, 3)] == ["Jacobian"]
+    single = fgc.jaccheck(lambda t: A @ t, A, np.ones(7), seed=0)
+    assert [heat.block.name for heat in pictures.heat_maps(single, 6, 48)] == ["F / theta"]

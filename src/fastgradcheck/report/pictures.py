@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.problem.blocks import entry_name
+from fastgradcheck.problem.blocks import OF, entry_name
 from fastgradcheck.report.content import WORST_FIRST, starts
 from fastgradcheck.report.numbers import short
 from fastgradcheck.report.outcome import Outcome, Sweep
@@ -173,6 +174,8 @@ class Heat:
 def heat_maps(result: Outcome, limit: int, side: int) -> tuple[Heat, ...]:
     """The heat maps of the blocks with measured components, worst first.
 
+    Of a Jacobian of several blocks, one of the whole comes before them.
+
     Parameters
     ----------
     result : Outcome
@@ -185,19 +188,52 @@ def heat_maps(result: Outcome, limit: int, side: int) -> tuple[Heat, ...]:
     drawn = [(start, block) for start, block in placed if block.checked and block.size > 1]
     # Matrices before vectors: a strip shows little.
     drawn.sort(key=lambda at: (WORST_FIRST.index(at[1].verdict), len(at[1].shape) < 2))
-    maps = (_heat(result, block, start, side) for start, block in drawn[:limit])
-    return tuple(heat for heat in maps if np.isfinite(heat.cells).any())
+    maps = [_heat(result, block, start, side) for start, block in drawn[:limit]]
+    if len(result.blocks) > 1 and result.blocks[0].split is not None:
+        maps.insert(0, _whole(result, side))
+    return tuple(heat for heat in maps if np.isfinite(heat.cells).any())[:limit]
 
 
 def _heat(result: Outcome, block: BlockResult, start: int, side: int) -> Heat:
-    rows = block.rows
-    columns = block.size // rows
     first, last = np.searchsorted(result.components["index"], (start, start + block.size))
     mine = result.components[first:last]
-    row, column = np.divmod(mine["index"] - start, columns)
+    row, column = np.divmod(mine["index"] - start, block.size // block.rows)
+    return _mapped(block, mine, row, column, side)
+
+
+def _whole(result: Outcome, side: int) -> Heat:
+    """All of a Jacobian: outputs from top to bottom, parameters from left to right."""
+    index = result.components["index"]
+    rows, columns = np.zeros((2, len(index)), np.int64)
+    top = start = 0
+    for _, of_output in itertools.groupby(result.blocks, lambda b: b.name.partition(OF)[0]):
+        left, height = 0, 0
+        for block in of_output:
+            first, last = np.searchsorted(index, (start, start + block.size))
+            height, width = block.rows, block.size // block.rows
+            row, column = np.divmod(index[first:last] - start, width)
+            rows[first:last], columns[first:last] = top + row, left + column
+            start, left = start + block.size, left + width
+        top += height
+    whole = replace(
+        result.blocks[0], name=result.subject, shape=(top, left), size=start, split=None
+    )
+    return _mapped(whole, result.components, rows, columns, side)
+
+
+def _mapped(
+    block: BlockResult,
+    components: NDArray[np.void],
+    row: NDArray[np.int64],
+    column: NDArray[np.int64],
+    side: int,
+) -> Heat:
+    """The map of components at these places."""
+    rows = block.rows
+    columns = block.size // rows
     height, width = min(rows, side), min(columns, side)
     cells = np.full((height, width), -np.inf)
-    np.maximum.at(cells, (row * height // rows, column * width // columns), _log_error(mine))
+    np.maximum.at(cells, (row * height // rows, column * width // columns), _log_error(components))
     cells[np.isneginf(cells)] = np.nan
     return Heat(block, rows, columns, cells)
 
