@@ -6,11 +6,13 @@ import signal
 import tracemalloc
 from typing import Any
 
+import ml_dtypes
 import numba
 import numpy as np
 import pytest
 import scipy.optimize
 import scipy.sparse as sparse
+import torch
 
 import fastgradcheck as fgc
 from fastgradcheck.verdict.verdict import Verdict
@@ -729,3 +731,82 @@ def test_refusals_of_many_points(fun: Any, options: dict[str, Any], message: str
     jac = options.pop("jac", of_many)
     with pytest.raises(fgc.GradcheckInputError, match=message):
         fgc.jaccheck(fun, jac, THETA, vectorized=True, seed=0, **options)
+
+
+# 16 bits
+
+
+def of_low_precision(m: int, n: int, seed: int, dtype: Any) -> tuple[Any, Any, Any]:
+    """tanh(A t), its Jacobian with every product and sum rounded to a dtype, and t."""
+    rng = np.random.default_rng(seed)
+    A, theta = rng.normal(size=(m, n)) / np.sqrt(n), rng.normal(size=n)
+    low = A.astype(dtype)
+
+    def jac(t: Any) -> Any:
+        z = (low.astype(np.float32) @ t.astype(dtype).astype(np.float32)).astype(dtype)
+        y = np.tanh(z.astype(np.float32)).astype(dtype)
+        return ((np.array(1, dtype) - y * y)[:, np.newaxis] * low).astype(dtype)
+
+    return lambda t: np.tanh(A @ t), jac, theta
+
+
+def spoiled(jac: Any, change: str) -> Any:
+    def wrong(t: Any) -> Any:
+        found = jac(t)
+        match change:
+            case "sign":
+                found = -found
+            case "row":
+                found[1] = found[1] * np.array(0.5, found.dtype)
+            case "factor":
+                found = (found * np.array(1.5, found.dtype)).astype(found.dtype)
+        return found
+
+    return wrong
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("shape", [(5, 6), (40, 30), (30, 200)])
+def test_a_jacobian_of_16_bits(shape: tuple[int, int], dtype: Any) -> None:
+    for seed in range(2):
+        fun, jac, theta = of_low_precision(*shape, seed, dtype)
+        result = check(fun, jac, theta, seed=seed)
+        assert result, str(result)
+        (finding,) = [f for f in result.findings if f.kind == "low precision"]
+        eps = float(ml_dtypes.finfo(dtype).eps)
+        message = f"The Jacobian came in a dtype with eps = {eps:.2g}: it is expected to be off by"
+        assert finding.message.startswith(message)
+        assert "of its row's typical entry. A Jacobian of the same dtype" in finding.message
+        trusted = check(fun, jac, theta, yardstick=jac, seed=seed)
+        assert trusted, str(trusted)
+        assert [f.kind for f in trusted.findings if f.kind in ("yardstick", "low precision")] == [
+            "yardstick"
+        ]
+        row = check(fun, spoiled(jac, "row"), theta, seed=seed, yardstick=(None, jac)[seed])
+        assert row.verdict is Verdict.WRONG
+        assert all(name.startswith("F[1] /") for name in row.wrong)
+    for change in ("sign", "factor"):
+        wrong = check(fun, spoiled(jac, change), theta, sample=3, strategy="components")
+        assert wrong.verdict is Verdict.WRONG
+
+
+def test_products_of_16_bits() -> None:
+    fun, jac, theta = of_low_precision(30, 80, 0, ml_dtypes.bfloat16)
+
+    def jvp(t: Any, v: Any) -> Any:
+        return (jac(t).astype(np.float32) @ v).astype(ml_dtypes.bfloat16)
+
+    def vjp(t: Any, u: Any) -> Any:
+        return torch.from_numpy(u @ jac(t).astype(np.float32)).bfloat16()
+
+    for form, product in (("jvp", jvp), ("vjp", vjp)):
+        assert check(fun, product, theta, form=form)
+        assert check(fun, product, theta, form=form, yardstick=product)
+        wrong = check(fun, lambda t, v, p=product: -p(t, v), theta, form=form, yardstick=product)
+        assert wrong.verdict is Verdict.WRONG
+
+
+def test_a_yardstick_is_for_16_bits() -> None:
+    fun, jac, theta = SMALL
+    with pytest.raises(fgc.GradcheckInputError, match="yardstick= is for Jacobians of 16 bits"):
+        check(fun, jac, theta, yardstick=jac)

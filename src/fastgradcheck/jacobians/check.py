@@ -26,9 +26,11 @@ from fastgradcheck.evaluation.stream import Stream
 from fastgradcheck.jacobians.assemble import assemble
 from fastgradcheck.jacobians.options import Asked, Options, options_of
 from fastgradcheck.options import Strategy
-from fastgradcheck.problem import batches
+from fastgradcheck.problem import batches, low
 from fastgradcheck.problem.calls import HESSIAN, JACOBIAN, Names, arguments_of
 from fastgradcheck.problem.entries import Entries
+from fastgradcheck.problem.finding import Finding
+from fastgradcheck.problem.foreign import COARSE
 from fastgradcheck.problem.gradient import callables
 from fastgradcheck.problem.guards import leaving_at_theta
 from fastgradcheck.problem.inspection import inspect_outputs
@@ -42,7 +44,8 @@ from fastgradcheck.report.origin import origin_of
 from fastgradcheck.result import GradcheckResult, skipped
 from fastgradcheck.search.columns import JacobianTask
 from fastgradcheck.search.rows import search
-from fastgradcheck.verdict.tolerances import tolerances_at
+from fastgradcheck.search.yardstick import calibrated_rows
+from fastgradcheck.verdict.tolerances import of_rows, tolerances_at
 from fastgradcheck.version import __version__
 
 FORMS = {"Jacobian": ("matrix", "jvp", "vjp"), "Hessian": ("matrix", "hvp")}
@@ -64,6 +67,7 @@ def jaccheck(
     epsilon: Any = "auto",
     threshold: float | None = None,
     rtol: float | None = None,
+    yardstick: Any = None,
     bounds: Any = None,
     engine: EngineName = "auto",
     vectorized: bool | int = False,
@@ -108,6 +112,9 @@ def jaccheck(
         others, as in `gradcheck`, with bars that are enough to agree and prove nothing.
     epsilon : "auto", float, or dict of float by block
         The step of columns that are measured one by one, in theta's units.
+    yardstick : optional
+        Another Jacobian, in the form of `jac`, that is trusted and has the same dtype of 16 bits:
+        `jac` may be off by three times as much.
     vectorized : bool or int
         Whether `fun` takes many points in one call: every array of theta has a first axis more, of
         K points, and so has every array that it returns. A whole number is the largest K. `jac` is
@@ -148,8 +155,8 @@ def jaccheck(
     ('WRONG', ('F[1] / theta[1]',))
     """
     asked = Asked(
-        form, args, layout, sample, strategy, scheme, epsilon, threshold, rtol, bounds, engine,
-        vectorized, n_jobs, executor, budget, checkpoint, progress, seed,
+        form, args, layout, sample, strategy, scheme, epsilon, threshold, rtol, yardstick, bounds,
+        engine, vectorized, n_jobs, executor, budget, checkpoint, progress, seed,
     )  # fmt: skip
     return _check(fun, jac, theta, "Jacobian", asked, outputs, recording)
 
@@ -169,6 +176,7 @@ def hesscheck(
     epsilon: Any = "auto",
     threshold: float | None = None,
     rtol: float | None = None,
+    yardstick: Any = None,
     bounds: Any = None,
     engine: EngineName = "auto",
     vectorized: bool | int = False,
@@ -193,7 +201,7 @@ def hesscheck(
         The point of the check.
     form : {"matrix", "hvp"}
         What `hess` returns.
-    args, layout, sample, strategy, scheme, epsilon, vectorized
+    args, layout, sample, strategy, scheme, epsilon, yardstick, vectorized
         As in `jaccheck`.
     threshold, rtol, bounds, engine, n_jobs, executor, budget, checkpoint, progress, seed
         As in `gradcheck`.
@@ -226,8 +234,8 @@ def hesscheck(
     'WRONG'
     """
     asked = Asked(
-        form, args, layout, sample, strategy, scheme, epsilon, threshold, rtol, bounds, engine,
-        vectorized, n_jobs, executor, budget, checkpoint, progress, seed,
+        form, args, layout, sample, strategy, scheme, epsilon, threshold, rtol, yardstick, bounds,
+        engine, vectorized, n_jobs, executor, budget, checkpoint, progress, seed,
     )  # fmt: skip
     return _check(grad, hess, theta, "Hessian", asked, None, recording)
 
@@ -280,6 +288,17 @@ def _check(
             recording = recorded_for(claimed, recording)
         claim, objective = claimed.jacobian, claimed.objective
         tolerance = tolerances_at(claim.eps, objective.theta.dtype, asked.threshold, asked.rtol)
+        trusted, notes = None, tuple[Finding, ...]()
+        if asked.yardstick is not None:
+            trusted = claim_of(
+                form, asked.yardstick, theta, inspected, limits, seed, "yardstick", sizes
+            ).jacobian
+            low.refuse_sharp(claim.eps, subject)
+        elif claim.eps > COARSE:
+            level = low.relative(claim.eps, low.terms(objective))
+            shape = claim.shape[0], len(parameters.blocks)
+            tolerance = of_rows(level, shape, asked.threshold, asked.rtol, options.screens)
+            notes = (low.derived(objective, claim.eps, tolerance.threshold, subject),)
         running = open_engine(
             objective, asked.engine, asked.n_jobs, serial=inspected.serial, executor=asked.executor
         )
@@ -301,10 +320,14 @@ def _check(
                     rows, claim, entries, tolerance, options.sample, options.screens, options.spot,
                     of_gradient=square, recording=recording,
                 )  # fmt: skip
+                if trusted is not None:
+                    task, notes = calibrated_rows(
+                        task, trusted, asked.threshold, asked.rtol, subject
+                    )
                 evidence = search(task)
         finally:
             running.close()
-    found = inspected.findings + claimed.findings
+    found = inspected.findings + claimed.findings + notes
     if subject == "Hessian":
         found += asymmetry(claim, entries)
     found += stream.findings + (memory.findings if memory is not None else ())

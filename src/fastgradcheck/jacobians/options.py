@@ -37,6 +37,7 @@ class Asked:
     epsilon: Any
     threshold: float | None
     rtol: float | None
+    yardstick: Any
     bounds: Any
     engine: str
     vectorized: bool | int

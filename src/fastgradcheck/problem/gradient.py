@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.problem.calls import GRADIENT, Names
 from fastgradcheck.problem.finding import Finding
-from fastgradcheck.problem.foreign import COARSE
 from fastgradcheck.problem.guards import IRREPRODUCIBLE, changed_array
+from fastgradcheck.problem.low import refuse_sharp
 from fastgradcheck.problem.nests import arrays_in, fingerprints
 from fastgradcheck.problem.norm import largest
 from fastgradcheck.problem.parameters import Parameters
@@ -201,11 +201,7 @@ def measure_of(
     GradcheckInputError
         If the claim is of float32 or float64, or this one is no gradient of theta.
     """
-    if eps <= COARSE:
-        raise GradcheckInputError(
-            "yardstick= is for gradients of 16 bits, such as bfloat16: this one came in float32 or "
-            "float64, of which differences show all that matters. Leave yardstick= out."
-        )
+    refuse_sharp(eps)
     flat, _, _ = evaluate_gradient(yardstick, theta, args, parameters, seconds)
     if not np.isfinite(flat).all():
         where = parameters.address(int(np.argmin(np.isfinite(flat))))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, shown
+from fastgradcheck.problem import foreign
 from fastgradcheck.problem.blocks import OF
 from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.nests import fingerprints
@@ -172,7 +173,7 @@ def evaluate_jacobian(
     if is_sparse(returned):
         return _sparse(returned, outputs.size, parameters.size, name)
     if _is_one_array(returned):
-        return _dense(_whole(returned, outputs, parameters, name)), ()
+        return _dense(_whole(returned, outputs, parameters, name), foreign.eps(returned)), ()
     return _assembled(returned, outputs, parameters, name)
 
 
@@ -218,7 +219,7 @@ def _is_vector(value: Any) -> bool:
 
 def _floats(value: Any, name: str) -> NDArray[Any]:
     """A block of a Jacobian as an array of floats."""
-    array = one_array(value, name)
+    array = one_array(foreign.plain(value, name), name)
     if array.dtype.kind not in "fiub":
         advice = (
             "take real and imaginary parts as outputs of their own"
@@ -229,12 +230,6 @@ def _floats(value: Any, name: str) -> NDArray[Any]:
             f"{name} is of dtype {array.dtype}: a Jacobian must be real numbers; {advice}."
         )
     return array
-
-
-def _eps(array: NDArray[Any]) -> float:
-    if array.dtype.kind != "f":
-        return float(np.finfo(np.float64).eps)
-    return max(float(np.finfo(array.dtype).eps), float(np.finfo(np.float64).eps))
 
 
 def _whole(value: Any, outputs: Outputs, parameters: Parameters, name: str) -> NDArray[Any]:
@@ -277,13 +272,13 @@ def mismatch(shape: tuple[int, ...], wanted: tuple[tuple[int, ...], ...], name: 
     return f"{text}: each entry needs exactly one counterpart."
 
 
-def _dense(array: NDArray[Any]) -> Dense:
+def _dense(array: NDArray[Any], eps: float) -> Dense:
     matrix = np.ascontiguousarray(array, np.float64)
     finite = np.isfinite(matrix)
     rows, columns = np.nonzero(~finite) if not finite.all() else (np.zeros(0, int),) * 2
     if len(rows):
         matrix = np.where(finite, matrix, 0.0)
-    return Dense(matrix, _eps(array), (rows.astype(np.int64), columns.astype(np.int64)))
+    return Dense(matrix, eps, (rows.astype(np.int64), columns.astype(np.int64)))
 
 
 def _sparse(value: Any, m: int, n: int, name: str) -> tuple[Sparse, tuple[Finding, ...]]:
@@ -307,7 +302,7 @@ def _sparse(value: Any, m: int, n: int, name: str) -> tuple[Sparse, tuple[Findin
     broken = row[~finite].astype(np.int64), column[~finite].astype(np.int64)
     kept = np.where(finite, data, 0.0).astype(np.float64)
     matrix = csr_array((kept, (row, column)), shape=(m, n))
-    return Sparse(matrix, _eps(data), broken), findings
+    return Sparse(matrix, foreign.eps(data), broken), findings
 
 
 def _assembled(
@@ -316,7 +311,7 @@ def _assembled(
     """A nest of blocks, outputs outside and parameters inside, as one matrix."""
     m, n = outputs.size, parameters.size
     blocks: dict[tuple[int, int], Any] = {}
-    start, missing = 0, []
+    start, missing, eps = 0, [], foreign.DOUBLE
     for path, shape in outputs.paths:
         stop = start + int(np.prod(shape))
         inner = _follow(returned, path, claim, parameters)
@@ -327,6 +322,7 @@ def _assembled(
             if leaf is None:
                 missing.append(name)
                 continue
+            eps = max(eps, foreign.eps(leaf))
             wanted = (stop - start, columns.stop - columns.start)
             full = (*shape, *(wanted[1:] if block is None else block.shape))
             if is_sparse(leaf):
@@ -348,13 +344,10 @@ def _assembled(
         matrix, more = _stacked(blocks, m, n, claim)
         return matrix, findings + more
     whole = np.zeros((m, n))
-    eps = float(np.finfo(np.float64).eps)
     for (row, column), block in blocks.items():
         part = block.toarray() if is_sparse(block) else block
         whole[row : row + part.shape[0], column : column + part.shape[1]] = part
-        eps = max(eps, _eps(part))
-    dense = _dense(whole)
-    return Dense(dense.matrix, eps, dense.broken), findings
+    return _dense(whole, eps), findings
 
 
 def _stacked(

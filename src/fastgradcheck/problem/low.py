@@ -22,7 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgradcheck.errors import GradcheckInputError
 from fastgradcheck.problem.finding import Finding, Rank
+from fastgradcheck.problem.foreign import COARSE
 from fastgradcheck.problem.nests import leaves
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.problem import Objective
@@ -58,35 +60,54 @@ def relative(eps: float, count: int) -> float:
     return eps * math.sqrt((FACTORS + math.log2(count)) / 12)
 
 
-def derived(objective: Objective, eps: float, threshold: float) -> Finding:
+def derived(objective: Objective, eps: float, threshold: float, claim: str = "gradient") -> Finding:
     """A finding that says what tolerances were derived from, and how to get sharper ones."""
     count = terms(objective)
     level = relative(eps, count)
     return Finding(
         "low precision",
-        f"The gradient came in a dtype with eps = {eps:.2g}: it is expected to be off by "
-        f"{level:.1%} of each block, from eps and sums of {count:,} terms. "
-        f"{passes(level, threshold)} A gradient of the same dtype that you trust, passed as "
+        f"The {claim} came in a dtype with eps = {eps:.2g}: it is expected to be off by "
+        f"{level:.1%} of each {PARTS[claim]}, from eps and sums of {count:,} terms. "
+        f"{passes(level, threshold, claim)} A {claim} of the same dtype that you trust, passed as "
         "yardstick=, tells more sharply what is to be expected.",
         Rank.LIMIT,
     )
 
 
-def passes(level: float, threshold: float) -> str:
+def refuse_sharp(eps: float, claim: str = "gradient") -> None:
+    """Refuse a yardstick for a claim of float32 or float64.
+
+    Raises
+    ------
+    GradcheckInputError
+    """
+    if eps <= COARSE:
+        raise GradcheckInputError(
+            f"yardstick= is for {claim}s of 16 bits, such as bfloat16: this one came in float32 or "
+            "float64, of which differences show all that matters. Leave yardstick= out."
+        )
+
+
+def passes(level: float, threshold: float, claim: str = "gradient") -> str:
     """What the tolerances for this expected rounding let through, in words."""
     return (
-        f"A gradient that is off by up to {2 * threshold:.1%} of its norm passes, an entry that is "
-        f"off by up to {ITSELF * level:.1%} of itself and {TYPICAL * level:.1%} of its block's "
-        "typical entry."
+        f"A {claim} that is off by up to {2 * threshold:.1%} of its norm passes, an entry that is "
+        f"off by up to {ITSELF * level:.1%} of itself and {TYPICAL * level:.1%} of its "
+        f"{PARTS[claim]}'s typical entry."
     )
 
 
+PARTS = {"gradient": "block", "Jacobian": "row", "Hessian": "row"}
+"""What is rounded alike, and may be off by a part of its own size."""
 WHOLE = 3.0
 """What all of a gradient may be off by, in units of the expected rounding: a relative difference of
 half of that, since both norms are in it ..."""
 BY_DIRECTIONS = 2.0
 """... or of twice that half, where directions limit it: sixteen of them give 2.6 to 3.2 times what
 there is as a limit."""
+BY_DIRECTIONS_OF_ROWS = 3.5
+"""... where they limit all rows of a Jacobian together: eight of them give 4 to 7 times what there
+is, as the limit holds for any number of rows (`differences.limits`)."""
 ITSELF = 6.0
 """What an entry may be off by, in units of the expected rounding relative to itself ..."""
 TYPICAL = 8.0

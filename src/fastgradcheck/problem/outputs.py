@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, shown
+from fastgradcheck.problem import foreign
 from fastgradcheck.problem.blocks import Block
 from fastgradcheck.problem.nests import rebuilt, refuse_endless
 from fastgradcheck.problem.parameters import Parameters, blocks_of, shape_of
@@ -207,9 +208,7 @@ def eps_of(returned: Any) -> float:
     """The eps of the coarsest float dtype in a nest."""
     if kind_of(returned) is not None:
         return max((eps_of(child) for child in items_of(returned)[0].values()), default=0.0)
-    dtype = np.asarray(returned).dtype
-    double = float(np.finfo(np.float64).eps)
-    return max(double, float(np.finfo(dtype).eps)) if dtype.kind == "f" else double
+    return foreign.eps(returned)
 
 
 def like_theta(outputs: Outputs, parameters: Parameters) -> Outputs:
@@ -314,7 +313,7 @@ def _numbers(
         raise GradcheckTypeError(
             f"{name} is a sparse array: outputs must be dense. Use .toarray(), or return its data."
         )
-    array = one_array(value, name)
+    array = one_array(foreign.plain(value, name), name)
     if array.dtype.kind not in "fiubc":
         what = "None" if value is None else f"of dtype {array.dtype}"
         raise GradcheckTypeError(

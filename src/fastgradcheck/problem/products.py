@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
+from fastgradcheck.problem import foreign
 from fastgradcheck.problem.blocks import Block
 from fastgradcheck.problem.bounds import Bounds
 from fastgradcheck.problem.finding import Finding, Rank
@@ -354,7 +355,7 @@ def of_outputs(returned: Any, outputs: Outputs, name: str, n: int = 0) -> Array:
     if returned is None:
         raise GradcheckTypeError(f"{name} returned None: does it end with a return statement?")
     if _is_vector(returned, outputs.size):
-        return np.asarray(returned, np.float64)
+        return np.asarray(foreign.plain(returned, name), np.float64)
     try:
         return np.asarray(outputs.flatten(returned), np.float64)
     except GradcheckInputError as error:
@@ -401,7 +402,7 @@ def of_parameters(returned: Any, parameters: Parameters, name: str, m: int = 0) 
     if returned is None:
         raise GradcheckTypeError(f"{name} returned None: does it end with a return statement?")
     if _is_vector(returned, parameters.size):
-        return np.asarray(returned, np.float64)
+        return np.asarray(foreign.plain(returned, name), np.float64)
     try:
         return parameters.match(returned)
     except GradcheckInputError as error:

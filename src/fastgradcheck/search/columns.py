@@ -21,9 +21,12 @@ from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.plateau import StepSweep
 from fastgradcheck.differences.row_recording import RowRecording
 from fastgradcheck.differences.rows import Array, Rows
+from fastgradcheck.differences.screen import ROUNDING_UNITS
 from fastgradcheck.evaluation.stream import COMPONENTS, Stopped
 from fastgradcheck.problem.entries import Entries
+from fastgradcheck.problem.foreign import COARSE
 from fastgradcheck.problem.jacobian import Jacobian
+from fastgradcheck.problem.low import TYPICAL
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.sampling import Sample
 from fastgradcheck.verdict import rows as verdicts
@@ -78,7 +81,23 @@ class JacobianTask:
 
     def beside(self, evidence: Evidence) -> list[BlockEvidence]:
         """What has been measured, block by block, beside the claim."""
-        return verdicts.beside(evidence, self.claim, self.entries, self.sizes)
+        return verdicts.beside(evidence, self.claim, self.entries, self.sizes, self.coarse)
+
+    @property
+    def coarse(self) -> bool:
+        """Whether the claim is of 16 bits: tolerance.eps is then what is expected of a row."""
+        return self.claim.eps > COARSE
+
+    @property
+    def row_rounding(self) -> float:
+        """What rounding of the claim may contribute to a product, relative to the row's norm."""
+        return (TYPICAL if self.coarse else ROUNDING_UNITS) * self.tolerance.eps
+
+    @property
+    def entry_rounding(self) -> float:
+        """The same for an entry: of what is typical of a row, or of what none of it exceeds."""
+        typical = float(np.sqrt(self.claim.shape[1])) if self.coarse else 1.0
+        return TYPICAL * self.tolerance.eps / typical
 
     def judged(self, evidence: Evidence) -> tuple[list[BlockEvidence], tuple[BlockResult, ...]]:
         """That, and the verdict on every block."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,6 @@ from fastgradcheck.differences.joint import Joint
 from fastgradcheck.differences.limits import ScreenedRows
 from fastgradcheck.differences.remainders import Orders, orders, second_order
 from fastgradcheck.differences.rows import Array, Rows, Slopes
-from fastgradcheck.differences.screen import ROUNDING_UNITS
 from fastgradcheck.differences.sets import RowDraws, failure_of, measure, too_coarse
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.problem import bounds
@@ -87,7 +87,21 @@ class Residuals:
     @property
     def allowed(self) -> Array:
         """What rounding of the claim may contribute to y."""
-        return ROUNDING_UNITS * self.task.claim.eps * self.sizes
+        return self.task.row_rounding * self.scales
+
+    @cached_property
+    def scales(self) -> Array:
+        """What each row is known relative to: its norm, of 16 bits at least its output's typical.
+
+        A small row is often what rounding leaves of larger numbers, as 1 - y^2 is where y is 1.
+        """
+        if not self.task.coarse:
+            return self.sizes
+        scales = self.sizes.copy()
+        for output in self.task.entries.outputs.blocks:
+            own = scales[output.slice]
+            own[...] = np.maximum(own, norm(own) / np.sqrt(len(own)))
+        return scales
 
     def residual(self, slopes: Slopes) -> Array:
         """What the claim, without what was found wrong, predicts beyond the slopes."""
@@ -168,7 +182,7 @@ class Residuals:
                 error[:, mine],
                 failure_of(attempt, len(outputs), len(keys)),
                 claimed=claimed[:, mine],
-                sizes=self.sizes[mine],
+                sizes=self.scales[mine],
                 allowed=self.allowed[mine],
                 lost=self.lost[mine].copy(),
             )
@@ -245,9 +259,9 @@ class Residuals:
             for (i, j), (size, _) in self.repaired.items():
                 claim[i, columns == j] -= size
             off = claim - numeric
-            largest = self.sizes / np.max(self.weights)
+            largest = self.scales / np.max(self.weights)
             allowed = self.task.tolerance.allowed(claim, numeric, 0.0)
-            allowed += 8 * self.task.claim.eps * largest[:, np.newaxis]
+            allowed += self.task.entry_rounding * largest[:, np.newaxis]
             return off, bars, np.abs(off) - bars > allowed
 
         seed = rows.context.seed + attempt

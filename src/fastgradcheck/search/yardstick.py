@@ -14,16 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.differences.directions import Prober
+from fastgradcheck.differences.draws import DIRECTIONS as SET
+from fastgradcheck.differences.rows import measure_noise
 from fastgradcheck.differences.screen import SECOND_MOMENT
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.evaluation.stream import Stopped
 from fastgradcheck.problem import bounds
 from fastgradcheck.problem.finding import Finding, Rank
+from fastgradcheck.problem.jacobian import Jacobian
 from fastgradcheck.problem.low import passes
+from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.problem import Problem
 from fastgradcheck.problem.region import region_of
+from fastgradcheck.search.columns import JacobianTask
+from fastgradcheck.search.residuals import Residuals
 from fastgradcheck.search.task import Task
-from fastgradcheck.verdict.tolerances import LARGEST, tolerances
+from fastgradcheck.verdict.tolerances import LARGEST, of_rows, tolerances
 
 DIRECTIONS = 16
 """In each block, two points each."""
@@ -75,6 +81,55 @@ def calibrated(
     return replace(task, problem=problem, tolerance=tolerance), (
         Finding("yardstick", message, Rank.LIMIT),
     )
+
+
+def calibrated_rows(
+    task: JacobianTask, yardstick: Jacobian, threshold: Any, rtol: Any, claim: str
+) -> tuple[JacobianTask, tuple[Finding, ...]]:
+    """The same of a Jacobian: a row may be off by what the rows of its output are off by.
+
+    Parameters
+    ----------
+    task : JacobianTask
+    yardstick : Jacobian
+        Of the same rows.
+    threshold, rtol
+        The user's own, which stand.
+    claim : {"Jacobian", "Hessian"}
+    """
+    try:
+        shares = errors_of_rows(task, yardstick)
+    except Stopped:
+        return task, ()
+    level = UNSURE * float(np.max(shares, initial=0.0))
+    shape = task.rows.count, len(task.entries.parameters.blocks)
+    tolerance = of_rows(level, shape, threshold, rtol, task.screens)
+    names = [block.name for block in task.entries.outputs.blocks]
+    worst, best = int(np.argmax(shares)), int(np.argmin(shares))
+    message = (
+        f"The yardstick is off by {shares[best]:.2%} ({names[best]}) to {shares[worst]:.2%} "
+        f"({names[worst]}) of the rows of an output, as measured; the {claim} may be off by three "
+        f"times as much. {passes(level, tolerance.threshold, claim)}"
+    )
+    return replace(task, tolerance=tolerance), (Finding("yardstick", message, Rank.LIMIT),)
+
+
+def errors_of_rows(task: JacobianTask, yardstick: Jacobian) -> NDArray[np.float64]:
+    """What the yardstick is off by relative to the rows of each output, shape (outputs,)."""
+    context = task.rows.context
+    rows = replace(task.rows, noise=measure_noise(context, task.rows.values))
+    state = Residuals.over(replace(task, rows=rows, claim=yardstick, recording=None))
+    outputs = task.entries.outputs.blocks
+    if state is None:
+        return np.zeros(len(outputs))
+    draws = [state.measure((7, k)) for k in range(DIRECTIONS // SET)]
+    y = np.vstack([state.seen(own)[0] for own in draws])
+    squares = np.mean(y**2, axis=0) / SECOND_MOMENT
+    found = []
+    for output in outputs:
+        size = norm(state.sizes[output.slice])
+        found.append(norm(np.sqrt(squares[output.slice])) / size if size else 0.0)
+    return np.array(found)
 
 
 def errors(task: Task, yardstick: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -25,13 +25,25 @@ class JacobianEvidence(BlockEvidence):
     """All that is known of one block of a Jacobian, beside what is claimed.
 
     Its `gradient` is the norm of every row of the claim within the block.
+
+    Attributes
+    ----------
+    coarse : bool
+        Whether the claim is of 16 bits, so that entries are rounded by a part of what is typical
+        of their row, or of the block if that is more, and not of what none of them exceeds.
     """
+
+    coarse: bool = False
 
     @cached_property
     def largest(self) -> NDArray[np.float64]:
-        """For every component, what the entries of its row do not exceed."""
+        """For every component, what the entries of its row do not exceed, or what is typical."""
         row = (self.components.index - self.block.start) // self.block.columns
-        return self.gradient[row]
+        if not self.coarse:
+            return self.gradient[row]
+        typical = np.maximum(self.gradient[row], self.size / np.sqrt(self.block.rows))
+        sizes: NDArray[np.float64] = typical / np.sqrt(self.block.columns)
+        return sizes
 
 
 def claimed(jacobian: Jacobian, entries: Entries, flat: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -51,7 +63,11 @@ def claimed(jacobian: Jacobian, entries: Entries, flat: NDArray[np.int64]) -> ND
 
 
 def beside(
-    evidence: Evidence, jacobian: Jacobian, entries: Entries, sizes: Sequence[NDArray[np.float64]]
+    evidence: Evidence,
+    jacobian: Jacobian,
+    entries: Entries,
+    sizes: Sequence[NDArray[np.float64]],
+    coarse: bool = False,
 ) -> list[BlockEvidence]:
     """What has been measured, block by block, beside the claimed Jacobian.
 
@@ -62,6 +78,8 @@ def beside(
     entries : Entries
     sizes : sequence of float64 array, shape (m,)
         Of every block of theta, the norm of each row of the claim within it.
+    coarse : bool
+        Whether the claim is of 16 bits.
     """
     names = entries.names
     c = evidence.components
@@ -88,6 +106,7 @@ def beside(
                 joint,
                 evidence.location(number),
                 float("nan") if joint is None else float(joint.steps[number]),
+                coarse=coarse,
             )
         )
     return found

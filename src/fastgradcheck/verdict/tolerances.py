@@ -33,6 +33,8 @@ SEEN_UNITS = 8.0
 it to max|y| / 2t; over eight of them |y| reaches 2.3 standard deviations, and t is 0.3."""
 
 
+HIDDEN = 0.01
+"""The probability with which the limits by directions may be exceeded."""
 LARGEST = 0.4
 """No tolerance is above this, however little a dtype can tell: a doubled gradient has a relative
 difference of 1/3, per component 1/2."""
@@ -148,6 +150,38 @@ def _of_low_precision(
         min(whole, LARGEST) if threshold is None else float(threshold),
         min(low.ITSELF * level, LARGEST) if rtol is None else float(rtol),
         0.0,
+        max(BLOCK_LIMIT, min(share, LARGEST)),
+    )
+
+
+def of_rows(
+    level: float,
+    shape: tuple[int, int],
+    threshold: float | None,
+    rtol: float | None,
+    screens: bool,
+) -> Tolerances:
+    """The tolerances of a Jacobian of 16 bits, each row of which is rounded by this part of it.
+
+    Parameters
+    ----------
+    level : float
+    shape : (int, int)
+        Rows, and blocks of theta.
+    threshold, rtol : float, optional
+        The user's own.
+    screens : bool
+        Whether directions cover theta.
+    """
+    rows, blocks = shape
+    whole = low.WHOLE / 2 * level * (low.BY_DIRECTIONS_OF_ROWS if screens else 1.0)
+    # What may be seen of a row, over what eight directions show of it at its share of the doubt.
+    shown = (HIDDEN / rows) ** (1 / 8) / float(np.sqrt(2))
+    share = max(whole * float(np.sqrt(blocks)), ROUNDING_UNITS * level / shown)
+    return Tolerances(
+        min(whole, LARGEST) if threshold is None else float(threshold),
+        min(low.ITSELF * level, LARGEST) if rtol is None else float(rtol),
+        level,
         max(BLOCK_LIMIT, min(share, LARGEST)),
     )
 
