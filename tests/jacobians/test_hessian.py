@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import scipy.optimize
@@ -283,3 +285,7 @@ def test_a_vjp_of_rows_over_sixteen_decades(n):
 
         result = fgc.jaccheck(fun, wrong, theta, form="vjp", seed=1)
         assert result.wrong == (f"F[{i}] / theta[7]",)
+        (told,) = [f.message for f in result.findings if f.kind == "entry"]
+        size = re.search(r"F\[\d+\] / theta\[7\] is off by ([^ ]+)\. Look", told)[1]
+        # Bars of 1e-8 of a row, of which it is 1e-3.
+        assert float(size) == pytest.approx(off, rel=1e-3)

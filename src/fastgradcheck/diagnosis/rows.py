@@ -21,6 +21,7 @@ from fastgradcheck.problem.problem import Objective, Problem
 from fastgradcheck.problem.products import Combined
 from fastgradcheck.problem.region import named
 from fastgradcheck.search.columns import JacobianTask
+from fastgradcheck.search.halving import sizes_within
 from fastgradcheck.search.rows import ONE_BY_ONE
 from fastgradcheck.verdict.rules import component_verdicts
 from fastgradcheck.verdict.support import BlockEvidence
@@ -156,14 +157,15 @@ def of_rows(
     components: NDArray[np.void],
     outputs: Combined,
     wrong: tuple[str, ...],
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
     """Which rows of the Jacobian the wrong entries of combinations of rows belong to.
 
     In a column with a single wrong entry, row i, the combinations are off by u_ki R_ij: they are
-    multiples of one column of the cotangents.
+    multiples of one column of the cotangents. A finding tells of these, if there is nothing else.
     """
     parameters, inner = task.entries.parameters, outputs.inner
     named: list[str] = []
+    off: list[str] = []
     bad = components[components["verdict"] == Verdict.WRONG.code]
     _, columns = task.entries.places(bad["index"])
     every = ", ".join(block.name for block in inner.blocks[:3])
@@ -172,19 +174,29 @@ def of_rows(
         known = components[np.isin(components["index"], flat)]
         rows, _ = task.entries.places(known["index"])
         u = outputs.cotangents[rows]
-        size = (known["analytic"] - known["numeric"])[:, np.newaxis] / u
-        doubt = known["error"][:, np.newaxis] / np.abs(u) + 1e-12 * np.abs(size)
-        fits = np.flatnonzero(np.max(size - doubt, axis=0) <= np.min(size + doubt, axis=0))
-        single = len(fits) == 1 and len(known) > 2
-        row = inner.address(int(fits[0])) if single else every
-        named.append(f"{row}{OF}{parameters.address(column)}")
+        y = known["analytic"] - known["numeric"]
+        low, high = sizes_within(y, known["error"] + 1e-12 * np.abs(y), u)
+        fits = np.flatnonzero(low <= high)
+        if len(fits) == 1 and len(known) > 2:
+            (i,) = fits.tolist()
+            named.append(f"{inner.address(i)}{OF}{parameters.address(column)}")
+            off.append(f"{named[-1]} is off by {(low[i] + high[i]) / 2:.4g}")
+        else:
+            named.append(f"{every}{OF}{parameters.address(column)}")
     # Lines of combinations are wrong in many columns: what is wrong is the block.
     blocks = [f"{every}{OF}{address.partition(OF)[2]}" for address in wrong if "]" not in address]
     lines = [address for address in wrong if address.endswith(tuple(parameters.names))]
     if blocks or lines:
         names = dict.fromkeys(address.partition(OF)[2] for address in (*wrong, *lines))
-        return tuple(f"{every}{OF}{name}" for name in names if name in parameters.names)
-    return tuple(dict.fromkeys(named)) or wrong
+        return tuple(f"{every}{OF}{name}" for name in names if name in parameters.names), ()
+    if not off or len(off) < len(named):
+        return tuple(dict.fromkeys(named)) or wrong, ()
+    more = f", and {len(off) - 4:,} more" if len(off) > 4 else ""
+    message = (
+        f"Single entries of the Jacobian explain what is wrong with its products: "
+        f"{', '.join(off[:4])}{more}. Look at what the products add up for these."
+    )
+    return tuple(named), (Finding("entry", message, Rank.BUG),)
 
 
 def _coarsest(task: JacobianTask, evidence: BlockEvidence) -> str:

@@ -13,7 +13,7 @@ from fastgradcheck.diagnosis.findings import complex_steps, kinks, lost, undecid
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.screen import CONFIDENCE
 from fastgradcheck.problem.calls import HESSIAN, JACOBIAN
-from fastgradcheck.problem.finding import Finding
+from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.products import Claimed, Combined
 from fastgradcheck.report.outcome import Origin
 from fastgradcheck.result import (
@@ -62,7 +62,10 @@ def assemble(
     verdict, reason, found = proven(verdict, found)
     wrong = named_wrong(beside, tolerance)
     if isinstance(claimed.outputs, Combined):
-        wrong = diagnosis.of_rows(task, components, claimed.outputs, wrong)
+        wrong, single = diagnosis.of_rows(task, components, claimed.outputs, wrong)
+        if single:  # and no pattern of the combinations
+            told = tuple(f for f in told if f.rank is not Rank.BUG or f.kind == "not-finite")
+            told += single
         coverage += diagnosis.combinations(claimed.outputs)
     read = {
         e: reading(own, float(components["analytic"][np.searchsorted(components["index"], e)]))
