@@ -233,7 +233,7 @@ def object_mode(theta):
     [
         (
             unknown_name,
-            r"Numba cannot compile the cost for \(array\(float64, 1d, C\)\): NameError: name "
+            r"Numba cannot compile cost for \(array\(float64, 1d, C\)\): NameError: name "
             r"'helper_that_is_nowhere' is not defined",
         ),
         (
@@ -242,7 +242,7 @@ def object_mode(theta):
         ),
         (lambda theta: hash_words(1, theta), "Untyped global name 'hash_words'"),
         (lambda theta: theta + "a", r"No implementation of function .*add>\) for add\(array"),
-        (lambda theta, a: theta[0], "Numba cannot compile the cost"),
+        (lambda theta, a: theta[0], "Numba cannot compile cost"),
         (lambda theta: theta, r"cost returns array\(float64, 1d, C\), but .* real scalar.*its sum"),
         (lambda theta: None, "cost returns none, .*is there a return"),
         (lambda theta: (theta[0], 1), "cost returns .*Tuple"),
@@ -327,7 +327,7 @@ def test_a_python_cost_that_does_not_compile() -> None:
     def cost(theta):
         return float(sorted(theta, key=repr)[0].no_such_thing)
 
-    error = refused(r"Numba cannot compile the cost for", cost, grad=np.ones(3), engine="numba")
+    error = refused(r"Numba cannot compile cost for", cost, grad=np.ones(3), engine="numba")
     assert isinstance(error, TypeError)
     # The first line of Numba's reason, not its page.
     assert len(str(error)) < 600

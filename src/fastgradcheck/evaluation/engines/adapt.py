@@ -292,9 +292,8 @@ def _compile(function: Any, signature: tuple[types.Type, ...], name: str) -> Any
     except Exception as exc:
         listing = ", ".join(map(str, signature))
         raise GradcheckTypeError(
-            f"Numba cannot compile the {name} for ({listing}): {_reason(exc)}. Make the {name} "
-            'compile when it is called with these types, or use engine="python" with a plain '
-            f"Python {name}."
+            f"Numba cannot compile {name} for ({listing}): {_reason(exc)}. Make it compile when it "
+            'is called with these types, or use engine="python" with a plain Python function.'
         ) from exc
     return function.overloads[signature]
 
