@@ -3,7 +3,8 @@
 ``python -m studies.jacobian [checks]`` prints a row for every kind of fault in a Jacobian of
 300 x 2,000: median and most evaluations, how often exactly the planted entries were named, and
 false names. A second table tells the same of right Jacobians that are hard to check, of 20 x 30,
-60 x 200 and 300 x 500.
+60 x 200 and 300 x 500. A third is of vjps, 200 outputs by 300 parameters, whose rows differ by up
+to sixteen decades: right ones, and with one entry of a random row off by 1e-3 of its median.
 """
 
 from __future__ import annotations
@@ -58,6 +59,22 @@ KINDS = {
 }
 
 
+def of_vjp(decades: float, wrong: bool, seed: int) -> tuple[str, int, bool]:
+    """Verdict, evaluations, and whether the wrong entry alone is named."""
+    rng = np.random.default_rng([seed, 3])
+    W, theta = rng.normal(size=(200, 300)) / np.sqrt(300), rng.normal(size=300)
+    D = 10.0 ** rng.uniform(-decades / 2, decades / 2, 200)
+    slopes = (D * (1 - np.tanh(W @ theta) ** 2))[:, np.newaxis] * W
+    i, j = int(rng.integers(200)), int(rng.integers(300))
+    slopes[i, j] += 1e-3 * float(np.median(np.abs(slopes[i]))) if wrong else 0.0
+
+    def fun(t: Array) -> Array:
+        return np.asarray(D * np.tanh(W @ t))
+
+    result = jaccheck(fun, lambda t, u: slopes.T @ u, theta, form="vjp", seed=seed)
+    return result.verdict.value, result.evaluations, result.wrong == (f"F[{i}] / theta[{j}]",)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Print the table."""
     checks = int((argv or sys.argv)[1:2][0]) if len(argv or sys.argv) > 1 else 10
@@ -89,6 +106,15 @@ def main(argv: list[str] | None = None) -> None:
         counts = [r.evaluations for r in results]
         middle = f"{np.median(counts):.0f} / {max(counts)}"
         print(f"| {name} | {' | '.join(map(str, verdicts))} | {middle} |", flush=True)
+    print()
+    print("| rows of a vjp over | right: AGREES | wrong: named | evaluations at most, of either |")
+    print("| --- | --- | --- | --- |")
+    for decades in (0, 8, 16):
+        right, wrong = ([of_vjp(decades, w, seed) for seed in range(checks)] for w in (False, True))
+        agree = sum(verdict == "AGREES" for verdict, _, _ in right)
+        named = sum(exact for _, _, exact in wrong)
+        most = f"{max(r[1] for r in right)} / {max(w[1] for w in wrong)}"
+        print(f"| {decades} decades | {agree} of {checks} | {named} of {checks} | {most} |")
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ FAULTS = {
     "row": (row, ("F[5] / theta",), "F[5] by 1.5, along all directions"),
     "column": (column, ("F / theta[7]",), "every entry is 1.5 times the numeric one"),
     "sign": (sign, ("F / theta",), "F / theta is -1 times what the slopes"),
-    "missing": (nothing, ("F[9] / theta[250]",), "exactly zero where the cost does change"),
+    "missing": (nothing, ("F[9] / theta[250]",), "exactly zero where fun does change"),
     "NaN": (not_a_number, ("F[3] / theta[4]",), "not a number at F[3] / theta[4]"),
     "swapped": (swapped, ("F[3] / theta", "F[8] / theta"), "that of F[8] belongs in the place of"),
 }
