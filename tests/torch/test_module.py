@@ -413,3 +413,19 @@ def test_the_report_names_the_loss_and_its_backward_pass() -> None:
     result = gradcheck(squares, nn.Linear(3, 2), args=(torch.randn(5, 3),), seed=0)
     assert result.origin.grad == "its backward pass"
     assert result.origin.cost.startswith("squares (")
+
+
+def test_what_torch_says_of_vmap_is_told_without_its_own_address() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(1, 2, 4, 8))
+
+        def forward(self) -> torch.Tensor:
+            return nn.functional.scaled_dot_product_attention(self.w, 2 * self.w, self.w**2)
+
+    result = gradcheck(lambda net: net().square().sum(), Attention(), seed=0)
+    assert result, str(result)
+    for finding in result.findings:
+        assert "Triggered" not in finding.message
+        assert "file us" not in finding.message

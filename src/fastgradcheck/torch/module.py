@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -365,7 +366,9 @@ def _not_mapped(forward: Forward) -> tuple[Finding, ...]:
             warnings.simplefilter("error")
             torch.func.vmap(forward.tensor)(points)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        # Where in torch a warning was triggered, and what to tell its authors, is not for the user.
+        reason = re.split(r" \(Triggered| Please file", str(error).strip().splitlines()[0])[0]
+        reason = reason.rstrip(".")
         message = (
             "J was evaluated at one point after the other, since torch.func.vmap does not take "
             f"this loss ({type(error).__name__}: {reason})."
