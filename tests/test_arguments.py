@@ -7,6 +7,7 @@ import signal
 import typing
 from typing import Any
 
+import numpy as np
 import pytest
 
 import fastgradcheck as fgc
@@ -123,3 +124,30 @@ def test_a_function_that_passes_options_on_knows_their_names() -> None:
     message = "takes loss and module by position, 3 were given: what loss takes after"
     with pytest.raises(TypeError, match=message):
         check(1, 2, 3)
+
+
+@pytest.mark.parametrize("state", ["warn", "raise"])
+@pytest.mark.parametrize("size", [5, 100])
+def test_numpy_neither_warns_nor_raises_of_what_is_told(state: Any, size: int) -> None:
+    """Of a claim that overflows, and of a cost's own invalid values away from theta."""
+    theta = np.full(size, 1e-9)
+
+    def cost(t: Any) -> float:
+        return float(np.sqrt(t).sum())
+
+    def fun(t: Any) -> Any:
+        return np.sin(t)
+
+    huge = np.full((size, size), 1.7e308)
+    with np.errstate(all=state):
+        results = [
+            fgc.gradcheck(cost, np.full(size, 1.7e308), theta, seed=0),
+            fgc.jaccheck(fun, huge, theta, seed=0),
+            fgc.jaccheck(fun, lambda t, v: v * np.nan, theta, form="jvp", seed=0),
+            fgc.paircheck(lambda t, v: huge @ v, lambda t, u: huge.T @ u, theta, theta, seed=0),
+            fgc.jacobian_fingerprint(fun, theta, seed=0).check(huge),
+        ]
+    for result in results:
+        assert result.verdict is not fgc.Verdict.AGREES
+        assert str(result)
+        assert result.to_html()

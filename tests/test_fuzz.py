@@ -23,7 +23,7 @@ from hypothesis.extra import numpy as arrays
 import fastgradcheck as fgc
 from fastgradcheck.errors import clean
 
-EXAMPLES = int(os.environ.get("FUZZ", "60"))
+EXAMPLES = int(os.environ.get("FUZZ", "40"))
 """For each function; seeds are fixed, so that it is the same ones each time."""
 
 THETA = {"W": np.linspace(1.0, 2.0, 6).reshape(2, 3), "b": np.array([0.5, -0.5])}
@@ -217,6 +217,12 @@ ODD: dict[str, Callable[[], Any]] = {
     "masked": lambda: np.ma.masked_less(np.arange(8.0), 3),
 }
 
+PRINTS = {
+    "Fingerprint": fgc.fingerprint(cost, THETA, seed=1),
+    "of a Jacobian": fgc.jacobian_fingerprint(fun, THETA, seed=1),
+    "of a Hessian": fgc.hessian_fingerprint(grad, THETA, seed=1),
+}
+
 FUNCTIONS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "gradcheck": (fgc.gradcheck, {"cost": cost, "grad": grad, "theta": THETA}),
     "assert_gradcheck": (fgc.assert_gradcheck, {"cost": cost, "grad": grad, "theta": THETA}),
@@ -231,17 +237,49 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         fgc.paircheck,
         {"jvp": product, "vjp": product, "theta": THETA, "like": THETA},
     ),
+    "assert_jaccheck": (fgc.assert_jaccheck, {"fun": fun, "jac": jac, "theta": THETA}),
+    "assert_hesscheck": (fgc.assert_hesscheck, {"grad": grad, "hess": hess, "theta": THETA}),
+    "assert_paircheck": (
+        fgc.assert_paircheck,
+        {"jvp": product, "vjp": product, "theta": THETA, "like": THETA},
+    ),
+    "jacobian_fingerprint": (fgc.jacobian_fingerprint, {"fun": fun, "theta": THETA}),
+    "hessian_fingerprint": (fgc.hessian_fingerprint, {"grad": grad, "theta": THETA}),
+    "compare_jacobians": (
+        fgc.compare_jacobians,
+        {"fun": fun, "jacs": {"mine": jac}, "theta": THETA},
+    ),
+    "compare_hessians": (
+        fgc.compare_hessians,
+        {"grad": grad, "hesses": {"mine": hess}, "theta": THETA},
+    ),
+    "Fingerprint.check": (PRINTS["Fingerprint"].check, {"grad": grad}),
+    "JacobianFingerprint.check": (PRINTS["of a Jacobian"].check, {"jac": jac}),
+    "JacobianFingerprint.check of a Hessian": (PRINTS["of a Hessian"].check, {"jac": hess}),
+    "save": (PRINTS["of a Jacobian"].save, {"path": "print.fgc"}),
+    "load_fingerprint": (fgc.load_fingerprint, {"path": "print.fgc"}),
 }
+
+PASSED_ON = {
+    "assert_jaccheck": fgc.jaccheck,
+    "assert_hesscheck": fgc.hesscheck,
+    "assert_paircheck": fgc.paircheck,
+    "compare": fgc.fingerprint,
+    "compare_jacobians": fgc.jacobian_fingerprint,
+    "compare_hessians": fgc.hessian_fingerprint,
+}
+"""Where other options go; by default to `gradcheck`."""
 
 OURS = fgc.GradcheckInputError, fgc.CostEvaluationError, fgc.GradcheckError
 
 
-def names_of(function: Callable[..., Any]) -> list[str]:
-    """Every argument, and those of `gradcheck` where they are passed on."""
-    known = inspect.signature(function).parameters
+def names_of(name: str) -> list[str]:
+    """Every argument, and those of the function to which others are passed on."""
+    known = inspect.signature(FUNCTIONS[name][0]).parameters
     passed_on = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
     names = [n for n, p in known.items() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    return list(dict.fromkeys([*names, *(names_of(fgc.gradcheck) if passed_on else ())]))
+    more = inspect.signature(PASSED_ON.get(name, fgc.gradcheck)).parameters if passed_on else ()
+    return list(dict.fromkeys([*names, *more]))
 
 
 def odd_values() -> st.SearchStrategy[tuple[str, Any]]:
@@ -270,19 +308,22 @@ def constant(value: Any) -> Callable[..., Any]:
 def elsewhere(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that is taken for a checkpoint's must not be written into the project."""
     monkeypatch.chdir(tmp_path)
+    PRINTS["of a Jacobian"].save("print.fgc")
 
 
 def attempt(name: str, odd: dict[str, Any]) -> None:
     """Call a function with odd arguments; raises unless that is answered."""
     function, usual = FUNCTIONS[name]
     options = {**usual, "progress": False, "seed": 1, **odd}
-    options = {key: value for key, value in options.items() if key in names_of(function)}
+    options = {key: value for key, value in options.items() if key in names_of(name)}
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
             result = function(**options)
         except OURS as error:
             assert str(error) == clean(str(error))  # noqa: PT017
+        except OSError:
+            assert name in ("save", "load_fingerprint")
         except Unfit:
             assert odd.keys() & {"theta", "thetas", "args", "like", *SUBJECTS}
         else:
@@ -297,9 +338,15 @@ def test_nothing_is_odd_without_odd_arguments(name: str) -> None:
     assert "UNDECIDED" not in told
 
 
+def test_every_public_function_is_here() -> None:
+    tried = {function.__name__ for function, _ in FUNCTIONS.values()}
+    public = {name for name in fgc.__all__ if name[0].islower()}
+    assert public - {"__version__"} <= tried
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_odd_arguments_give_a_result_or_an_error_of_ours(name: str) -> None:
-    names = names_of(FUNCTIONS[name][0])
+    names = names_of(name)
 
     @settings(
         max_examples=EXAMPLES,

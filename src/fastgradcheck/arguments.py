@@ -51,6 +51,8 @@ _MEANT = {
 def in_our_words(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Let a function answer arguments that it does not have by what it has instead.
 
+    NumPy does not warn of overflow and the like while it runs, and raises nothing for them.
+
     Raises
     ------
     GradcheckTypeError
@@ -90,8 +92,13 @@ def _answering(function: Callable[_P, _R], options: frozenset[str]) -> Callable[
         except TypeError as error:
             message = _complaint(function.__name__, signature, len(args), kwargs, options)
             raise GradcheckTypeError(message or f"{function.__name__}: {error}.") from None
+        # Loaded when it is needed: the command line's help takes names from here, too.
+        from numpy import errstate
+
         try:
-            return function(*args, **kwargs)
+            # Whatever is no number is a finding, or an error, and not a warning of NumPy's besides.
+            with errstate(all="ignore"):
+                return function(*args, **kwargs)
         except Exception:
             raise
         except BaseException as error:

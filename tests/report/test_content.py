@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fastgradcheck.report import content
+from fastgradcheck.verdict.verdict import Verdict
 from tests.cases.results import (
     WRONG,
     make_block,
@@ -40,3 +41,9 @@ def test_nan_and_infinity_are_the_worst_components() -> None:
     )
     shown = {row.address for row in content.worst_rows(result, 5)}
     assert {"w[100]", "w[101]"} <= shown
+
+
+def test_an_error_beside_what_is_no_number_is_none() -> None:
+    for analytic, numeric in ((0.0, np.nan), (np.nan, 0.0), (np.inf, 1.0), (np.inf, -np.inf)):
+        assert np.isnan(content.Row("W", 0, analytic, numeric, 1.0, Verdict.WRONG).relative_error)
+    assert content.Row("W", 0, 1.0, -1.0, 0.1, Verdict.WRONG).relative_error == 2.0

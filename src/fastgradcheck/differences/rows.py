@@ -291,6 +291,7 @@ def weights(rows: Rows, sizes: Sequence[Array]) -> Array:
     context = rows.context
     typical = np.array([np.median(context.scale[b.slice]) for b in context.parameters.blocks])
     moves = np.array(sizes) * typical[:, np.newaxis]
+    moves[~np.isfinite(moves)] = 0.0  # a claim that is no number says nothing of what moves
     whole = np.sqrt((moves**2).sum(axis=0))
     share = moves / np.where(whole > 0, whole, 1.0)
     share = np.sqrt(np.mean(share[:, whole > 0] ** 2, axis=1)) if whole.any() else share[:, 0]

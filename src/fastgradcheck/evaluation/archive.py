@@ -19,7 +19,7 @@ from zipfile import ZIP_STORED
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import GradcheckInputError, said
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, said, shown
 from fastgradcheck.problem.nests import bytes_of, hexdigest
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -56,6 +56,24 @@ class Kind:
 
 class Odd(ValueError):
     """A file is not as it was written; the text says what is odd about it."""
+
+
+def path_of(path: Any, argument: str, example: str) -> Path:
+    """An argument that names a file.
+
+    Raises
+    ------
+    GradcheckTypeError
+        If it is no path, or that of no file.
+    """
+    named = f"a {type(path).__name__}"
+    if isinstance(path, (str, os.PathLike)):
+        with suppress(TypeError):  # of bytes
+            whole = Path(path)
+            if whole.name:
+                return whole
+            named = shown(str(whole))
+    raise GradcheckTypeError(f"{argument} is {named}; pass the path of a file, such as {example}.")
 
 
 def write(path: Path, kind: Kind, header: Mapping[str, Any], arrays: Arrays) -> None:

@@ -12,7 +12,6 @@ a check runs, the file belongs to it alone: another one that is given the same p
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import CheckpointError, GradcheckTypeError
+from fastgradcheck.errors import CheckpointError
 from fastgradcheck.evaluation import archive
 from fastgradcheck.evaluation.lock import FileLock, Held
 from fastgradcheck.evaluation.plans import Plan
@@ -317,15 +316,7 @@ def identity(
 
 
 def _path(path: Any) -> Path:
-    told = f"a {type(path).__name__}"
-    if isinstance(path, (str, os.PathLike)):
-        whole = Path(path)
-        if whole.name:
-            return whole
-        told = repr(str(whole))
-    raise GradcheckTypeError(
-        f'checkpoint is {told}; pass the path of a file, such as "run.npz", or None.'
-    )
+    return archive.path_of(path, "checkpoint", '"run.npz", or None')
 
 
 def _difference(name: str, there: str, here: str) -> str:

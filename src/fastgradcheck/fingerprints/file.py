@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from fastgradcheck.differences.directions import OFFSETS, ON_KINKS
 from fastgradcheck.differences.noise import Noise
 from fastgradcheck.differences.recording import COUNTS, Recording
 from fastgradcheck.differences.row_recording import Retried, RowRecording
-from fastgradcheck.errors import FingerprintError, GradcheckTypeError
+from fastgradcheck.errors import FingerprintError, said
 from fastgradcheck.evaluation import archive
 
 T = TypeVar("T")
@@ -43,6 +42,8 @@ def write(path: Any, recording: Recording | RowRecording, about: Mapping[str, An
     ------
     OSError
         If it cannot be written; what was there before is there still.
+    FingerprintError
+        If no file can have that name.
     """
     header: dict[str, Any] = {
         "step": recording.step.hex(),
@@ -58,7 +59,11 @@ def write(path: Any, recording: Recording | RowRecording, about: Mapping[str, An
         arrays = {name: getattr(recording, name) for name in _OF_ROWS}
         for k, own in enumerate(recording.retried):
             arrays |= {f"{name}_{k}": getattr(own, name) for name in _RETRIED}
-    archive.write(_path(path), KIND, header, arrays)
+    whole = _path(path)
+    try:
+        archive.write(whole, KIND, header, arrays)
+    except ValueError as error:  # a zero byte, or half of a surrogate pair
+        raise FingerprintError(f"{whole} is no name of a file ({said(error)}).") from error
 
 
 def read(path: Any, made: Callable[[Recording | RowRecording, dict[str, Any]], T]) -> T:
@@ -70,7 +75,11 @@ def read(path: Any, made: Callable[[Recording | RowRecording, dict[str, Any]], T
     FingerprintError
         If it is damaged, or no such file.
     """
-    return archive.read(_path(path), KIND, lambda *content: made(*_understood(*content)))
+    return archive.read(
+        archive.path_of(path, "path", '"net.fgc"'),
+        KIND,
+        lambda *content: made(*_understood(*content)),
+    )
 
 
 def _understood(
@@ -153,8 +162,4 @@ def _are_floats(*arrays: NDArray[Any]) -> bool:
 
 
 def _path(path: Any) -> Path:
-    if not isinstance(path, (str, os.PathLike)):
-        raise GradcheckTypeError(
-            f'path is a {type(path).__name__}; pass the path of a file, such as "net.fgc".'
-        )
-    return Path(path)
+    return archive.path_of(path, "path", '"net.fgc"')

@@ -69,8 +69,10 @@ class Row:
         """|analytic - numeric| / max(|analytic|, |numeric|); 0 where both are exactly zero."""
         if self.analytic == self.numeric:
             return 0.0
-        scale = max(abs(self.analytic), abs(self.numeric))
-        return abs(self.analytic - self.numeric) / scale if math.isfinite(scale) else math.nan
+        difference = self.analytic - self.numeric
+        scale = max(abs(self.analytic), abs(self.numeric))  # of a NaN and zero it may be zero
+        known = math.isfinite(scale) and not math.isnan(difference)
+        return abs(difference) / scale if known else math.nan
 
 
 def measured(block: BlockResult) -> bool:

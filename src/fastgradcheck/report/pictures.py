@@ -36,6 +36,8 @@ SPAN = 30.0
 """Values that differ by more than this factor are drawn on symmetric-log axes."""
 
 
+LARGEST = 2.0**1000
+"""What is larger, or no number, is not drawn: axes that hold it would overflow."""
 SMALLEST = 1e-8
 """Beside the largest value, what is smaller than this is drawn on the linear part of the axes."""
 
@@ -72,6 +74,7 @@ class Points:
         return self.reach if self.reach <= SPAN * low else 10.0 ** np.floor(np.log10(low))
 
 
+@np.errstate(all="ignore")
 def symlog(x: Array, linear: float) -> Array:
     """Symmetric-log coordinates: decades beyond `linear`, one decade for what is between.
 
@@ -84,11 +87,12 @@ def symlog(x: Array, linear: float) -> Array:
     return np.sign(x) * np.where(size <= 1.0, size, 1.0 + np.log10(np.maximum(size, 1.0)))
 
 
+@np.errstate(all="ignore")
 def points(result: Outcome, limit: int) -> Points:
     """The finite components; of too many, wrong ones first and a random part of the others."""
     components = result.components
-    finite = np.isfinite(components["analytic"]) & np.isfinite(components["numeric"])
-    chosen = np.flatnonzero(finite)
+    drawable = [np.abs(components[name]) < LARGEST for name in ("analytic", "numeric")]
+    chosen = np.flatnonzero(drawable[0] & drawable[1])
     if len(chosen) > limit:
         chosen = np.random.default_rng(_SAMPLE).permutation(chosen)
         wrong = components["verdict"][chosen] == Verdict.WRONG.code
