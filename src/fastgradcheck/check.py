@@ -422,6 +422,7 @@ def refuse_scheme(scheme: Scheme, engine: Engine) -> None:
     """
     reason = engine.supports_complex() if scheme.imaginary else None
     if reason is not None:
+        reason = reason.rstrip(".").removesuffix(': use scheme="central"')
         raise GradcheckInputError(
             f'scheme="complex" is not possible for this {engine.objective.name}: {reason}. Use '
             'scheme="central4", which needs no complex arithmetic.'

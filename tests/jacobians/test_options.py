@@ -42,6 +42,24 @@ def test_complex_steps_are_exact_and_cost_one_evaluation(strategy):
         assert 100 < result.evaluations <= 130 < 400 < by_five.evaluations
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_what_rounding_the_claim_takes_from_values_is_no_disagreement(seed):
+    # 1 - tanh^2 has no more digits than 1 has where tanh is close to it.
+    A = np.random.default_rng(seed).normal(size=(30, 80))
+    theta = np.random.default_rng(seed + 100).normal(size=80) / 3
+
+    def jac(t):
+        return (1 - np.tanh(A @ t) ** 2)[:, np.newaxis] * A
+
+    result = fgc.jaccheck(lambda t: np.tanh(A @ t), jac, theta, scheme="complex", seed=seed)
+    assert result
+    assert result.limit < 1e-9
+    wrong = jac(theta)
+    wrong[4, 7] *= 1.001
+    found = fgc.jaccheck(lambda t: np.tanh(A @ t), wrong, theta, scheme="complex", seed=seed)
+    assert found.wrong == ("F[4] / theta[7]",)
+
+
 def test_outputs_that_are_not_analytic_are_named():
     def fun(t):
         return np.array([t[0] * t[1], abs(t[0]) * t[1], t[1] ** 3])
@@ -61,6 +79,10 @@ def test_a_function_that_takes_no_complex_array_is_told_so():
         fgc.GradcheckInputError, match=r"is not possible for this fun: .*Use scheme=\"central4\""
     ):
         fgc.jaccheck(fun, np.eye(2), np.ones(2), scheme="complex")
+    with pytest.raises(
+        fgc.GradcheckInputError, match=r"sees no derivative\. Use scheme=\"central4\""
+    ):
+        fgc.jaccheck(np.abs, np.eye(2), np.ones(2), scheme="complex")
 
 
 def test_a_hessian_by_complex_steps():

@@ -28,6 +28,10 @@ from fastgradcheck.verdict.tolerances import BLOCK_LIMIT
 Search = Callable[[Separation, NDArray[np.int64], Array, Array], Separated]
 """Rows, their y and bars to what is wrong in them."""
 
+OF_VALUES = 256.0
+"""So many times the rounding of F's values a claim may be off that is computed from them: a slope
+1 - F**2 where F is close to 1. Differences do not see it; complex steps do."""
+
 
 @dataclass
 class Residuals:
@@ -87,7 +91,10 @@ class Residuals:
     @property
     def allowed(self) -> Array:
         """What rounding of the claim may contribute to y."""
-        return self.task.row_rounding * self.scales
+        rounding = self.task.row_rounding * self.scales
+        if self.rows.context.scheme.imaginary:
+            rounding = rounding + OF_VALUES * self.rows.noise
+        return rounding
 
     @cached_property
     def scales(self) -> Array:
