@@ -57,9 +57,9 @@ class _Check:
 
 
 class Components(_Check):
-    """Every component, by central differences, on all cores."""
+    """Every component, by central differences, on all cores; also thousands of a long sum."""
 
-    params = SMALL
+    params = (*SMALL, "rosenbrock")
     options: ClassVar = {"strategy": "components", "n_jobs": -1}
 
     def time_check(self, name: str) -> None:

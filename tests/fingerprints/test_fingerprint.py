@@ -204,6 +204,9 @@ def test_arrays_that_were_written_to_since_are_refused() -> None:
     theta = np.linspace(0.1, 2.0, 50)
     fp = fgc.fingerprint(lambda t: np.sin(t).sum(), theta, seed=0)
     assert fp.check(np.cos)
+    assert fp.check(np.cos, theta=theta.copy())
+    with pytest.raises(fgc.FingerprintError, match="Not the same: the values of theta"):
+        fp.check(np.cos, theta=theta.astype(np.float32))
     theta *= 0.5
     with pytest.raises(fgc.FingerprintError, match="Not the same: the values of theta"):
         fp.check(np.cos)

@@ -113,7 +113,8 @@ class Taken:
             # Compared as well: arrays that are held may have been written to since.
             theta, layout = self.subject.theta, layout or self.subject.layout
             args = self.subject.args if isinstance(args, tuple) and not args else args
-        subject = Subject.of(theta, args if isinstance(args, tuple) else (args,), layout)
+        args = args if isinstance(args, tuple) else (args,)
+        subject = Subject.of(theta, args, layout, self.subject)
         here = subject.identity
         different = [name for name, told in self.identity.items() if here[name] != told]
         if different:
