@@ -704,6 +704,17 @@ def test_many_points_of_a_vjp_and_of_a_gradient() -> None:
     assert fgc.hesscheck(lambda t: 4 * t**3, hessian, theta, vectorized=True, seed=0)
 
 
+def test_many_points_by_vmap() -> None:
+    B = torch.tensor(WEIGHTS, requires_grad=True)
+
+    def fun(t: Any) -> Any:
+        return torch.tanh(B @ t)
+
+    theta = torch.tensor(THETA["t"])
+    for many_ in (torch.func.vmap(fun), lambda t: torch.tanh(t @ B.T)):
+        assert fgc.jaccheck(many_, torch.func.jacrev(fun), theta, vectorized=True, seed=0)
+
+
 @pytest.mark.parametrize(
     ("fun", "options", "message"),
     [

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastgradcheck as fgc
-from fastgradcheck.errors import GradcheckInputError
+from fastgradcheck.errors import CostEvaluationError, GradcheckInputError
 from fastgradcheck.problem.batches import batch_of
 
 THETA = {"W": np.random.default_rng(0).normal(size=(5, 4)), "b": np.linspace(-1.0, 1.0, 4)}
@@ -119,3 +119,15 @@ def test_what_does_not_go_with_it_is_refused() -> None:
 def test_fewer_points_where_theta_is_large() -> None:
     assert batch_of(True, 10**6) == 33
     assert batch_of(True, 10**9) == 1
+
+
+def test_a_point_outside_of_the_domain_is_told_by_its_address() -> None:
+    def cost(t: Any) -> Any:
+        if (abs(t["b"] - THETA["b"]) > 1e-9).any():
+            raise ValueError("too far")
+        return many(t)
+
+    with pytest.raises(
+        CostEvaluationError, match=r"cost raised ValueError on both sides of b\[0\]"
+    ):
+        fgc.gradcheck(cost, grad, THETA, vectorized=True, seed=0)

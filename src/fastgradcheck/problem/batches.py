@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError, said, shown
 from fastgradcheck.problem.bounds import Bounds
@@ -163,6 +164,8 @@ def inspect_batch(objective: Objective, bounds: Bounds | None = None) -> tuple[f
     except GradcheckInputError:
         raise
     except Exception as error:
+        if _fails_alone(objective, points):  # outside of the domain: the check says where
+            return np.inf, 2 * count
         raise GradcheckInputError(
             f"{objective.name} takes one point, but not {count} in one call: it raised "
             f"{type(error).__name__}: {_text(error)}. {_AXIS} Where memory is short, vectorized=2 "
@@ -189,6 +192,16 @@ def inspect_batch(objective: Objective, bounds: Bounds | None = None) -> tuple[f
                 "over all axes but that one."
             )
     return seconds, count + len(singles)
+
+
+def _fails_alone(objective: Objective, points: NDArray[Any]) -> bool:
+    """Whether a point fails by itself, too."""
+    for point in points:
+        try:
+            objective(point)
+        except Exception:
+            return True
+    return False
 
 
 def _text(error: Exception) -> str:

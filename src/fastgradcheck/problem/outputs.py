@@ -197,9 +197,9 @@ def alone(value: Any) -> Any:
     """
     parts = {}
     for path, leaf in _leaves(value):
-        shape = np.shape(one_array(leaf, _name(path)))
-        if shape[:1] != (1,):
-            raise GradcheckInputError(f"{_name(path)} has shape {shape} for one point")
+        array = one_array(foreign.plain(leaf, _name(path)), _name(path))
+        if array.shape[:1] != (1,):
+            raise GradcheckInputError(f"{_name(path)} has shape {array.shape} for one point")
         parts[path] = leaf[0]
     return _rebuilt(value, parts)
 
