@@ -139,3 +139,15 @@ def test_what_noise_hides_is_told() -> None:
     clean = fgc.gradcheck(cubes, lambda t: 3 * t**2, theta, scheme="complex", seed=0)
     assert "complex" not in kinds(clean)
     assert clean.evaluations < fgc.gradcheck(cubes, lambda t: 3 * t**2, theta, seed=0).evaluations
+
+
+def test_a_slope_that_real_differences_are_too_coarse_to_see_is_no_refusal():
+    # At 14, tanh is 1 - 1e-12: it does not move in its last digit, but its derivative is there.
+    result = fgc.gradcheck(
+        lambda t: np.tanh(14 + t.sum()),
+        lambda t: np.full(3, 1 / np.cosh(14 + t.sum()) ** 2),
+        1e-3 * np.ones(3),
+        scheme="complex",
+        seed=1,
+    )
+    assert result.verdict is not fgc.Verdict.WRONG
