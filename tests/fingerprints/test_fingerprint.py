@@ -285,3 +285,38 @@ def test_compiled_costs_are_recorded_too() -> None:
     fp = fgc.fingerprint(cost, theta, seed=0)
     assert fp.check(np.cos)
     assert not fp.check(lambda t: np.cos(t) * (1 + 1e-5))
+
+
+def test_an_entry_that_no_step_moves_is_not_vouched_for() -> None:
+    theta, moves = np.linspace(0.5, 2, 60), np.ones(60)
+    theta[5], moves[5] = 1e17, 0.0
+
+    def cost(t: Array) -> float:
+        return float((moves * np.sin(t)).sum())
+
+    def grad(t: Array) -> Array:
+        return moves * np.cos(t)
+
+    fp = fgc.fingerprint(cost, theta, seed=0)
+    for claim in (grad, grad(theta) + (1 - moves)):
+        result = fp.check(claim)
+        assert result.verdict is Verdict.UNDECIDED
+        assert "does not move theta[5], so that the recorded values" in result.findings[0].message
+        assert "and was not measured by itself" in result.coverage
+    assert fp.check(grad, cost=cost)
+    assert fp.check(lambda t: 2 * grad(t)).verdict is Verdict.WRONG
+    rows = fgc.jacobian_fingerprint(lambda t: moves * np.sin(t), theta, seed=0)
+    result = rows.check(lambda t: np.diag(grad(t)))
+    assert result.verdict is Verdict.UNDECIDED
+    (told,) = [f for f in result.findings if f.kind == "uncovered"]
+    assert "Pass fun= to have it measured." in told.message
+
+
+def test_odd_arguments_of_a_check_are_told() -> None:
+    fp, *_ = taken(3)
+    cyclic: dict[str, Any] = {}
+    cyclic["itself"] = cyclic
+    with pytest.raises(fgc.GradcheckInputError, match="args"):
+        fp.check(np.ones(3), args=cyclic)
+    with pytest.raises(fgc.GradcheckInputError, match="layout"):
+        fp.check(np.ones(3), layout=np.ones(2))

@@ -11,7 +11,6 @@ from fastgradcheck.diagnosis.field import listed
 from fastgradcheck.differences.draws import DIRECTIONS
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.screen import CONFIDENCE as SCREENED
-from fastgradcheck.search.cover import AT_BOUNDS
 from fastgradcheck.search.task import Task
 from fastgradcheck.verdict.verdict import BlockResult, Resolution
 
@@ -42,7 +41,8 @@ def covered(
         entries = f"{hidden:,} entries are" if hidden > 1 else "one entry is"
         text += f"; {entries} smaller than that and not individually covered"
     if fixed:
-        text += _fixed(fixed, evidence.zeros)
+        measured = int(np.isin(evidence.fixed, evidence.components.index).sum())
+        text += _fixed(fixed, evidence.zeros, measured)
     if len(task.sample.index):
         checked = sum(b.checked for b in blocks)
         agree = "" if any(b.wrong for b in blocks) else ", none wrong"
@@ -50,7 +50,7 @@ def covered(
     return f"{text}.", SCREENED
 
 
-def _fixed(count: int, zeros: int) -> str:
+def _fixed(count: int, zeros: int, measured: int) -> str:
     """What became of entries that take no part in directions, some of them zeros on kinks."""
     one = count == 1
     why = [f"exactly zero, where J has {'a kink' if one else 'kinks'}"] if zeros else []
@@ -61,10 +61,11 @@ def _fixed(count: int, zeros: int) -> str:
             else "at their bounds, or so large that the step does not move them"
         ]
     if one:
-        return f"; the other one is {why[0]}, and was measured by itself"
+        was = "was" if measured else "was not"
+        return f"; the other one is {why[0]}, and {was} measured by itself"
     return (
         f"; the other {count:,} are {', or '.join(why)}, "
-        f"and {min(count, AT_BOUNDS):,} of these were measured one by one"
+        f"and {measured or 'none'} of these were measured one by one"
     )
 
 

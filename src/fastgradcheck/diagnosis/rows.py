@@ -22,7 +22,6 @@ from fastgradcheck.problem.products import Combined
 from fastgradcheck.problem.region import named
 from fastgradcheck.search.columns import JacobianTask
 from fastgradcheck.search.halving import sizes_within
-from fastgradcheck.search.rows import ONE_BY_ONE
 from fastgradcheck.verdict.rules import component_verdicts
 from fastgradcheck.verdict.support import BlockEvidence
 from fastgradcheck.verdict.verdict import BlockResult, Resolution, Verdict
@@ -62,9 +61,11 @@ def covered(
     if rows < m:
         text += "; of the others no more than what is named was looked at"
     if len(evidence.fixed):
+        index = task.entries.flat(0, evidence.fixed)
+        measured = int(np.isin(index, evidence.components.index).sum())
         text += (
             f"; {len(evidence.fixed):,} columns are at their bounds, or so large that the step "
-            f"does not move them, and {min(len(evidence.fixed), ONE_BY_ONE):,} of them were "
+            f"does not move them, and {measured or 'none'} of them were "
             "measured one by one"
         )
     looked = len(task.sample.index)

@@ -25,6 +25,7 @@ from fastgradcheck.fingerprints.taken import Taken
 from fastgradcheck.problem import precision
 from fastgradcheck.problem.finding import Finding, Rank, by_rank
 from fastgradcheck.problem.gradient import evaluate_gradient
+from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.problem.problem import Objective, Problem
 from fastgradcheck.problem.sampling import NOTHING
 from fastgradcheck.report.origin import origin_of
@@ -66,10 +67,30 @@ def judged(
     origin = replace(origin_of(absent, grad), cost=taken.function)
     found = (*found, *claim.findings, taken.told())
     result = assemble(task, evidence, "screen", found, origin, began)
-    if result:
+    wrong = _broken(problem)
+    if wrong is None and not result:
+        wrong = _proven(problem, recording, context, evidence)
+    if wrong is None:
+        return undecided_of(result, evidence.fixed, subject.parameters, "cost")
+    return with_wrong(result, wrong)
+
+
+def undecided_of(
+    result: GradcheckResult, fixed: NDArray[np.int64], parameters: Parameters, function: str
+) -> GradcheckResult:
+    """The result, if directions moved all of theta; else one that cannot agree."""
+    if not len(fixed) or result.verdict is Verdict.WRONG:
         return result
-    wrong = _broken(problem) or _proven(problem, recording, context, evidence)
-    return result if wrong is None else with_wrong(result, wrong)
+    names = listed([parameters.address(int(i)) for i in fixed], "entries")
+    reason = (
+        f"The step does not move {names}, so that the recorded values say nothing of it. Pass "
+        f"{function}= to have it measured."
+    )
+    finding = Finding("uncovered", reason, Rank.LIMIT)
+    findings = by_rank((finding, *result.findings))
+    return replace(
+        result, verdict=Verdict.UNDECIDED, reason=result.reason or reason, findings=findings
+    )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from fastgradcheck.differences.rows import Rows
 from fastgradcheck.evaluation.engines.absent import AbsentEngine
 from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.evaluation.stream import Stream
-from fastgradcheck.fingerprints.judge import Wrong, absent, with_wrong
+from fastgradcheck.fingerprints.judge import Wrong, absent, undecided_of, with_wrong
 from fastgradcheck.fingerprints.subject import Subject
 from fastgradcheck.fingerprints.taken import Taken
 from fastgradcheck.jacobians.assemble import assemble
@@ -97,7 +97,9 @@ def judged_rows(
         origin = replace(origin_of(absent, jac), cost=taken.function)
         result = assemble(task, evidence, claimed, found, began, origin, taken.kind)
     wrong = _unlocated(task, left, result.wrong) if len(left) else wrong
-    return result if wrong is None else with_wrong(result, wrong)
+    if wrong is None:
+        return undecided_of(result, evidence.fixed, subject.parameters, "fun")
+    return with_wrong(result, wrong)
 
 
 def _broken(task: JacobianTask) -> Wrong | None:

@@ -15,7 +15,7 @@ from fastgradcheck.fingerprints import file
 from fastgradcheck.fingerprints.subject import Subject
 from fastgradcheck.problem.calls import GRADIENT, HESSIAN, JACOBIAN, Names
 from fastgradcheck.problem.finding import Finding
-from fastgradcheck.problem.nests import bytes_of, hexdigest
+from fastgradcheck.problem.nests import bytes_of, hexdigest, refuse_endless
 from fastgradcheck.report.origin import WHEN
 
 NAMES = {"gradient": GRADIENT, "Jacobian": JACOBIAN, "Hessian": HESSIAN}
@@ -104,6 +104,7 @@ class Taken:
 
     def compared(self, theta: Any, args: Any, layout: Mapping[str, Any] | None) -> Subject:
         """Theta and args, if they are those that the values are of."""
+        refuse_endless(args, "args")
         if theta is None:
             if self.subject is None:
                 raise GradcheckInputError(
@@ -111,7 +112,8 @@ class Taken:
                     f"pass it, fp.check({self.names.derivative}, theta=theta, args=args)."
                 )
             # Compared as well: arrays that are held may have been written to since.
-            theta, layout = self.subject.theta, layout or self.subject.layout
+            theta = self.subject.theta
+            layout = self.subject.layout if layout is None else layout
             args = self.subject.args if isinstance(args, tuple) and not args else args
         args = args if isinstance(args, tuple) else (args,)
         subject = Subject.of(theta, args, layout, self.subject)

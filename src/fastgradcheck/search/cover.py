@@ -76,7 +76,7 @@ def cover(evidence: Evidence, task: Task) -> Iterator[Evidence]:
         # The directions that chose the step may have moved these.
         chosen = chosen.alone()
     evidence = replace(evidence, fixed=fixed, on_kinks=chosen.on_kinks)
-    if len(fixed):
+    if len(fixed) and recording is None:
         evidence = evidence.with_sweeps(sweep(context, fixed[:AT_BOUNDS]))
     repaired: Repaired = {}
     for attempt in range(ROUNDS):
@@ -126,6 +126,12 @@ def cover(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     # Directions that go on disagreeing confirm nothing: entries get step sweeps of their own.
     evidence = measured_twice(evidence, task, np.array(sorted(repaired), np.int64))
     yield replace(evidence, decoded={})
+
+
+def sweep_fixed(evidence: Evidence, task: Task) -> Iterator[Evidence]:
+    """What directions do not move, after recorded ones, which tell their part without J."""
+    if task.recording is not None and len(evidence.fixed):
+        yield evidence.with_sweeps(sweep(task.context, evidence.fixed[:AT_BOUNDS]))
 
 
 def _orders(draws: Draws, screened: Screened, level: float) -> Orders:

@@ -22,7 +22,7 @@ from fastgradcheck.problem.foreign import COARSE
 from fastgradcheck.problem.precision import LOW
 from fastgradcheck.search.block import FIVE_POINT_STEP
 from fastgradcheck.search.confirm import confirm
-from fastgradcheck.search.cover import cover
+from fastgradcheck.search.cover import cover, sweep_fixed
 from fastgradcheck.search.jumps import recheck
 from fastgradcheck.search.sharpen import sharpen
 from fastgradcheck.search.task import Stage, Task
@@ -144,6 +144,6 @@ def one_by_one(evidence: Evidence, task: Task) -> Iterator[Evidence]:
 
 
 STAGES: tuple[Stage, ...] = (
-    look_around, cover, spot_check, choose_steps, one_by_one, confirm, look_around, recheck,
-    sharpen, recheck
+    look_around, cover, sweep_fixed, spot_check, choose_steps, one_by_one, confirm, look_around,
+    recheck, sharpen, recheck
 )  # fmt: skip
