@@ -197,9 +197,12 @@ def other_block(field: Field, setting: Setting) -> Iterator[Candidate]:
                     len(field.at),
                 )
             continue
+        predicted = gradient[field.at]
+        if not np.any(np.abs(field.numeric - predicted) <= 2.0 * field.bar):
+            continue  # fits nothing, as most of thousands of scalars
         swapped = name in setting.fields and _exchanged(field, setting.fields[name])
         yield replace(
-            against_bars(field, gradient[field.at], choices=float(len(others))),
+            against_bars(field, predicted, choices=float(len(others))),
             kind="swapped",
             claim=" and ".join(sorted((field.block.name, name))) + " hold each other's gradient"
             if swapped

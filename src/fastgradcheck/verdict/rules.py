@@ -60,9 +60,9 @@ def disagreeing(evidence: BlockEvidence, tolerance: Tolerances) -> NDArray[np.bo
 def component_verdicts(evidence: BlockEvidence, tolerance: Tolerances) -> NDArray[np.uint8]:
     """`Verdict.code` of every component."""
     c = evidence.components
-    codes = np.full(len(c), Verdict.AGREES.code, np.uint8)
     if not len(c):
-        return codes
+        return np.zeros(0, np.uint8)
+    codes = np.full(len(c), Verdict.AGREES.code, np.uint8)
     with np.errstate(invalid="ignore"):
         open_ = ~(c.discrepancy + c.error <= evidence.doubt_of_entries)
     unsettled = (c.kind == UNSETTLED) & open_
