@@ -29,7 +29,13 @@ from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.directions import LARGEST, NOISE_GAIN, Prober
 from fastgradcheck.differences.draws import DIRECTIONS, Draws, everything
 from fastgradcheck.differences.plateau import NOISE_SIGMAS
-from fastgradcheck.differences.screen import CONFIDENCE, ROUNDING_UNITS, SEEN_UNITS, Screened
+from fastgradcheck.differences.screen import (
+    CONFIDENCE,
+    OF_VALUES,
+    ROUNDING_UNITS,
+    SEEN_UNITS,
+    Screened,
+)
 from fastgradcheck.differences.steps import COMPLEX_STEP
 from fastgradcheck.problem.norm import norm
 
@@ -118,8 +124,7 @@ def weights(
         How large the gradient of every block is.
     taking_part : bool array, shape (blocks,)
     """
-    rounding = 0.5 * float(np.finfo(np.float64).eps) * abs(context.value)
-    level = max(context.noise, rounding, float(np.finfo(np.float64).tiny))
+    level = _level(context)
     middle, widest = NOISE_GAIN * NOISE_SIGMAS * level / SHARP, WIDEST
     if context.scheme.imaginary:
         middle, widest = COMPLEX_STEP, WIDEST_IMAGINARY
@@ -129,6 +134,12 @@ def weights(
         wanted = np.minimum(wanted, widest * typical / middle)
     wanted[~taking_part] = 0.0
     return wanted, middle
+
+
+def _level(context: Context) -> float:
+    """The noise of J, which is never below its rounding."""
+    double = np.finfo(np.float64)
+    return max(context.noise, 0.5 * float(double.eps) * abs(context.value), float(double.tiny))
 
 
 def spread(prober: Prober, of_blocks: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -176,6 +187,9 @@ def limits(
     rounding = ROUNDING_UNITS * prober.problem.entry_eps * norm(sizes)
     if prober.problem.rounding is not None:
         rounding = max(rounding, SEEN_UNITS * norm(of_blocks * prober.problem.rounding))
+    if prober.imaginary:
+        moved = float(np.max(of_blocks / prober.context.typical))
+        rounding += OF_VALUES * _level(prober.context) * moved
     owners = prober.context.parameters.block_index
     # Bars hold, each for itself; that all err to the same side along a direction they do not.
     unknown = [LARGEST * bar * of_blocks[owners(i)] for i, (_, bar) in repaired.items()]

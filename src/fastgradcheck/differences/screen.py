@@ -37,6 +37,10 @@ ROUNDING_UNITS = 16.0
 entry is rounded. The entries' own last rounding is 0.3, sums within back-propagation a few more,
 and y exceeds four standard deviations once in 10,000."""
 
+OF_VALUES = 256.0
+"""So many times the rounding of J a claim may be off that is computed from its values, as a slope
+1 - J**2 is where J is close to 1. Differences do not see it; complex steps do."""
+
 SEEN_UNITS = 4.0
 """The same, in units of how far an ulp of theta was seen to move the gradient: four standard
 deviations."""

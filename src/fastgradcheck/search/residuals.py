@@ -16,6 +16,7 @@ from fastgradcheck.differences.joint import Joint
 from fastgradcheck.differences.limits import ScreenedRows
 from fastgradcheck.differences.remainders import Orders, orders, second_order
 from fastgradcheck.differences.rows import Array, Rows, Slopes
+from fastgradcheck.differences.screen import OF_VALUES
 from fastgradcheck.differences.sets import RowDraws, failure_of, measure, too_coarse
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.problem import bounds
@@ -27,10 +28,6 @@ from fastgradcheck.verdict.tolerances import BLOCK_LIMIT
 
 Search = Callable[[Separation, NDArray[np.int64], Array, Array], Separated]
 """Rows, their y and bars to what is wrong in them."""
-
-OF_VALUES = 256.0
-"""So many times the rounding of F's values a claim may be off that is computed from them: a slope
-1 - F**2 where F is close to 1. Differences do not see it; complex steps do."""
 
 
 @dataclass
