@@ -640,6 +640,16 @@ def test_a_check_that_was_stopped_never_agrees(strategy: str) -> None:
         assert result.reason.startswith("The check was stopped before ")
 
 
+def test_a_function_that_computes_in_float32_is_not_called_wrong():
+    """It moves at no small step, which looks as if it were constant and without noise."""
+    fun, jac, theta = tanh_layer(40, 80)
+    for single in (lambda t: np.float32(fun(t)), lambda t: np.float32(fun(t)).astype(float)):
+        result = check(single, jac, theta)
+        assert result.verdict is not Verdict.WRONG, str(result)
+        assert result.noise > 1e-10
+    assert check(fun, jac, theta).noise < 1e-15
+
+
 # Many points in one call
 
 WEIGHTS = np.random.default_rng(0).normal(size=(30, 80)) / 9
