@@ -13,6 +13,7 @@ from fastgradcheck.differences.context import Context
 from fastgradcheck.errors import CostEvaluationError
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.evaluation.plans import Directions
+from fastgradcheck.problem.median import median_size
 
 MOVE = 0.125
 """How far theta is moved, relative to the scale of its entries ..."""
@@ -36,7 +37,7 @@ def slopes(context: Context) -> NDArray[np.float64]:
         moving = np.minimum(moving, room / (1.5 * MOVE))
     typical = np.array(
         [
-            np.median(context.scale[block.slice]) if moving[block.slice].any() else 0.0
+            median_size(context.scale[block.slice]) if moving[block.slice].any() else 0.0
             for block in context.parameters.blocks
         ]
     )

@@ -23,6 +23,7 @@ from fastgradcheck.problem import bounds
 from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.jacobian import Jacobian
 from fastgradcheck.problem.low import passes
+from fastgradcheck.problem.median import median_size
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.problem import Problem
 from fastgradcheck.problem.region import region_of
@@ -141,7 +142,7 @@ def errors(task: Task, yardstick: NDArray[np.float64]) -> NDArray[np.float64]:
     regions = np.repeat([region_of(block) for block in blocks], DIRECTIONS, axis=0)
     places = [(b, d) for b in range(len(blocks)) for d in range(DIRECTIONS)]
     keys = np.array([hashing.key(context.seed, 7, *place) for place in places])
-    typical = [float(np.median(context.scale[block.slice])) for block in blocks]
+    typical = [median_size(context.scale[block.slice]) for block in blocks]
     steps = STEP * np.repeat(typical, DIRECTIONS)
     farthest = np.array([prober.farthest(region) for region in regions])
     y, _ = prober.two_point(regions, keys, np.minimum(steps, farthest), 0.0)
