@@ -20,6 +20,7 @@ from fastgradcheck.diagnosis.findings import (
     kinks,
     lost,
     on_kinks,
+    pieces,
     two_scales,
     undecided,
     unlocated,
@@ -262,6 +263,7 @@ def assemble(
     found += jumps(parameters, read.values()) + on_kinks(evidence, problem.theta)
     found += kinks(parameters, read.values())
     found += two_scales(parameters, evidence, read.values(), problem.gradient)
+    found += pieces(task, evidence, beside, overall, blocks)
     return filled(
         task.context, evidence, tolerance, parameters, overall, blocks, components, read.values(),
         found, began,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from fastgradcheck.problem.parameters import describe
 from fastgradcheck.verdict.verdict import Verdict
 from tests.cases.results import message
 from tests.cases.screened import NETWORK
+from tests.cases.solvers import RATES, FixedPoint, LotkaVolterra
 
 
 @pytest.mark.parametrize(
@@ -101,3 +103,54 @@ def test_a_bias_before_a_mean_is_removed_is_told_once_and_hides_no_pattern() -> 
         assert "Every block up to W2 is wrong, and every block from W3" in message(
             wrong, "backward"
         )
+
+
+METHODS = {
+    "RK45": (LotkaVolterra(), RATES),
+    "RK45, 1e-6": (LotkaVolterra(rtol=1e-6, atol=1e-9), RATES),
+    "BDF, 1e-6": (LotkaVolterra(method="BDF", rtol=1e-6, atol=1e-9), RATES),
+    "fixed point, 1e-4": (FixedPoint(1e-4), FixedPoint(1e-4).theta),
+    "fixed point, 1e-6": (FixedPoint(1e-6), FixedPoint(1e-6).theta),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "strategy"),
+    [*((name, "components") for name in METHODS), ("fixed point, 1e-4", "screen")],
+)
+def test_an_adaptive_or_truncated_method_is_told_and_the_threshold_that_accepts(
+    name: str, strategy: str
+) -> None:
+    method, theta = METHODS[name]
+    options = {"strategy": strategy, "seed": 1}
+    result = fgc.gradcheck(method.cost, method.grad, theta, **options)
+    assert result.verdict is Verdict.WRONG
+    said = message(result, "pieces")
+    assert said.startswith("J looks like the output of an adaptive or truncated method")
+    told = re.search(r"threshold=([\d.e-]+) would accept it", said)
+    if told is None:
+        assert result.limit > 1e-3  # in some block more than a hundredth
+        assert "tighten that tolerance" in said
+        return
+    assert fgc.gradcheck(method.cost, method.grad, theta, threshold=float(told[1]), **options)
+    # And what is wrong in earnest is still seen.
+    doubled = 2 * method.grad(theta)
+    again = fgc.gradcheck(method.cost, doubled, theta, threshold=float(told[1]), **options)
+    assert again.verdict is Verdict.WRONG
+    assert not [f for f in again.findings if f.kind == "pieces"]
+
+
+@pytest.mark.parametrize("strategy", ["components", "screen"])
+@pytest.mark.parametrize("kind", ["smooth", "kinks", "far jump"])
+def test_a_gradient_that_is_off_throughout_alone_is_not_told_so(kind: str, strategy: str) -> None:
+    """Of everything off by 1e-3 a jump as high as J is no cause."""
+    theta = np.linspace(0.5, 2.0, 9)
+
+    def cost(t: Any) -> float:
+        more = {"smooth": 0.0, "kinks": np.abs(t - 1.0).sum(), "far jump": 50.0 * (t[-1] > 2.1)}
+        return float(np.exp(t).sum() + more[kind])
+
+    grad = (np.exp(theta) + np.sign(theta - 1.0) * (kind == "kinks")) * 1.001
+    result = fgc.gradcheck(cost, grad, theta, strategy=strategy, seed=1)
+    assert result.verdict is Verdict.WRONG
+    assert not [f for f in result.findings if f.kind == "pieces"], str(result)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +22,15 @@ from fastgradcheck.differences.plateau import (
 from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.parameters import Parameters
+from fastgradcheck.search.task import Task
+from fastgradcheck.verdict.norms import Norms
 from fastgradcheck.verdict.support import BlockEvidence
-from fastgradcheck.verdict.tolerances import Tolerances, rounded_up
+from fastgradcheck.verdict.tolerances import BLOCK_LIMIT, Tolerances, rounded_up
 from fastgradcheck.verdict.verdict import BlockResult, Verdict
+
+COMMENSURATE = 100.0
+"""A jump between pieces makes up for what their slopes are off by until it comes: it is no higher
+than this times as much. Poles, and jumps that J has anyway, are."""
 
 
 def undecided(
@@ -186,6 +193,54 @@ def _unaccepted(
             f"iteration that stops. Without it, the slope is that of larger steps.{more}",
         ),
     )
+
+
+def pieces(
+    task: Task,
+    evidence: Evidence,
+    beside: Sequence[BlockEvidence],
+    overall: Norms,
+    blocks: Sequence[BlockResult],
+) -> tuple[Finding, ...]:
+    """A finding about a J that looks like what an adaptive or truncated method computes."""
+    found = evidence.pieces
+    if found is None:
+        return ()
+    slope = overall.relative * norm(task.gradient * task.context.scale)
+    if not found.jump < COMMENSURATE * slope * found.distance:
+        return ()
+    accepts = _accepting(beside, overall, blocks, task.tolerance)
+    message = (
+        "J looks like the output of an adaptive or truncated method: an ODE solver that chooses "
+        "its steps, an iteration that stops at a tolerance. It is smooth near theta, and jumps by "
+        f"{found.jump:.1g} where theta is moved by {found.distance:.1g} of itself. The derivative "
+        "of such a J differs from the exact sensitivity by the method's tolerance. If that is all "
+        f"the gradient is off by ({overall.relative:.1g}), "
+    )
+    if accepts is None:
+        message += "tighten that tolerance: it is too much for any threshold that tells something."
+    else:
+        message += f"threshold={accepts:g} would accept it; so would a tighter tolerance there."
+    return (Finding("pieces", message, Rank.LIMIT),)
+
+
+def _accepting(
+    beside: Sequence[BlockEvidence],
+    overall: Norms,
+    blocks: Sequence[BlockResult],
+    tolerance: Tolerances,
+) -> float | None:
+    """The threshold, and with it the rtol, at which what was measured agrees, if there is one."""
+    beyond = [0.0]
+    for e in beside:
+        c = e.components
+        size = np.fmax(np.abs(c.analytic), np.abs(c.numeric))
+        rounded = replace(tolerance, rtol=0.0).allowed(c.analytic, c.numeric, e.terms, e.rounding)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            beyond += ((c.discrepancy - c.error - rounded) / size)[size > 0].tolist()
+    needed = max(overall.limit, max(beyond) * tolerance.threshold / tolerance.rtol)
+    coarse = max(needed, *(b.limit for b in blocks if b.verdict is not Verdict.SKIPPED))
+    return rounded_up(needed) if coarse <= BLOCK_LIMIT else None
 
 
 def edge(parameters: Parameters, evidence: Evidence) -> tuple[Finding, ...]:

@@ -12,6 +12,7 @@ from fastgradcheck.differences.components import EMPTY, Components, of_sweeps
 from fastgradcheck.differences.domain import Edge
 from fastgradcheck.differences.joint import Joint, Repaired
 from fastgradcheck.differences.noise import Noise
+from fastgradcheck.differences.pieces import Pieces
 from fastgradcheck.differences.plateau import TWO_SCALES, StepSweep, combined
 from fastgradcheck.differences.remainders import Orders
 from fastgradcheck.differences.screen import Screened
@@ -122,6 +123,8 @@ class Evidence:
         Components whose larger steps were looked at, and the jump that was known then.
     continuous : frozenset of int
         Components in which J was looked at closely, and does not jump within the larger steps.
+    pieces : Pieces or None
+        A jump between smooth pieces of J, where it was looked for and found.
     screened : mapping of int to Screened
         Block number to directions.
     located : mapping of int to Located
@@ -159,6 +162,7 @@ class Evidence:
     jump: float = 0.0
     rechecked: Mapping[int, float] = field(default_factory=dict)
     continuous: frozenset[int] = frozenset()
+    pieces: Pieces | None = None
     screened: Mapping[int, Screened] = field(default_factory=dict)
     located: Mapping[int, Located] = field(default_factory=dict)
     joint: tuple[Joint, ...] = ()

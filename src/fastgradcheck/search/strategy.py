@@ -13,6 +13,7 @@ from fastgradcheck.differences.directions import Prober
 from fastgradcheck.differences.elsewhere import slopes
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.noise import FINEST
+from fastgradcheck.differences.pieces import pieces
 from fastgradcheck.differences.stencils import Loop
 from fastgradcheck.differences.steps import calibrate, choose
 from fastgradcheck.differences.sweep import sweep
@@ -26,8 +27,14 @@ from fastgradcheck.search.cover import cover, sweep_fixed
 from fastgradcheck.search.jumps import recheck
 from fastgradcheck.search.sharpen import sharpen
 from fastgradcheck.search.task import Stage, Task
-from fastgradcheck.verdict.support import compared
+from fastgradcheck.verdict.support import BlockEvidence, compared
 from fastgradcheck.verdict.verdict import Verdict
+
+TOLERATED = 0.1
+"""A relative difference that the tolerance of a method inside J may leave."""
+FEW = 10_000
+"""Parameters of such a J. To look for its jumps takes 400 evaluations, more than large networks do
+altogether."""
 
 
 def search(task: Task) -> Evidence:
@@ -143,7 +150,30 @@ def one_by_one(evidence: Evidence, task: Task) -> Iterator[Evidence]:
         raise Stopped(task.context.stream.stopped)
 
 
+def look_far(evidence: Evidence, task: Task) -> Iterator[Evidence]:
+    """Whether J jumps between smooth pieces, where that may be why a claim is off throughout.
+
+    A method that adapts or stops early leaves its tolerance in every component, and no more.
+    """
+    if task.recording is not None or task.problem.parameters.size > FEW:
+        return
+    verdict, overall, blocks = task.judged(evidence)
+    if verdict is Verdict.AGREES or not 0 < overall.relative <= TOLERATED:
+        return
+    least = TOLERATED * max(b.norm_grad for b in blocks)
+    if all(_throughout(e, evidence) for e in task.beside(evidence) if e.size >= least):
+        yield replace(evidence, pieces=pieces(task.context))
+
+
+def _throughout(block: BlockEvidence, evidence: Evidence) -> bool:
+    """Whether a block is off as a whole, or in most of its components, if by little."""
+    c = block.components
+    off = (c.discrepancy > c.error) | np.isin(c.index, list(evidence.larger))
+    located = block.located
+    return located.whole_block or located.unexplained or 2 * int(off.sum()) >= block.block.size
+
+
 STAGES: tuple[Stage, ...] = (
     look_around, cover, sweep_fixed, spot_check, choose_steps, one_by_one, confirm, look_around,
-    recheck, sharpen, recheck
+    recheck, sharpen, recheck, look_far
 )  # fmt: skip
