@@ -102,8 +102,7 @@ def test_an_output_without_a_gradient_is_passed_over() -> None:
 
 def test_where_the_gradient_is_no_number_nothing_else_is_said_of_it() -> None:
     """The square root at zero: infinite slopes, which are neither random nor added."""
-    with pytest.warns(RuntimeWarning, match="invalid value"):
-        result = functioncheck(torch.sqrt, torch.zeros(3), seed=0)
+    result = functioncheck(torch.sqrt, torch.zeros(3), seed=0)
     assert not result
     kinds = {finding.kind for finding in result.findings}
     assert not kinds & {"not repeatable", "zero cotangent", "not linear", "cotangent"}
