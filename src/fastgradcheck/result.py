@@ -18,6 +18,7 @@ from fastgradcheck.diagnosis.findings import (
     edge,
     jumps,
     kinks,
+    kinks_met,
     lost,
     on_kinks,
     pieces,
@@ -250,7 +251,7 @@ def assemble(
     resolution = rules.overall_resolution(blocks, problem.gradient, CONFIDENCE)
     coverage, probability = covered(task, evidence, blocks, resolution)
     read = readings(evidence, problem.gradient)
-    found += undecided(verdict, overall.limit, blocks, tolerance)
+    found += undecided(verdict, overall.limit, blocks, tolerance, kinks_met(evidence))
     stopped = was_stopped(stream, verdict, blocks)
     verdict, reason = of_a_part(verdict, blocks, stopped)
     if verdict is Verdict.AGREES and not problem.moves:

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 
 import fastgradcheck as fgc
-from fastgradcheck.diagnosis.findings import unlocated
+from fastgradcheck.diagnosis.findings import kinks_met, undecided, unlocated
 from fastgradcheck.differences.evidence import Evidence, Located
+from fastgradcheck.differences.joint import Joint
+from fastgradcheck.differences.noise import Noise
+from fastgradcheck.differences.screen import Screened
 from fastgradcheck.problem.parameters import describe
+from fastgradcheck.verdict.tolerances import Tolerances
 from fastgradcheck.verdict.verdict import Verdict
 from tests.cases.results import message
 from tests.cases.screened import NETWORK
@@ -154,3 +158,30 @@ def test_a_gradient_that_is_off_throughout_alone_is_not_told_so(kind: str, strat
     result = fgc.gradcheck(cost, grad, theta, strategy=strategy, seed=1)
     assert result.verdict is Verdict.WRONG
     assert not [f for f in result.findings if f.kind == "pieces"], str(result)
+
+
+@pytest.mark.parametrize(
+    ("steps", "bars", "kinked"),
+    [
+        ([1e-3, 1e-3], [1e-9, 1e-9], False),
+        ([1e-3, 1e-3], [1e-9, 1e-2], True),
+        ([1e-3, 3e-5], [1e-9, 1e-8], True),
+    ],
+)
+def test_kinks_that_limit_a_screen_are_said(
+    steps: list[float], bars: list[float], kinked: bool
+) -> None:
+    # Noise of 1e-13 leaves 4.5e-10 at steps of 1e-3, and 1.5e-8 at 3e-5.
+    screened = Screened(
+        np.zeros(2, np.uint64), np.array(steps), np.zeros(2), np.array(bars), failure=0.01
+    )
+    joint = Joint(screened, np.ones(1), np.ones(1))
+    evidence = Evidence(joint=(joint,), noise=Noise(1e-13, 1e-12, "rounding"))
+    said = kinks_met(evidence)
+    assert said.startswith(" Directions cross kinks of J (ReLU, max, abs)") == kinked
+    assert bool(said) == kinked
+    tolerance = Tolerances(threshold=1e-7, rtol=1e-5, eps=2.2e-16, block_limit=1e-2)
+    (finding,) = undecided(Verdict.UNDECIDED, 2e-6, (), tolerance, said)
+    assert finding.message.startswith("The numeric side resolves 2e-06, not the threshold 1e-07; ")
+    assert "threshold=2e-06 would accept." in finding.message
+    assert finding.message.endswith("args=(X[:8], y[:8]), has fewer kinks.") == kinked

@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgradcheck.diagnosis.field import listed
+from fastgradcheck.differences.directions import NOISE_GAIN
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.plateau import (
     JUMP_HERE,
     KINK_HERE,
     KINK_LEFT,
     KINK_RIGHT,
+    NOISE_SIGMAS,
     TWO_SCALES,
     StepSweep,
     larger_scale,
@@ -31,12 +33,20 @@ from fastgradcheck.verdict.verdict import BlockResult, Verdict
 COMMENSURATE = 100.0
 """A jump between pieces makes up for what their slopes are off by until it comes: it is no higher
 than this times as much. Poles, and jumps that J has anyway, are."""
+BENT = 32.0
+"""Truncation and noise are balanced by the step: bars of so many times the noise are kinks."""
+SHORTENED = 2.0
+"""Directions whose steps differ by more were measured anew, where others had met kinks."""
 
 
 def undecided(
-    verdict: Verdict, limit: float, blocks: tuple[BlockResult, ...], tolerance: Tolerances
+    verdict: Verdict,
+    limit: float,
+    blocks: tuple[BlockResult, ...],
+    tolerance: Tolerances,
+    cause: str = "",
 ) -> tuple[Finding, ...]:
-    """What would decide an undecided check, where one number does."""
+    """What would decide an undecided check, where one number does, and the cause if it is known."""
     settled = all(b.verdict is not Verdict.UNDECIDED for b in blocks)
     if verdict is not Verdict.UNDECIDED or not settled or not 0 < limit < 1e-2:
         return ()
@@ -44,10 +54,23 @@ def undecided(
         Finding(
             "resolution",
             f"The numeric side resolves {limit:.1g}, not the threshold {tolerance.threshold:g}; "
-            f"threshold={rounded_up(limit):g} would accept.",
+            f"threshold={rounded_up(limit):g} would accept.{cause}",
             Rank.LIMIT,
         ),
     )
+
+
+def kinks_met(evidence: Evidence) -> str:
+    """What to say if directions met kinks, or had to take shorter steps for them; else nothing."""
+    for joint in evidence.joint:
+        s = joint.screened
+        noise = NOISE_GAIN * NOISE_SIGMAS * evidence.noise.level / s.steps
+        if np.any(s.error > BENT * noise) or s.steps.max() > SHORTENED * s.steps.min():
+            return (
+                " Directions cross kinks of J (ReLU, max, abs), and at shorter steps its rounding "
+                "hides more. A part of the examples, such as args=(X[:8], y[:8]), has fewer kinks."
+            )
+    return ""
 
 
 def lost(
