@@ -121,3 +121,32 @@ def test_an_output_kept_in_ctx_gives_no_warning() -> None:
             return slope * ctx.kept
 
     assert functioncheck(Exp, torch.randn(4), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("function", "at", "dtype"),
+    [
+        (torch.exp, 700.0, torch.float64),
+        (torch.log, 1e-300, torch.float64),
+        (lambda x: 8e307 * x, 0.5, torch.float64),  # 2 u + w overflows, u and w do not
+        (lambda x: 1.2e308 * x + 1.2e308 * x, 1e-9, torch.float64),  # so does a cotangent of ones
+        (torch.exp, 80.0, torch.float32),
+        (torch.exp, 88.5, torch.float32),
+    ],
+)
+def test_slopes_close_to_an_overflow_break_nothing(function: Any, at: float, dtype: Any) -> None:
+    subject = subject_of(function, (torch.tensor([at, 0.99 * at], dtype=dtype),))
+    for seed in range(8):
+        assert broken(subject, seed) == ()
+
+
+@pytest.mark.parametrize(("flaw", "kind"), [("alone", "alone"), ("clipped", "not linear")])
+@pytest.mark.parametrize("scale", [1e-200, 1e200, 8e307])
+def test_what_is_broken_is_told_at_any_size(flaw: str, kind: str, scale: float) -> None:
+    a, b = torch.full((2, 4, 6), scale, dtype=torch.float64)
+    subject = subject_of(Product, (a, b, flaw))
+    assert {finding.kind for finding in broken(subject, 0)} == {kind}
+
+
+def test_the_right_gradient_of_an_exponential_near_the_overflow_agrees() -> None:
+    assert functioncheck(torch.exp, torch.tensor([700.0, 690.0], dtype=torch.float64), seed=0)

@@ -28,7 +28,7 @@ def broken(subject: Subject, seed: int) -> tuple[Finding, ...]:
         plain = pulled(subject, first)
     except Exception as error:
         return (_failed("a random cotangent", error),)
-    if not all(bool(torch.isfinite(slope).all()) for slope in plain):
+    if not _finite(plain):
         return ()  # the check itself says where: nothing holds of what is no number
     findings = [*_repeated(subject, first, plain), *_zero(subject, found)]
     if not any(finding.kind == "not repeatable" for finding in findings):
@@ -70,6 +70,10 @@ def pulled(
     )
 
 
+def _finite(slopes: Sequence[torch.Tensor]) -> bool:
+    return all(bool(torch.isfinite(slope).all()) for slope in slopes)
+
+
 def _apart(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> tuple[float, float]:
     """The largest distance of two gradients relative to their size, and the coarsest eps."""
     worst, eps = 0.0, 0.0
@@ -77,9 +81,12 @@ def _apart(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> tupl
         eps = max(eps, torch.finfo(a.dtype).eps)
         # A backward pass that keeps its output in ctx returns it with a graph.
         a, b = a.detach().double(), b.detach().double()
-        size = float(a.norm() + b.norm())
-        distance = float((a - b).norm())
-        share = distance / size if size else 0.0
+        # Squares of slopes above 1e154 overflow, and those below 1e-162 are zero.
+        top = max((float(x.abs().max()) for x in (a, b) if x.numel()), default=0.0)
+        if top == 0.0:
+            continue
+        a, b = a / top, b / top
+        share = float((a - b).norm() / (a.norm() + b.norm()))
         worst = max(worst, share if share == share else float("inf"))
     return worst, eps
 
@@ -125,9 +132,15 @@ def _zero(subject: Subject, found: Tensors) -> Iterator[Finding]:
 
 
 def _linear(subject: Subject, first: Tensors, second: Tensors, plain: Tensors) -> Iterator[Finding]:
-    both = pulled(subject, [2 * a + b for a, b in zip(first, second, strict=True)])
     parts = pulled(subject, second)
-    apart, eps = _apart(both, [2 * a + b for a, b in zip(plain, parts, strict=True)])
+    if not _finite(parts):
+        return  # an overflow, which u does not reach
+    for scale in (1.0, 0.25):  # 2 u + w is up to 3, a quarter of it no larger than u and w
+        both = pulled(subject, _combined(first, second, scale))
+        expected = _combined(plain, parts, scale)
+        if _finite(both) and _finite(expected):
+            break
+    apart, eps = _apart(both, expected)
     if apart > UNITS * eps:
         yield _bug(
             "not linear",
@@ -135,6 +148,11 @@ def _linear(subject: Subject, first: Tensors, second: Tensors, plain: Tensors) -
             f"{apart:.1g} from twice that of u plus that of w. Is the cotangent clipped, "
             "normalised or used twice?",
         )
+
+
+def _combined(some: Tensors, others: Tensors, scale: float) -> Tensors:
+    """A multiple of 2 u + w, without an overflow on the way."""
+    return [(2 * scale) * a + scale * b for a, b in zip(some, others, strict=True)]
 
 
 def _laid_out(
@@ -153,6 +171,8 @@ def _laid_out(
         except Exception as error:
             yield _failed(what, error)
             continue
+        if not _finite(expected):
+            continue  # an overflow, which u does not reach
         apart, eps = _apart(slopes, expected)
         if apart > UNITS * eps:
             yield _bug(
