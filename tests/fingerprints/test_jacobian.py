@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 import pytest
 import scipy.optimize
@@ -97,6 +98,31 @@ def test_more_directions_are_sharper(count: int) -> None:
     fp = fgc.jacobian_fingerprint(FUN, THETA, directions=count, seed=3)
     limit = fp.check(JAC).limit
     assert limit < {4: 1e-7, 8: 3e-8, 16: 2e-8}[count]
+
+
+@pytest.mark.parametrize("m", [5, 40])
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_jacobians_of_16_bits_have_the_tolerances_of_a_check(m: int, dtype: Any) -> None:
+    """tanh(A t), every product of its Jacobian rounded to a dtype."""
+    rng = np.random.default_rng(m)
+    A, theta = rng.normal(size=(m, 30)) / np.sqrt(30), rng.normal(size=30)
+    y = np.tanh((A.astype(dtype) @ theta.astype(dtype)).astype(dtype)).astype(dtype)
+    jac = ((np.array(1, dtype) - y * y)[:, np.newaxis] * A.astype(dtype)).astype(dtype)
+
+    def fun(t: Any) -> Any:
+        return np.tanh(A @ t)
+
+    fp = fgc.jacobian_fingerprint(fun, theta, seed=1)
+    result, checked = fp.check(jac), fgc.jaccheck(fun, jac, theta, strategy="screen", seed=1)
+    assert result, str(result)
+    assert checked, str(checked)
+    assert (result.threshold, result.rtol) == (checked.threshold, checked.rtol)
+    mine, theirs = [
+        [f.message for f in r.findings if f.kind == "low precision"] for r in (result, checked)
+    ]
+    assert mine == theirs != []
+    for wrong in (-jac, (1.5 * jac.astype(float)).astype(dtype)):
+        assert fp.check(wrong).verdict is Verdict.WRONG
 
 
 # Wrong ones: what a check by directions catches

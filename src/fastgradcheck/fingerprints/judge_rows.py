@@ -22,7 +22,7 @@ from fastgradcheck.fingerprints.judge import Wrong, absent, undecided_of, with_w
 from fastgradcheck.fingerprints.subject import Subject
 from fastgradcheck.fingerprints.taken import Taken
 from fastgradcheck.jacobians.assemble import assemble
-from fastgradcheck.jacobians.check import recorded_for
+from fastgradcheck.jacobians.check import recorded_for, tolerances_of
 from fastgradcheck.problem.calls import arguments_of
 from fastgradcheck.problem.entries import Entries
 from fastgradcheck.problem.finding import Finding, Rank
@@ -36,7 +36,6 @@ from fastgradcheck.report.origin import origin_of
 from fastgradcheck.result import GradcheckResult
 from fastgradcheck.search.columns import JacobianTask
 from fastgradcheck.search.recorded import Recorded
-from fastgradcheck.verdict.tolerances import tolerances_at
 
 
 def judged_rows(
@@ -75,7 +74,7 @@ def judged_rows(
         )
         rows = Rows(context, recording.values, recording.noise)
         entries = Entries(claimed.outputs, subject.parameters)
-        tolerance = tolerances_at(claim.eps, flat.dtype, threshold, rtol)
+        tolerance, notes = tolerances_of(claim, objective, threshold, rtol, True, taken.kind)
         task = JacobianTask(
             rows,
             claim,
@@ -91,7 +90,7 @@ def judged_rows(
         evidence, left, found = (
             (Evidence(), np.zeros(0, np.int64), ()) if recorded is None else _read(recorded)
         )
-        found = (*claimed.findings, *found, taken.told())
+        found = (*claimed.findings, *notes, *found, taken.told())
         if taken.kind == "Hessian":
             found += asymmetry(claim, entries)
         origin = replace(origin_of(absent, jac), cost=taken.function)

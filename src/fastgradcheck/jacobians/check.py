@@ -45,7 +45,7 @@ from fastgradcheck.result import GradcheckResult, skipped
 from fastgradcheck.search.columns import JacobianTask
 from fastgradcheck.search.rows import search
 from fastgradcheck.search.yardstick import calibrated_rows
-from fastgradcheck.verdict.tolerances import of_rows, tolerances_at
+from fastgradcheck.verdict.tolerances import Tolerances, of_rows, tolerances_at
 from fastgradcheck.version import __version__
 
 FORMS = {"Jacobian": ("matrix", "jvp", "vjp"), "Hessian": ("matrix", "hvp")}
@@ -287,18 +287,15 @@ def _check(
         if recording is not None:
             recording = recorded_for(claimed, recording)
         claim, objective = claimed.jacobian, claimed.objective
-        tolerance = tolerances_at(claim.eps, objective.theta.dtype, asked.threshold, asked.rtol)
-        trusted, notes = None, tuple[Finding, ...]()
+        tolerance, notes = tolerances_of(
+            claim, objective, asked.threshold, asked.rtol, options.screens, subject
+        )
+        trusted = None
         if asked.yardstick is not None:
             trusted = claim_of(
                 form, asked.yardstick, theta, inspected, limits, seed, "yardstick", sizes
             ).jacobian
             low.refuse_sharp(claim.eps, subject)
-        elif claim.eps > COARSE:
-            level = low.relative(claim.eps, low.terms(objective))
-            shape = claim.shape[0], len(parameters.blocks)
-            tolerance = of_rows(level, shape, asked.threshold, asked.rtol, options.screens)
-            notes = (low.derived(objective, claim.eps, tolerance.threshold, subject),)
         running = open_engine(
             objective, asked.engine, asked.n_jobs, serial=inspected.serial, executor=asked.executor
         )
@@ -340,6 +337,23 @@ def refuse_unknown_form(form: Any, subject: str) -> None:
         raise GradcheckInputError(
             f"form={shown(form)} is not a form; use one of {', '.join(map(repr, FORMS[subject]))}."
         )
+
+
+def tolerances_of(
+    claim: Jacobian,
+    objective: Objective,
+    threshold: float | None,
+    rtol: float | None,
+    screens: bool,
+    subject: str,
+) -> tuple[Tolerances, tuple[Finding, ...]]:
+    """The tolerances of a claim; of 16 bits, with what they were derived from."""
+    if claim.eps <= COARSE:
+        return tolerances_at(claim.eps, objective.theta.dtype, threshold, rtol), ()
+    level = low.relative(claim.eps, low.terms(objective))
+    shape = claim.shape[0], len(objective.parameters.blocks)
+    tolerance = of_rows(level, shape, threshold, rtol, screens)
+    return tolerance, (low.derived(objective, claim.eps, tolerance.threshold, subject),)
 
 
 def recorded_for(claimed: Claimed, recording: RowRecording) -> RowRecording:
