@@ -173,6 +173,41 @@ def test_a_pair_of_wrong_shapes_is_refused():
         fgc.paircheck(jvp, 3.0, theta, fun(theta))
 
 
+def exchanged(form):
+    """Products that take the other's vector, by A of shape (4, 6)."""
+    A = np.random.default_rng(0).normal(size=(4, 6))
+    return A, {"jvp": lambda t, v: A.T @ v, "vjp": lambda t, u: A @ u}[form]
+
+
+def test_an_exchanged_pair_is_named_as_such():
+    _, jvp = exchanged("jvp")
+    A, vjp = exchanged("vjp")
+    told = (
+        r"jvp raised ValueError: matmul: .* It takes no vector like theta, and one like F: is it a "
+        r"vjp\? The order is paircheck\(jvp, vjp, theta, like\)\."
+    )
+    with pytest.raises(fgc.GradcheckInputError, match=told):
+        fgc.paircheck(jvp, vjp, np.ones(6), np.ones(4))
+    told = "vjp raised ValueError: .* no vector like F, and one like theta: is it a jvp"
+    with pytest.raises(fgc.GradcheckInputError, match=told):
+        fgc.paircheck(lambda t, v: A @ v, vjp, np.ones(6), np.ones(4))
+
+
+@pytest.mark.parametrize(("form", "other"), [("jvp", "vjp"), ("vjp", "jvp")])
+def test_a_product_of_the_other_form_is_named_as_such(form, other):
+    A, product = exchanged(form)
+    with pytest.raises(fgc.GradcheckInputError, match=f"jac raised ValueError: .* is it a {other}"):
+        fgc.jaccheck(lambda t: A @ t, product, np.ones(6), form=form)
+
+
+def test_an_exception_of_a_product_is_the_users_own():
+    def fails(t, v):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        fgc.paircheck(fails, fails, np.ones(6), np.ones(4))
+
+
 def test_a_pair_has_no_pictures_and_says_why():
     pytest.importorskip("matplotlib")
     fun, jvp, vjp, theta = products(5, 7)

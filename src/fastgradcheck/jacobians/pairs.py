@@ -16,11 +16,13 @@ from fastgradcheck.evaluation.engines.blas import one_blas_thread
 from fastgradcheck.problem.blocks import OF, Block
 from fastgradcheck.problem.calls import Names, arguments_of
 from fastgradcheck.problem.finding import Finding, Rank, by_rank
-from fastgradcheck.problem.jacobian import called
+from fastgradcheck.problem.jacobian import multiplied
 from fastgradcheck.problem.norm import norm
 from fastgradcheck.problem.outputs import describe_outputs, eps_of
 from fastgradcheck.problem.parameters import describe, vector
 from fastgradcheck.problem.products import (
+    IS_JVP,
+    IS_VJP,
     cotangent,
     linear,
     of_outputs,
@@ -40,6 +42,7 @@ a difference of two inner products: entries are rounded each by itself. Products
 networks of 1 to 20 layers show 0.2 to 2, and 20 at most."""
 GRID = 256
 """The vectors' entries are whole multiples of 1 / GRID, which are exact in float32 and float16."""
+FIRST = "The order is paircheck(jvp, vjp, theta, like)."
 
 Array = NDArray[np.float64]
 Product = Callable[[Array], Array]
@@ -133,12 +136,12 @@ def paircheck(
         return of_parameters(vjp(theta, cotangent(u, outcomes), *args), parameters, "vjp", m)
 
     with one_blas_thread():
-        v, u = np.ones(n), np.ones(m)
-        vector_v = parameters.unflatten(v.astype(parameters.dtype))
-        ahead = called(lambda t, *a: jvp(t, vector_v, *a), "jvp", theta, args)
+        v = parameters.unflatten(np.ones(n, parameters.dtype))
+        u = cotangent(np.ones(m), outcomes)
+        ahead = multiplied(jvp, "jvp", theta, args, v, u, f"{IS_VJP} {FIRST}")
         # First of all: if it is not like `like`, vjp is not given what it takes either.
         of_outputs(ahead, outcomes, "jvp", n)
-        back = called(lambda t, *a: vjp(t, cotangent(u, outcomes), *a), "vjp", theta, args)
+        back = multiplied(vjp, "vjp", theta, args, u, v, f"{IS_JVP} {FIRST}")
         of_parameters(back, parameters, "vjp", m)
         eps = max(eps_of(ahead), eps_of(back))
         tolerance = tolerances_at(eps, np.dtype(np.float64), threshold, None)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, shown
+from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError, shown, told
 from fastgradcheck.problem import foreign
 from fastgradcheck.problem.blocks import OF
 from fastgradcheck.problem.finding import Finding, Rank
@@ -195,6 +195,40 @@ def called(function: Callable[..., Any], name: str, theta: Any, args: tuple[Any,
             f"no longer see the same data. Work on a copy inside {name}."
         )
     return returned
+
+
+def multiplied(
+    product: Callable[..., Any],
+    name: str,
+    theta: Any,
+    args: tuple[Any, ...],
+    vector: Any,
+    other: Any,
+    meant: str,
+) -> Any:
+    """What the user's product with a vector returns; see `called`.
+
+    Parameters
+    ----------
+    vector, other : float arrays or nests of them
+        What it must take, and what the other of jvp and vjp takes.
+    meant : str
+        What it is if it takes that alone.
+    """
+    try:
+        return called(lambda t, *a: product(t, vector, *a), name, theta, args)
+    except GradcheckInputError:
+        raise
+    except Exception as error:
+        try:
+            product(copy.deepcopy(theta), other, *args)
+        except Exception:
+            takes_other = False
+        else:
+            takes_other = True
+        if not takes_other:
+            raise
+        raise GradcheckInputError(f"{name} raised {told(error)}. {meant}") from error
 
 
 def is_sparse(value: Any) -> bool:

@@ -37,6 +37,7 @@ from fastgradcheck.problem.jacobian import (
     called,
     evaluate_jacobian,
     mismatch,
+    multiplied,
     within,
 )
 from fastgradcheck.problem.norm import norm
@@ -45,6 +46,9 @@ from fastgradcheck.problem.parameters import Parameters
 from fastgradcheck.problem.problem import Objective
 from fastgradcheck.problem.rowsizes import row_sizes
 from fastgradcheck.problem.structure import kind_of
+
+IS_VJP = "It takes no vector like theta, and one like F: is it a vjp?"
+IS_JVP = "It takes no vector like F, and one like theta: is it a jvp?"
 
 Array = NDArray[np.float64]
 Product = Callable[[Array], Array]
@@ -279,7 +283,8 @@ def with_vectors(
     rng = np.random.default_rng(0)
     v = rng.choice([-1.0, 1.0], parameters.size)
     vector = parameters.unflatten(v.astype(parameters.dtype))
-    returned = called(lambda t, *a: jvp(t, vector, *a), name, theta, args)
+    other = cotangent(np.ones(outputs.size), outputs)
+    returned = multiplied(jvp, name, theta, args, vector, other, IS_VJP)
     of_outputs(returned, outputs, name, parameters.size)
     eps = eps_of(returned)
     claim = Products(product, (outputs.size, parameters.size), eps)
@@ -321,7 +326,9 @@ def with_cotangents(
         return of_parameters(returned, parameters, name, outputs.size)
 
     first = np.random.default_rng(0).choice([-1.0, 1.0], outputs.size)
-    returned = called(lambda t, *a: vjp(t, cotangent(first, outputs), *a), name, theta, args)
+    other = parameters.unflatten(np.ones(parameters.size, parameters.dtype))
+    u = cotangent(first, outputs)
+    returned = multiplied(vjp, name, theta, args, u, other, IS_JVP)
     of_parameters(returned, parameters, name, outputs.size)
     eps = eps_of(returned)
     found = linear(lambda c: product(c @ units), len(units), eps, f"{name}(theta, u)", "u")
