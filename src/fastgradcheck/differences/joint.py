@@ -124,7 +124,7 @@ def weights(
         How large the gradient of every block is.
     taking_part : bool array, shape (blocks,)
     """
-    level = _level(context)
+    level = max(context.noise, _rounding(context), float(np.finfo(np.float64).tiny))
     middle, widest = NOISE_GAIN * NOISE_SIGMAS * level / SHARP, WIDEST
     if context.scheme.imaginary:
         middle, widest = COMPLEX_STEP, WIDEST_IMAGINARY
@@ -136,10 +136,9 @@ def weights(
     return wanted, middle
 
 
-def _level(context: Context) -> float:
-    """The noise of J, which is never below its rounding."""
-    double = np.finfo(np.float64)
-    return max(context.noise, 0.5 * float(double.eps) * abs(context.value), float(double.tiny))
+def _rounding(context: Context) -> float:
+    """Half an ulp of J."""
+    return 0.5 * float(np.finfo(np.float64).eps) * abs(context.value)
 
 
 def spread(prober: Prober, of_blocks: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -189,7 +188,7 @@ def limits(
         rounding = max(rounding, SEEN_UNITS * norm(of_blocks * prober.problem.rounding))
     if prober.imaginary:
         moved = float(np.max(of_blocks / prober.context.typical))
-        rounding += OF_VALUES * _level(prober.context) * moved
+        rounding += OF_VALUES * _rounding(prober.context) * moved
     owners = prober.context.parameters.block_index
     # Bars hold, each for itself; that all err to the same side along a direction they do not.
     unknown = [LARGEST * bar * of_blocks[owners(i)] for i, (_, bar) in repaired.items()]

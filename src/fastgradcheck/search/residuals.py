@@ -90,7 +90,8 @@ class Residuals:
         """What rounding of the claim may contribute to y."""
         rounding = self.task.row_rounding * self.scales
         if self.rows.context.scheme.imaginary:
-            rounding = rounding + OF_VALUES * self.rows.noise
+            half_ulp = 0.5 * float(np.finfo(np.float64).eps) * np.abs(self.rows.values)
+            rounding = rounding + OF_VALUES * half_ulp
         return rounding
 
     @cached_property
