@@ -114,7 +114,8 @@ def gradcheck(
     epsilon : "auto", float, or dict of float by block
         The step, in theta's units.
     threshold : float, optional
-        On the relative difference; 1e-7 by default, 1e-6 for a float32 gradient.
+        On the relative difference; 1e-7 by default, 1e-6 for a float32 gradient, or more where its
+        rounding is seen to be larger.
     rtol : float, optional
         Per component, relative to the larger of the two derivatives; 1e-5 by default, 1e-3 for a
         float32 gradient, and as many times more as `threshold` is above its own default.

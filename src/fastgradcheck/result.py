@@ -256,7 +256,9 @@ def assemble(
     verdict, reason = of_a_part(verdict, blocks, stopped)
     if verdict is Verdict.AGREES and not problem.moves:
         verdict, reason = Verdict.UNDECIDED, "J does not depend on theta: nothing was checked."
-    found += (lost(beside, blocks, tolerance) if problem.moves else ()) + zero(blocks, tolerance)
+    if problem.moves:
+        found += lost(beside, blocks, tolerance, evidence.on_kinks)
+    found += zero(blocks, tolerance)
     if verdict is Verdict.WRONG:
         found += diagnose(problem, components, blocks)
     found += unlocated(parameters, evidence, verdict)

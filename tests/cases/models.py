@@ -73,6 +73,7 @@ def command(*argv: str, **options) -> subprocess.Popen[str]:
 FILES = {
     "model.py": MODEL,
     "named.py": MODEL.replace("def grad", "def gradient"),
+    "half.py": "def fun(t): return t\ndef grad(t): return t\ntheta = [1.0]\n",
     "bare.py": MODEL + "\n    args = 3.0\n",
     "raises.py": "1 / 0",
     "broken.py": "def (:",

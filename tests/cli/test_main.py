@@ -69,7 +69,7 @@ class TestVerdicts:
             process.send_signal(number)
             out, err = process.communicate(timeout=20)
         assert process.returncode == code, err
-        assert "Ctrl-C stopped the check" in out
+        assert "The check was interrupted (Ctrl-C or SIGTERM)" in out
         assert "Traceback" not in err
 
     @pytest.mark.parametrize(
@@ -258,6 +258,14 @@ REFUSED = {
         ["check", "named.py"],
         r"named\.py defines no grad \(did you mean gradient\?\); it defines theta, cost, gradient\."
         r" A check needs cost, grad and theta",
+    ),
+    "no cost": (
+        ["check", "half.py"],
+        r"half\.py defines no cost; .* there may be fun and jac, or grad and hess\.",
+    ),
+    "no product": (
+        ["check", "model.py", "--form", "vjp"],
+        r"defines no fun and no jac; .* fastgradcheck check MODULE:FUN JAC --theta THETA",
     ),
     "a missing name that was given": (
         ["check", "model.py", "--args", "batch"],

@@ -75,6 +75,36 @@ def test_at_a_kink_j_is_not_said_not_to_depend_on_theta() -> None:
     assert [finding.kind for finding in result.findings] == ["kink"]
 
 
+def test_kinks_at_theta_are_counted_as_such() -> None:
+    lam = 0.1
+    theta = np.array([0.0, 1.0, 0.0, -2.0, 0.0])
+
+    def cost(t: Any) -> float:
+        return float(np.sin(t + 0.3).sum() + lam * np.abs(t).sum())
+
+    slope = np.cos(theta + 0.3) + lam * np.where(theta < 0, -1.0, 1.0)  # the right side at 0
+    result = fgc.gradcheck(cost, slope, theta, seed=0)
+    assert result
+    assert message(result, "kink").endswith("There are 2 more at theta.")
+
+
+def test_the_width_of_kinks_is_not_taken_for_noise() -> None:
+    """An L1 penalty at exact zeros, where directions cover theta: bars are as wide as kinks."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(50, 3000)) / 50, rng.normal(size=50)
+    theta = np.where(rng.random(3000) < 0.3, 0.0, rng.normal(size=3000))
+
+    def cost(t: Any) -> float:
+        return float(0.5 * np.mean((X @ t - y) ** 2) + 0.1 * np.abs(t).sum())
+
+    def grad(t: Any) -> Any:
+        return X.T @ (X @ t - y) / 50 + 0.1 * np.sign(t)
+
+    result = fgc.gradcheck(cost, grad, theta, seed=0)
+    assert result
+    assert [finding.kind for finding in result.findings] == ["kink"]
+
+
 def test_a_bias_before_a_mean_is_removed_is_told_once_and_hides_no_pattern() -> None:
     """b1 has no effect: it is zero to the resolution, and the others tell where the fault is."""
     rng = np.random.default_rng(0)

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 import fastgradcheck as fgc
 from tests.cases.jacobians import in_parts, residuals, right_hand_side, tanh_layer
@@ -89,7 +90,7 @@ PLANTS = {
 }
 
 
-@pytest.mark.parametrize("form", ["small", "large", "nest"])
+@pytest.mark.parametrize("form", ["small", "large", "nest", "sparse"])
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("plant", PLANTS)
 def test_what_was_planted_is_named_first(plant, function, form):
@@ -99,6 +100,8 @@ def test_what_was_planted_is_named_first(plant, function, form):
     if form == "nest":
         fun, blocks, theta = in_parts(fun, theta)
         J = blocks(J)
+    elif form == "sparse":
+        J = csr_array(J)
     result = fgc.jaccheck(fun, J, theta, seed=1)
     assert result.verdict is fgc.Verdict.WRONG
     first = result.findings[0].message

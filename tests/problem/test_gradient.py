@@ -93,6 +93,21 @@ def test_a_gradient_that_returns_theta_itself_is_told() -> None:
     assert "aliasing" not in kinds(fgc.gradcheck(square, slope, THETA, seed=0))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("given", [np.float32, np.float64])
+@pytest.mark.parametrize("called", [True, False])
+def test_a_gradient_in_float32_of_a_theta_in_float64_is_told(
+    called: bool, given: Any, dtype: Any
+) -> None:
+    theta = np.array([0.3, -0.2, 0.5], dtype)
+    value = (3 * theta**2).astype(given)
+    result = fgc.gradcheck(
+        lambda t: float((t**3).sum()), (lambda t: value) if called else value, theta, seed=0
+    )
+    told = [f for f in result.findings if "and theta is float64" in f.message]
+    assert len(told) == (given == np.float32 and dtype == np.float64)
+
+
 @pytest.mark.parametrize("strategy", ["components", "screen"])
 def test_a_gradient_with_nan_is_wrong_not_refused(strategy: str) -> None:
     claim = np.array([2.0, np.nan, 1.0])

@@ -167,10 +167,19 @@ def test_a_sample_says_how_to_check_everything() -> None:
     assert "all + 5" in text
 
 
-def test_interrupted_says_how_to_go_on() -> None:
-    text = unwrapped(render(make_result(interrupted=True), width=100))
+@pytest.mark.parametrize("subject", ["Jacobian", "Hessian"])
+def test_what_is_no_gradient_is_not_trained(subject: str) -> None:
+    text = render(make_result(subject=subject), width=100)
+    assert text.splitlines()[-1].startswith("Next      Check at another theta as well")
+
+
+@pytest.mark.parametrize("kind", ["budget", "interrupted"])
+def test_interrupted_says_how_to_go_on(kind: str) -> None:
+    findings = (Finding(kind, "It was stopped."),)
+    text = unwrapped(render(make_result(interrupted=True, findings=findings), width=100))
     assert "stopped before it was through" in text
     assert "checkpoint=path continues" in text
+    assert ("a larger budget" in text) == (kind == "budget")
     assert "To check everything" not in text
 
 

@@ -279,10 +279,14 @@ def _what_is_missing(
         listing = ", ".join(defined[:12]) or "nothing"
         lines.append(f"{where} defines no {names}{hints}; it defines {listing}.")
     function, derivative = KINDS[kind]
+    instead = ""
+    if kind == "gradient" and function in absent:
+        instead = "In the place of cost and grad there may be fun and jac, or grad and hess. "
     lines.append(
         f"A check needs {function}, {derivative} and theta, and takes args, layout and bounds "
-        "where they are defined. "
-        "Other names are given as  fastgradcheck check MODULE:COST GRAD --theta THETA."
+        f"where they are defined. {instead}"
+        f"Other names are given as  fastgradcheck check MODULE:{function.upper()} "
+        f"{derivative.upper()} --theta THETA."
     )
     return " ".join(lines)
 

@@ -74,9 +74,15 @@ def kinks_met(evidence: Evidence) -> str:
 
 
 def lost(
-    evidence: list[BlockEvidence], blocks: tuple[BlockResult, ...], tolerance: Tolerances
+    evidence: list[BlockEvidence],
+    blocks: tuple[BlockResult, ...],
+    tolerance: Tolerances,
+    kinked: bool = False,
 ) -> tuple[Finding, ...]:
-    """Findings about blocks of which this theta tells little: unused, dead, or lost in noise."""
+    """Findings about blocks of which this theta tells little: unused, dead, or lost in noise.
+
+    Where theta stands on kinks (`kinked`), bars are as wide as these and tell no noise.
+    """
     unused, dead, lost = [], [], []
     for e, block in zip(evidence, blocks, strict=True):
         c = e.components
@@ -90,7 +96,7 @@ def lost(
             zero = zero.reshape(e.block.rows, -1)
             if zero.all(axis=0).any() or zero.all(axis=1).any():
                 dead.append(e.block.name)
-        if block.verdict is Verdict.WRONG or _is_zero(block, tolerance):
+        if kinked or block.verdict is Verdict.WRONG or _is_zero(block, tolerance):
             continue  # which says more
         seen = np.isfinite(c.error)
         if norm(c.error[seen]) > norm(c.numeric[seen]) > 0:
@@ -347,5 +353,7 @@ def kinks(parameters: Parameters, sweeps: Iterable[StepSweep]) -> tuple[Finding,
             f"J has a kink {first.distance:.1e} {side} {where} ({slopes}): the slope of the "
             "other side was used."
         )
-    more = f" {len(kinks) - 1:,} more components have one nearby." if len(kinks) > 1 else ""
+    others = ((max(len(here) - 1, 0), "at theta"), (len(kinks) - max(len(here), 1), "nearby"))
+    told = [f"{number:,} more {where}" for number, where in others if number]
+    more = f" There are {' and '.join(told)}." if told else ""
     return (Finding("kink", message + more),)

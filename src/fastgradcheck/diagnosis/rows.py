@@ -16,7 +16,7 @@ from fastgradcheck.differences.limits import ScreenedRows
 from fastgradcheck.differences.screen import CONFIDENCE
 from fastgradcheck.problem.blocks import OF
 from fastgradcheck.problem.finding import Finding, Rank
-from fastgradcheck.problem.jacobian import Dense
+from fastgradcheck.problem.jacobian import Dense, Sparse
 from fastgradcheck.problem.problem import Objective, Problem
 from fastgradcheck.problem.products import Combined
 from fastgradcheck.problem.region import named
@@ -270,11 +270,12 @@ def _patterns(
     task: JacobianTask, components: NDArray[np.void], blocks: tuple[BlockResult, ...]
 ) -> tuple[Finding, ...]:
     m, n = task.claim.shape
-    if not isinstance(task.claim, Dense) or m * n > DIAGNOSED:
+    if not isinstance(task.claim, Dense | Sparse) or m * n > DIAGNOSED:
         return _factored(task, factors(task, components))
+    matrix = task.claim.columns(np.arange(n))
     flat = np.empty(m * n)
     for number, output, parameter in task.entries.pairs():
-        part = task.claim.matrix[output.slice, parameter.slice]
+        part = matrix[output.slice, parameter.slice]
         flat[task.entries.names.blocks[number].slice] = part.ravel()
     args = task.rows.context.stream.engine.objective.args
     objective = Objective(_no_cost, args, task.entries.names, np.zeros(m * n))

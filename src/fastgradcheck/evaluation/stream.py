@@ -179,7 +179,10 @@ class Stream:
     def findings(self) -> tuple[Finding, ...]:
         """What a stop means for the user; empty if there was none."""
         if self.stopped == "interrupted":
-            message = "Ctrl-C stopped the check; what had been measured until then is reported."
+            message = (
+                "The check was interrupted (Ctrl-C or SIGTERM); what had been measured until then "
+                "is reported."
+            )
             return (Finding("interrupted", message, Rank.LIMIT),)
         if self.stopped or self.cut:
             message = (

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.problem.calls import GRADIENT, Names
-from fastgradcheck.problem.finding import Finding
+from fastgradcheck.problem.finding import Finding, Rank
 from fastgradcheck.problem.guards import IRREPRODUCIBLE, changed_array
 from fastgradcheck.problem.low import refuse_sharp
 from fastgradcheck.problem.nests import arrays_in, fingerprints
@@ -107,7 +107,8 @@ def evaluate_gradient(
         not theta's.
     """
     if not callable(grad):
-        return parameters.match(grad), parameters.gradient_eps(grad), ()
+        gradient, eps = parameters.match(grad), parameters.gradient_eps(grad)
+        return gradient, eps, _in_single(eps, parameters)
     mine = copy.deepcopy(theta)
     before, args_before = fingerprints(mine), fingerprints(args)
     began = time.perf_counter()
@@ -147,7 +148,19 @@ def evaluate_gradient(
                 "next call (dropout, buffers that are added to) was not checked.",
             )
         )
-    return gradient, eps, tuple(findings)
+    return gradient, eps, (*findings, *_in_single(eps, parameters))
+
+
+def _in_single(eps: float, parameters: Parameters) -> tuple[Finding, ...]:
+    """A finding if a gradient is float32 and theta is not: it explains the wider tolerances."""
+    if parameters.dtype != np.float64 or eps != np.finfo(np.float32).eps:
+        return ()
+    message = (
+        "The gradient, or a part of it, is float32 and theta is float64: its entries are rounded "
+        "by 6e-8, and the default tolerances are wider for it. If that is not meant, look for a "
+        "cast or a buffer of float32 in grad."
+    )
+    return (Finding("float32", message, Rank.LIMIT),)
 
 
 def _refuse_unrepeatable(

@@ -438,7 +438,8 @@ def linear(product: Product, size: int, eps: float, call: str, vector: str) -> t
         return (Finding("not-finite", message, Rank.BUG),)
     ignored = np.array_equal(first, second)
     cause = (
-        f"It does not depend on {vector} at all."
+        f"It does not depend on {vector} at all: are its arguments exchanged? The vector comes "
+        "after theta."
         if ignored
         else f"A constant that is added, or a {vector} in a wrong place, is the usual cause."
     )

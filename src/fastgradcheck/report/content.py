@@ -396,10 +396,12 @@ def _after_undecided(result: Outcome, limit: int) -> tuple[str, ...]:
 
 
 def _after_agrees(result: Outcome, limit: int) -> tuple[str, ...]:
-    steps = [
-        "Check again after some training: some bugs do not show at the initial parameters.",
-        *_go_on(result),
-    ]
+    another = (
+        "Check again after some training: some bugs do not show at the initial parameters."
+        if result.subject == "gradient"
+        else "Check at another theta as well: some bugs do not show at every point."
+    )
+    steps = [another, *_go_on(result)]
     checked = sum(block.checked for block in result.blocks)
     if result.strategy == "pairs":
         return ("Both belong to one Jacobian, which may be wrong: check one of them by jaccheck.",)
@@ -420,9 +422,11 @@ def _after_skipped(result: Outcome, limit: int) -> tuple[str, ...]:
 def _go_on(result: Outcome) -> tuple[str, ...]:
     if not result.interrupted:
         return ()
+    timed = any(finding.kind == "budget" for finding in result.findings)
+    larger = "a larger budget covers more, and " if timed else ""
     return (
-        "The check was stopped before it was through: a larger budget covers more, and "
-        "checkpoint=path continues from where it stopped.",
+        f"The check was stopped before it was through: {larger}checkpoint=path continues from "
+        "where it stopped.",
     )
 
 
