@@ -831,3 +831,52 @@ def test_a_yardstick_is_for_16_bits() -> None:
     fun, jac, theta = SMALL
     with pytest.raises(fgc.GradcheckInputError, match="yardstick= is for Jacobians of 16 bits"):
         check(fun, jac, theta, yardstick=jac)
+
+
+@pytest.mark.parametrize("strategy", ["screen", "components"])
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1])
+def test_of_a_function_that_does_not_depend_on_theta_nothing_was_checked(
+    value: float, strategy: Any
+) -> None:
+    theta = np.linspace(-1, 1, 30)
+    fun, zeros = lambda t: np.full(4, value), np.zeros((4, 30))
+    result = fgc.jaccheck(fun, zeros, theta, strategy=strategy, seed=1)
+    assert result.verdict is Verdict.UNDECIDED
+    assert result.reason == "F does not depend on theta: nothing was checked."
+    assert str(result).startswith("UNDECIDED  F does not depend on theta: nothing was checked.")
+    (told,) = [f.message for f in result.findings if f.kind == "constant"]
+    assert told.startswith("F is the same wherever theta is moved, close to it or far away: fun do")
+    assert "noise" not in " ".join(block.reason for block in result.blocks)
+    assert fgc.jaccheck(fun, zeros + 1, theta, strategy=strategy).verdict is Verdict.WRONG
+
+
+def test_a_function_that_moves_far_away_only_depends_on_theta() -> None:
+    def steps(t: Any) -> Any:
+        return np.floor(t[:2] / 10)
+
+    theta = np.full(2, 5.0)
+    result = fgc.jaccheck(steps, np.zeros((2, 2)), theta, strategy="components", seed=1)
+    assert result.verdict is Verdict.AGREES
+    assert not [f for f in result.findings if f.kind == "constant"]
+
+
+def test_the_constant_gradient_of_a_linear_cost_agrees() -> None:
+    theta = np.linspace(-1, 1, 10)
+    result = fgc.hesscheck(lambda t: np.ones(10), np.zeros((10, 10)), theta, seed=1)
+    assert result.verdict is Verdict.AGREES
+    assert not [f for f in result.findings if f.kind == "constant"]
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1])
+def test_an_output_that_is_constant_among_others_agrees(value: float) -> None:
+    theta = np.linspace(0.1, 1, 30)
+
+    def fun(t: Any) -> Any:
+        return np.append(np.sin(t), value)
+
+    jac = np.vstack([np.diag(np.cos(theta)), np.zeros(30)])
+    result = fgc.jaccheck(fun, jac, theta, strategy="screen", seed=1)
+    assert result, str(result)
+    wrong = jac.copy()
+    wrong[30, 3] = 1e-3
+    assert fgc.jaccheck(fun, wrong, theta, strategy="screen", seed=1).verdict is Verdict.WRONG

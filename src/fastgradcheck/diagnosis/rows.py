@@ -100,6 +100,14 @@ def _reason(task: JacobianTask, evidence: BlockEvidence, block: BlockResult) -> 
             "some of its rows disagree by more than their error bars, but no entry was found that "
             'does. Measure every column with strategy="components".'
         )
+    if not task.moves:
+        return (
+            "F is the same wherever theta is moved, so that there is nothing to compare. Check "
+            'another function, or another theta; of a linear cost, with strategy="components".'
+            if task.of_gradient
+            else "F is the same wherever theta is moved, so that there is nothing to compare: "
+            "check another function, or another theta."
+        )
     row = _coarsest(task, evidence) if block.limit <= task.tolerance.block_limit else ""
     if row:
         return row

@@ -60,6 +60,8 @@ def assemble(
     stopped = was_stopped(task.rows.context.stream, verdict, blocks)
     verdict, part = of_a_part(verdict, blocks, stopped)
     verdict, reason, found = proven(verdict, found)
+    if not (task.moves or task.of_gradient or verdict is Verdict.WRONG):
+        verdict, reason = Verdict.UNDECIDED, "F does not depend on theta: nothing was checked."
     wrong = named_wrong(beside, tolerance)
     if isinstance(claimed.outputs, Combined):
         wrong, single = diagnosis.of_rows(task, components, claimed.outputs, wrong)

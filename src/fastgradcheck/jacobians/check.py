@@ -315,7 +315,7 @@ def _check(
                 entries = Entries(claimed.outputs, parameters)
                 task = JacobianTask(
                     rows, claim, entries, tolerance, options.sample, options.screens, options.spot,
-                    of_gradient=square, recording=recording,
+                    of_gradient=square, recording=recording, moves=inspected.moves,
                 )  # fmt: skip
                 if trusted is not None:
                     task, notes = calibrated_rows(

@@ -150,7 +150,7 @@ def inspect(objective: Objective, bounds: Bounds | None = None) -> Inspected:
         here = real_value(work(close), "close to theta")
         caches = _differ(here, there, value) or here == value != there
         _refuse_unrepeatable(calls, value, calls(theta), changed)
-    moves = close is None or there != value or _moves_far(calls, value, bounds)
+    moves = close is None or there != value or moves_far(calls, lambda J: value == J, bounds)
     changed = changed or changed_array(before, fingerprints(objective.args))
     findings = [scratch(changed)] if changed else []
     if np.asarray(returned).dtype.kind in "iu":
@@ -159,7 +159,7 @@ def inspect(objective: Objective, bounds: Bounds | None = None) -> Inspected:
         objective = replace(objective, copies=Copies(theta.nbytes))
         findings.append(CACHES)
     if not moves:
-        findings.append(_constant(value))
+        findings.append(constant(f"J is {value!r}", "cost does not depend on theta"))
     return Inspected(
         objective, value, calls.seconds, bool(changed), moves, tuple(findings), calls.count + 1
     )
@@ -270,15 +270,15 @@ def moved_by(theta: NDArray[Any], relative: float, bounds: Bounds | None) -> NDA
     return moved if bounds is None else np.clip(moved, *bounds).astype(theta.dtype)
 
 
-def _moves_far(calls: Calls, value: float, bounds: Bounds | None) -> bool:
-    """Whether a J that does not move close to theta does so far away, or ends there."""
+def moves_far(calls: Calls, same: Callable[[Any], Any], bounds: Bounds | None) -> bool:
+    """Whether what does not move close to theta does so far away, or ends there."""
     size = float(np.max(np.abs(calls.objective.theta)))
     sides = [FAR, -FAR]
     if 0 < size < VANISHING:  # what rounding leaves of a zero moves nothing
         sides += [FAR / size, -FAR / size]
     for side in sides:
         try:
-            if calls(moved_by(calls.objective.theta, side, bounds)) != value:
+            if not same(calls(moved_by(calls.objective.theta, side, bounds))):
                 return True
         except Exception:  # it depends on theta, if only by raising
             return True
@@ -345,12 +345,13 @@ CACHES = Finding(
 )
 
 
-def _constant(value: float) -> Finding:
+def constant(what: str, cause: str) -> Finding:
+    """That nothing moves the function."""
     return Finding(
         "constant",
-        f"J is {value!r} wherever theta is moved, close to it or far away: cost does not depend "
-        "on theta. It may read its parameters from somewhere else, a global, a closure or an "
-        "object of its own: use the argument. Nothing was checked.",
+        f"{what} wherever theta is moved, close to it or far away: {cause}. It may read its "
+        "parameters from somewhere else, a global, a closure or an object of its own: use the "
+        "argument. Nothing was checked.",
         Rank.LIMIT,
     )
 

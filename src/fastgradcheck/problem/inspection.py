@@ -19,7 +19,9 @@ from fastgradcheck.problem.guards import (
     Calls,
     Work,
     changed_array,
+    constant,
     moved_by,
+    moves_far,
     off,
     scratch,
 )  # fmt: skip
@@ -48,6 +50,8 @@ class InspectedOutputs:
         True if evaluations must not overlap: the function writes to arrays in args.
     findings : tuple of Finding
     evaluations : int
+    moves : bool
+        False if F is the same wherever theta is moved.
     """
 
     objective: Objective
@@ -57,6 +61,7 @@ class InspectedOutputs:
     serial: bool
     findings: tuple[Finding, ...]
     evaluations: int
+    moves: bool = True
 
 
 def inspect_outputs(
@@ -113,9 +118,16 @@ def inspect_outputs(
     changed = changed or changed_array(before, fingerprints(objective.args))
     if changed:
         found = (*found, scratch(changed, function, NAME))
+
+    def same(value: Any) -> bool:
+        return np.array_equal(outputs.flatten(value), values)
+
+    moves = there is None or not np.array_equal(there, values) or moves_far(calls, same, bounds)
+    if not moves and not gradient:  # that of a linear cost moves nowhere either
+        found = (*found, constant("F is the same", f"{function} does not depend on theta"))
     # With the one that told the outputs, and the one that leaves the function at theta.
     return InspectedOutputs(
-        objective, outputs, values, calls.seconds, bool(changed), found, calls.count + 2
+        objective, outputs, values, calls.seconds, bool(changed), found, calls.count + 2, moves
     )
 
 

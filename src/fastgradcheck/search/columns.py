@@ -62,6 +62,8 @@ class JacobianTask:
         Whether F is a gradient, so that the claim is a Hessian.
     recording : RowRecording or None
         Values of F along directions that are there already.
+    moves : bool
+        False if F is the same wherever theta is moved.
     """
 
     rows: Rows
@@ -73,6 +75,7 @@ class JacobianTask:
     spot: bool = False
     of_gradient: bool = False
     recording: RowRecording | None = None
+    moves: bool = True
 
     @cached_property
     def sizes(self) -> list[Array]:
