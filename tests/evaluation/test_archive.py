@@ -121,6 +121,13 @@ def test_half_files_of_killed_processes_are_removed_and_nothing_else(path: Path)
     assert left == ["other.1.partial", "run.npz", "run.npz.txt", "run.npzx.partial"]
 
 
+def test_a_file_that_cannot_be_written_is_named_itself(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "run.npz"
+    with pytest.raises(FileNotFoundError) as caught:
+        archive.write(path, KIND, HEADER, {"values": np.zeros(3)})
+    assert caught.value.filename == str(path)
+
+
 def test_a_failure_leaves_what_was_there(path: Path) -> None:
     class Odd:
         def __array__(self, *_: Any, **__: Any) -> Any:

@@ -104,8 +104,10 @@ def write(path: Path, kind: Kind, header: Mapping[str, Any], arrays: Arrays) -> 
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(partial):
+            error.filename = str(path)  # which is what was asked for
         raise
 
 

@@ -62,8 +62,12 @@ def arguments_of(
         (grad, names.derivative, vectors),
     ):
         complaint = misfit(function, taken, name, vectors=before) if callable(function) else ""
-        if complaint and not before and names.forms and not misfit(function, taken, name, "", 1):
-            complaint += f" A product with a vector needs {names.forms}."
+        if complaint and names.forms and not misfit(function, taken, name, "", 1 - before):
+            complaint += (
+                " What returns the matrix needs no form=."
+                if before
+                else f" A product with a vector needs {names.forms}."
+            )
         if complaint:
             raise GradcheckTypeError(complaint)
     return taken

@@ -119,9 +119,9 @@ def _in_double(grad: Any, objective: Objective, claimed: NDArray[np.float64]) ->
     if lost <= LOST:
         return Claim(double, eps, known)
     message = (
-        f"grad loses {lost:.1g} of its norm in float32, since its sums cancel: theta is near an "
-        "optimum. What was checked is grad on float64 copies of theta and of the float arrays in "
-        "args."
+        f"grad loses {lost:.1g} of its norm in float32, since its sums cancel: near an "
+        "optimum, or where units are saturated (1 - tanh(z)**2). What was checked is grad on "
+        "float64 copies of theta and of the float arrays in args."
     )
     return Claim(double, eps, known, (Finding("float32 gradient", message),))
 
