@@ -89,7 +89,8 @@ def _create(config: pytest.Config, option: str) -> bool:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise pytest.UsageError(f"{option}={folder}: {error}") from error
+        why = "it is a file" if folder.is_file() else error.strerror
+        raise pytest.UsageError(f"{option}={folder} cannot be a folder: {why}.") from error
     return True
 
 
