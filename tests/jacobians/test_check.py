@@ -880,3 +880,21 @@ def test_an_output_that_is_constant_among_others_agrees(value: float) -> None:
     wrong = jac.copy()
     wrong[30, 3] = 1e-3
     assert fgc.jaccheck(fun, wrong, theta, strategy="screen", seed=1).verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize("close", [1e-5, 1e-7, 1e-9, 1e-12])
+@pytest.mark.parametrize(
+    ("strategy", "bounds"), [("components", None), ("components", (0, None)), ("screen", (0, None))]
+)
+def test_an_entry_much_smaller_than_the_others_is_measured_at_steps_of_its_own_size(
+    strategy: Any, bounds: Any, close: float
+) -> None:
+    """The logarithm near zero: 1 / theta at steps of the others' size is anything."""
+    theta = np.abs(np.random.default_rng(0).normal(size=30)) + 0.1
+    theta[4] = close
+    jac = np.diag(1 / theta)
+    result = fgc.jaccheck(np.log, jac, theta, strategy=strategy, bounds=bounds, seed=1)
+    assert result, str(result)
+    jac[4, 4] *= 1.001
+    result = fgc.jaccheck(np.log, jac, theta, strategy=strategy, bounds=bounds, seed=1)
+    assert result.wrong == ("F[4] / theta[4]",)

@@ -28,6 +28,10 @@ CALIBRATING = 2.0 ** -np.array([6.0, 10.0, 14.0])
 """Relative steps at which the truncation of other schemes is looked for."""
 SWEEP_STEPS = 13
 """From 2^-5 to 2^-29 of the parameter's scale."""
+SMALL = 2.0**10
+"""An entry smaller than its scale by this factor gets smaller steps, too, ..."""
+MOST_SMALLER = 40
+"""... and so many of them at most."""
 FEW_BYTES = 1 << 25
 """Of the values that are held at a time while columns are measured."""
 
@@ -219,7 +223,8 @@ def sweep_column(
     if bounds is not None:
         room = max(float(bounds[1][column]) - here, here - float(bounds[0][column]))
         largest = room if 0 < room < largest else largest
-    steps: Array = largest / 4.0 ** np.arange(SWEEP_STEPS, dtype=np.float64)
+    count = SWEEP_STEPS + _smaller(here, largest)
+    steps: Array = largest / 4.0 ** np.arange(count, dtype=np.float64)
     points = np.append(here + steps, here - steps)
     if bounds is not None:
         outside = (points < bounds[0][column]) | (points > bounds[1][column])
@@ -230,12 +235,18 @@ def sweep_column(
     moved = points.astype(np.float64) - here
     values[moved == 0] = np.nan
     moved[moved == 0] = np.nan
-    right, left = moved[np.newaxis, :SWEEP_STEPS], -moved[np.newaxis, SWEEP_STEPS:]
-    ordinary = int(np.sum(steps >= 2.0**-21 * abs(here))) if here else SWEEP_STEPS
+    right, left = moved[np.newaxis, :count], -moved[np.newaxis, count:]
+    ordinary = int(np.sum(steps >= 2.0**-21 * abs(here))) if here else count
     found = []
     for k, row in enumerate(wanted):
-        plus, minus = values[np.newaxis, :SWEEP_STEPS, k], values[np.newaxis, SWEEP_STEPS:, k]
+        plus, minus = values[np.newaxis, :count, k], values[np.newaxis, count:, k]
         own = SweepValues(flat[k : k + 1], steps[np.newaxis], right, left, plus, minus)
         read = read_off(own, float(rows.values[row]), float(rows.noise[row]))
         found.append(replace(read, ordinary=ordinary))
     return found
+
+
+def _smaller(here: float, largest: float) -> int:
+    """How many more steps a small entry needs: a logarithm bends at steps of its own size."""
+    beyond = largest / (LARGEST_STEP * abs(here)) if here else 1.0
+    return int(np.clip(np.ceil(np.log(beyond / SMALL) / np.log(4.0)), 0, MOST_SMALLER))
