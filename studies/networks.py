@@ -1,6 +1,6 @@
 """False alarms, misses and undecided checks on networks of random kinds, for the documentation.
 
-``python -m studies.networks`` from the checkout's root, with the extra ``test``; an hour or two on
+``python -m studies.networks`` from the checkout's root, with the extra ``test``; twenty minutes on
 one core. ``--count 150`` checks as many networks, ``--first 300`` begins with that one: every
 network follows from its number. Each is checked by the default strategy and by directions alone,
 with its right gradient and with one fault that was planted at random (``tests/cases/zoo.py``;
