@@ -226,3 +226,9 @@ def test_arguments_of_other_names_are_answered() -> None:
     message = "takes fun and params by position, 3 were given: what fun takes after params goes"
     with pytest.raises(GradcheckTypeError, match=message):
         gradcheck(lambda p: jnp.sum(p["w"]), params, 1.0)  # type: ignore[call-arg]
+
+
+def test_args_that_are_missing_are_told() -> None:
+    message = r"fun\(p, x\) does not fit the call fun\(params\): .* what follows params\.$"
+    with pytest.raises(GradcheckTypeError, match=message):
+        gradcheck(lambda p, x: jnp.sum(p * x), jnp.ones(3))

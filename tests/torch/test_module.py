@@ -288,6 +288,12 @@ def test_a_reference_that_is_another_function_is_said() -> None:
     assert finding.rank is Rank.LIMIT
 
 
+def test_args_that_are_missing_are_told() -> None:
+    message = r"loss\(net, x\) does not fit the call loss\(module\): .* what follows module\.$"
+    with pytest.raises(GradcheckTypeError, match=message):
+        gradcheck(lambda net, x: net(x).sum(), nn.Linear(3, 2))
+
+
 def test_tensors_from_outside_are_explained() -> None:
     x = torch.randn(4, 3)
     with pytest.raises(GradcheckInputError, match=r"stay as they are: pass them in args="):

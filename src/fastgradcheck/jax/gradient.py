@@ -19,6 +19,7 @@ from fastgradcheck.evaluation.plans import Device
 from fastgradcheck.jax import device
 from fastgradcheck.jax.trees import Tree, arrays_of, double, in_double, is_float, tree_of
 from fastgradcheck.options import PASSED_ON
+from fastgradcheck.problem.calls import misfit
 from fastgradcheck.problem.finding import Finding, by_rank
 from fastgradcheck.problem.problem import Objective
 from fastgradcheck.report.origin import origin_of
@@ -94,6 +95,9 @@ def gradcheck(
             f"args is a {type(args).__name__}; pass a tuple, e.g. args=(x, y) or args=(x,)."
         )
     tree = tree_of(params)
+    complaint = misfit(fun, args, "fun", point="params")
+    if complaint:
+        raise GradcheckTypeError(complaint)
     numbers = arrays_of(args)
     fun = numbers.bound(fun)
     grad = numbers.bound(grad) if callable(grad) else grad

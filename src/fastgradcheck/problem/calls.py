@@ -99,11 +99,12 @@ def misfit(
     name: str,
     where: str = "",
     vectors: int = 0,
+    point: str = "theta",
 ) -> str:
     """Why a function cannot be called as ``name(theta, *args)``; empty where it can.
 
     What cannot be seen beforehand is taken to fit. `where` may tell more of the function than its
-    name; `vectors` stand between theta and args.
+    name; `vectors` stand between theta, which the user may know as `point`, and args.
 
     Examples
     --------
@@ -123,9 +124,9 @@ def misfit(
     try:
         signature.bind(None, *(None,) * vectors, *args)
     except TypeError as error:
-        first = ", ".join(["theta", *["vector"] * vectors])
+        first = ", ".join([point, *["vector"] * vectors])
         call = f"{name}({first}, *args) with {len(args)} in args" if args else f"{name}({first})"
-        advice = f"args= must hold, in order, what follows {'the vector' if vectors else 'theta'}."
+        advice = f"args= must hold, in order, what follows {'the vector' if vectors else point}."
         if next(iter(signature.parameters), "") == "self":
             advice = f"It is a method of a class: pass that of an object, as in model.{name}."
         return f"{where or name}{signature} does not fit the call {call}: {error}. {advice}"

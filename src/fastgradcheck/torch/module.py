@@ -16,6 +16,7 @@ from fastgradcheck.errors import GradcheckInputError, GradcheckTypeError
 from fastgradcheck.evaluation.engines.batched import DeviceCost
 from fastgradcheck.evaluation.plans import Device
 from fastgradcheck.options import PASSED_ON
+from fastgradcheck.problem.calls import misfit
 from fastgradcheck.problem.finding import Finding, Rank, by_rank
 from fastgradcheck.problem.guards import IRREPRODUCIBLE
 from fastgradcheck.problem.problem import Objective
@@ -103,6 +104,9 @@ def gradcheck(
         return skipped()
     _refuse_unusable(module, args, dtype, loss=loss, reference=reference, yardstick=yardstick)
     network = network_of(module)
+    complaint = misfit(loss, args, "loss", point="module")
+    if complaint:
+        raise GradcheckTypeError(complaint)
     backward = Backward(network, loss, args)
     forward = Forward(network, reference or loss, converted(args, dtype), dtype)
     findings = network.weights.findings + _compared(forward, backward, reference is not None)
