@@ -522,12 +522,26 @@ def test_an_unknown_form_or_strategy_is_refused():
 
 def test_an_exception_of_fun_is_told_with_its_place():
     def fun(t):
+        if (t != 1).sum() > 1:
+            raise ValueError("one at a time")
+        return t**2
+
+    told = r"fun raised ValueError at theta.*one at a time.* or pass bounds="
+    with pytest.raises(fgc.CostEvaluationError, match=told):
+        check(fun, lambda t: np.diag(2 * t), np.ones(3))
+
+
+def test_entries_at_the_edge_of_the_domain_are_measured_from_inside():
+    def fun(t):
         if (t > 1).any():
             raise ValueError("too large")
         return t**2
 
-    with pytest.raises(fgc.CostEvaluationError, match=r"fun raised ValueError at theta.*too large"):
-        check(fun, lambda t: np.diag(2 * t), np.ones(3))
+    assert check(fun, lambda t: np.diag(2 * t), np.ones(3))
+    assert check(fun, lambda t: np.diag(2.01 * t), np.ones(3)).verdict is Verdict.WRONG
+    numeric = fgc.numerical_jacobian(fun, np.ones(3))
+    assert (np.abs(numeric.value - 2 * np.eye(3)) <= numeric.error).all()
+    assert numeric.error.max() < 1e-6
 
 
 def test_a_sparse_jacobian_of_many_rows_is_never_held_as_a_numeric_matrix():
@@ -898,3 +912,45 @@ def test_an_entry_much_smaller_than_the_others_is_measured_at_steps_of_its_own_s
     jac[4, 4] *= 1.001
     result = fgc.jaccheck(np.log, jac, theta, strategy=strategy, bounds=bounds, seed=1)
     assert result.wrong == ("F[4] / theta[4]",)
+
+
+def logarithm(t: Any) -> Any:
+    if (t <= 0).any():
+        raise ValueError("math domain error")
+    return np.log(t)
+
+
+@pytest.mark.parametrize("close", [1e-3, 1e-5, 1e-7, 1e-9, 1e-12])
+@pytest.mark.parametrize("strategy", ["components", "screen"])
+def test_a_function_that_raises_beyond_the_edge_is_measured_inside(
+    strategy: Any, close: float
+) -> None:
+    for n in (5, 100):
+        theta = np.abs(np.random.default_rng(0).normal(size=n)) + 0.1
+        theta[4] = close
+        jac = np.diag(1 / theta)
+        result = fgc.jaccheck(logarithm, jac, theta, strategy=strategy, seed=1)
+        assert result, str(result)
+        jac[4, 4] *= 1.01
+        result = fgc.jaccheck(logarithm, jac, theta, strategy=strategy, seed=1)
+        assert result.wrong == ("F[4] / theta[4]",)
+
+
+def test_an_entry_at_the_edge_is_named() -> None:
+    theta = np.linspace(0.1, 1, 30)
+    theta[4] = 1e-9
+    jac = np.diag(1 / theta)
+    result = fgc.jaccheck(logarithm, jac, theta, strategy="components", seed=1)
+    (told,) = [f.message for f in result.findings if f.kind == "edge"]
+    assert told.startswith("Theta is at the edge of F's domain: F is not defined below theta[4], ")
+
+
+def test_an_entry_without_a_neighbourhood_is_refused_by_name() -> None:
+    def fun(t: Any) -> Any:
+        if t[2] != 0.5:
+            raise ValueError("only a half")
+        return t**2
+
+    told = r"fun raised ValueError on both sides of theta\[2\] = 0.5, .*: only a half\. There is no"
+    with pytest.raises(fgc.CostEvaluationError, match=told):
+        fgc.jaccheck(fun, np.eye(4), np.full(4, 0.5), seed=1)

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from fastgradcheck.differences.directions import OFFSETS, five_point
 from fastgradcheck.differences.plateau import NOISE_SIGMAS, StepSweep, SweepValues, read_off
-from fastgradcheck.differences.rows import EPS, ROUNDING, Array, Rows
+from fastgradcheck.differences.rows import EPS, NEARER, ROUNDING, Array, Rows
 from fastgradcheck.differences.schemes import CENTRAL4, Scheme
 from fastgradcheck.differences.steps import COMPLEX_STEP, TRUNCATION_SPREAD, choose
 from fastgradcheck.differences.sweep import LARGEST_STEP
+from fastgradcheck.errors import CostEvaluationError
 from fastgradcheck.evaluation.plans import Stencils
 
 Measure = Callable[[NDArray[np.int64], str], tuple[Array, Array]]
@@ -223,15 +224,22 @@ def sweep_column(
     if bounds is not None:
         room = max(float(bounds[1][column]) - here, here - float(bounds[0][column]))
         largest = room if 0 < room < largest else largest
-    count = SWEEP_STEPS + _smaller(here, largest)
-    steps: Array = largest / 4.0 ** np.arange(count, dtype=np.float64)
-    points = np.append(here + steps, here - steps)
-    if bounds is not None:
-        outside = (points < bounds[0][column]) | (points > bounds[1][column])
-        points = np.where(outside, here, points)
-    points = points.astype(theta.dtype)
-    plan = Stencils(np.array([column]), points[np.newaxis])
-    values = np.array(context.stream.values(plan, "confirming")[0][:, wanted])
+    for more in reversed(range(NEARER)):
+        count = SWEEP_STEPS + _smaller(here, largest)
+        steps: Array = largest / 4.0 ** np.arange(count, dtype=np.float64)
+        points = np.append(here + steps, here - steps)
+        if bounds is not None:
+            outside = (points < bounds[0][column]) | (points > bounds[1][column])
+            points = np.where(outside, here, points)
+        points = points.astype(theta.dtype)
+        plan = Stencils(np.array([column]), points[np.newaxis])
+        try:
+            values = np.array(context.stream.values(plan, "confirming")[0][:, wanted])
+            break
+        except CostEvaluationError:  # the steps are longer than the way to the edge of F's domain
+            if not more:
+                raise
+            largest /= 4
     moved = points.astype(np.float64) - here
     values[moved == 0] = np.nan
     moved[moved == 0] = np.nan

@@ -8,7 +8,9 @@ on they are treated like entries at their bounds, and measured from inside.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from fastgradcheck.differences.context import Context
 from fastgradcheck.differences.noise import Noise
 from fastgradcheck.errors import CostEvaluationError, said
 
+Measured = TypeVar("Measured")
 DISTANCES = (2.0**-20, 2.0**-13, 2.0**-9)
 """Relative to theta's entries: at the edge, or nearer to it than the steps of differences go."""
 MOST = 32
@@ -69,21 +72,32 @@ def settle(context: Context, finest: float = 0.0) -> tuple[Context, Noise, Edge]
         If the cost raises close to theta, wherever it is moved; the parameter is named if one is
         the cause.
     """
-    failure = None
-    try:
-        measured = noise.measure(context, finest)
-    except CostEvaluationError as error:
-        failure = error  # outside of this block, lest it is told as the context of another
-    if failure is not None:
-        within, edge = inside(context, failure)
-        return within, noise.measure(within, finest), edge
-    if measured.kind != "constant":
-        return context, measured, Edge()
+    measured, context, edge = tried(context, lambda within: noise.measure(within, finest))
+    if len(edge) or measured.kind != "constant":
+        return context, measured, edge
     edge = find(context)[0]
     if not len(edge):
         return context, measured, edge
     within = kept(context, edge)
     return within, noise.measure(within, finest), edge
+
+
+def tried(
+    context: Context, measure: Callable[[Context], Measured]
+) -> tuple[Measured, Context, Edge]:
+    """What is measured, a second time inside J's domain if the cost raises close to theta.
+
+    Raises
+    ------
+    CostEvaluationError
+        See `inside`.
+    """
+    try:
+        return measure(context), context, Edge()
+    except CostEvaluationError as error:
+        failure = error  # outside of this block, lest it is told as the context of another
+    within, edge = inside(context, failure)
+    return measure(within), within, edge
 
 
 def inside(context: Context, error: CostEvaluationError) -> tuple[Context, Edge]:
@@ -149,7 +163,7 @@ class _Domain:
             np.clip(moved, *bounds, out=moved)
         self.context.stream.evaluations += 1
         try:
-            return bool(np.isfinite(self.context.stream.engine.value(moved)))
+            return bool(np.isfinite(self.context.stream.engine.value(moved)).all())
         except CostEvaluationError as error:
             self.failure = error
             return False
@@ -190,10 +204,13 @@ def _nowhere_to_go(
     where, step = context.parameters.address(index), edge.distance * float(context.scale[index])
     raised = "fails" if cause is None else f"raised {type(cause).__name__}"
     text = "" if cause is None else f": {said(cause)}".rstrip(" :.")
+    objective = context.stream.engine.objective
+    value = "J" if objective.outputs is None else "F"
     others = f" So it does for {len(both) - 1:,} more entries." if len(both) > 1 else ""
     message = (
-        f"cost {raised} on both sides of {where} = {context.theta[index]:g}, {step:.1g} away{text}."
-        f"{others} There is no derivative where J has no neighbourhood: leave {where} out of theta "
-        "and pass it in args, or let the cost accept other values."
+        f"{objective.name} {raised} on both sides of {where} = {context.theta[index]:g}, "
+        f"{step:.1g} away{text}.{others} There is no derivative where {value} has no "
+        f"neighbourhood: leave {where} out of theta and pass it in args, or let {objective.name} "
+        "accept other values."
     )
     return CostEvaluationError(message, where, step)

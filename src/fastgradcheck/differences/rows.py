@@ -25,6 +25,7 @@ from fastgradcheck.differences.directions import (
 from fastgradcheck.differences.draws import CLOSER, FIRST, everything, expected
 from fastgradcheck.differences.joint import WIDEST
 from fastgradcheck.differences.steps import COMPLEX_STEP
+from fastgradcheck.errors import CostEvaluationError
 from fastgradcheck.evaluation import hashing
 from fastgradcheck.evaluation.plans import Directions
 from fastgradcheck.problem.norm import norm
@@ -42,6 +43,9 @@ ROUNDING = 4 * EPS
 """Of a slope, relative to it."""
 TRIED = 5
 """Steps of directions that are tried at first; each is a quarter of the one before."""
+NEARER = 5
+"""How often steps are tried, each time a quarter as long, where F raises. Directions leave out what
+is nearer to the edge of its domain than that (`differences.domain`)."""
 EXTENSION, EXTENSIONS = 3, 3
 """So many smaller ones are added, and so often, while the smallest is the best."""
 TYPICAL = 0.5
@@ -353,7 +357,14 @@ def choose_step(rows: Rows, moving: Array) -> float:
         return slopes
 
     steps: Array = first / 4.0 ** np.arange(TRIED, dtype=np.float64)
-    slopes = measured(steps)
+    for more in reversed(range(NEARER)):
+        try:
+            slopes = measured(steps)
+            break
+        except CostEvaluationError:  # the steps are longer than the way to the edge of F's domain
+            if not more:
+                raise
+            steps = steps / 4
     best = _best(rows, slopes, steps)
     for _ in range(EXTENSIONS):
         if best < len(steps) - 1:

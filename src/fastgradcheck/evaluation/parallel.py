@@ -97,8 +97,8 @@ class ParallelEngine:
     def findings(self) -> tuple[Finding, ...]:
         return (*self.here.findings, *self._told())
 
-    def value(self, theta: NDArray[Any]) -> float:
-        """J at a flat theta, evaluated here."""
+    def value(self, theta: NDArray[Any]) -> float | NDArray[Any]:
+        """J at a flat theta, or several outputs as a vector, evaluated here."""
         value = self.here.value(theta)
         self.t_cost = self.here.t_cost
         return value

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastgradcheck.diagnosis import rows as diagnosis
 from fastgradcheck.diagnosis import words
-from fastgradcheck.diagnosis.findings import complex_steps, kinks, lost, undecided, unlocated
+from fastgradcheck.diagnosis.findings import complex_steps, edge, kinks, lost, undecided, unlocated
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.screen import CONFIDENCE
 from fastgradcheck.problem.calls import HESSIAN, JACOBIAN
@@ -73,7 +73,7 @@ def assemble(
         e: reading(own, float(components["analytic"][np.searchsorted(components["index"], e)]))
         for e, own in evidence.sweeps.items()
     }
-    told += kinks(names, read.values())
+    told += kinks(names, read.values()) + edge(task.entries.parameters, evidence)
     found += words.of_rows(told, HESSIAN if subject == "Hessian" else JACOBIAN)
     return filled(
         task.rows.context, evidence, tolerance, names, overall, blocks, components, read.values(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastgradcheck.arguments import in_our_words
 from fastgradcheck.check import refuse_scheme
+from fastgradcheck.differences import domain
 from fastgradcheck.differences.analytic import compare_rows
 from fastgradcheck.differences.columns import has_own_bars, measure_columns, sweep_column
 from fastgradcheck.differences.components import of_sweeps
@@ -136,11 +137,15 @@ def numerical_jacobian(
                 stream, float("nan"), bounds=limits, scheme=chosen, epsilon=own, seed=seed
             )
             with np.errstate(all="ignore"):  # large steps may leave the function's domain
-                level = measure_noise(context, inspected.values)
+                level, context, _ = domain.tried(
+                    context, lambda within: measure_noise(within, inspected.values)
+                )
                 rows = Rows(context, inspected.values, level)
                 if chosen.imaginary:
                     compare_rows(rows, inspected.outputs, SHARP)
-                value, error = _entries(rows)
+                (value, error), _, _ = domain.tried(
+                    context, lambda within: _entries(replace(rows, context=within))
+                )
         finally:
             running.close()
     outputs = inspected.outputs

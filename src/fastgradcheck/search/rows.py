@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgradcheck.differences import analytic
+from fastgradcheck.differences import analytic, domain
 from fastgradcheck.differences import rows as differences
 from fastgradcheck.differences.columns import sweep_column
 from fastgradcheck.differences.components import of_decoded, of_five_points
@@ -20,8 +20,10 @@ from fastgradcheck.differences.draws import DIRECTIONS
 from fastgradcheck.differences.evidence import Evidence, Located
 from fastgradcheck.differences.joint import SHARES, Joint
 from fastgradcheck.differences.limits import ScreenedRows, hidden_rows
+from fastgradcheck.differences.rows import Rows
 from fastgradcheck.differences.screen import BEYOND_DOUBT
 from fastgradcheck.differences.sets import RowDraws, failure_of
+from fastgradcheck.errors import CostEvaluationError
 from fastgradcheck.evaluation.stream import Stopped
 from fastgradcheck.problem.region import region_of
 from fastgradcheck.search.columns import JacobianTask, confirm, one_by_one
@@ -51,21 +53,34 @@ def search(task: JacobianTask) -> Evidence:
     with np.errstate(all="ignore"):  # large steps may leave the function's domain
         try:
             known = task.recording
-            level = (
-                differences.measure_noise(task.rows.context, task.rows.values)
-                if known is None
-                else known.noise
-            )
-            task = replace(task, rows=replace(task.rows, noise=level))
+            context, values, edge = task.rows.context, task.rows.values, evidence.edge
+            if known is None:
+                level, context, edge = domain.tried(
+                    context, lambda within: differences.measure_noise(within, values)
+                )
+            else:
+                level = known.noise
+            task = replace(task, rows=Rows(context, values, level))
             kind = replace(evidence.noise, level=float(np.median(level)))
-            evidence = replace(evidence, noise=kind)
+            evidence = replace(evidence, noise=kind, edge=edge)
             if task.rows.context.scheme.imaginary:
                 sharp = task.tolerance.threshold
                 compared = analytic.compare_rows(task.rows, task.entries.outputs, sharp)
                 evidence = replace(evidence, compared=compared)
             for stage in (broken, cover, one_by_one, confirm):
-                for latest in stage(evidence, task):
-                    evidence = latest
+                failure = None
+                try:
+                    for latest in stage(evidence, task):
+                        evidence = latest
+                except CostEvaluationError as error:
+                    failure = error  # outside of this block, lest it is told as the context
+                if failure is not None:
+                    # Theta is nearer to the edge of the domain than the steps are long.
+                    context, edge = domain.inside(task.rows.context, failure)
+                    task = replace(task, rows=replace(task.rows, context=context))
+                    evidence = replace(evidence, edge=evidence.edge.joined(edge))
+                    for latest in stage(evidence, task):
+                        evidence = latest
         except Stopped:
             pass
     return evidence

@@ -41,8 +41,8 @@ class Engine(Protocol):
     def findings(self) -> tuple[Finding, ...]:
         """What the user should know."""
 
-    def value(self, theta: NDArray[Any]) -> float:
-        """J at a flat theta of the objective's dtype."""
+    def value(self, theta: NDArray[Any]) -> float | NDArray[Any]:
+        """J at a flat theta of the objective's dtype, or several outputs as a vector."""
 
     def evaluate(self, plan: Plan) -> Iterator[tuple[slice, NDArray[Any]]]:
         """Yield ``(rows, values)`` chunks, lazily, in any order, each row exactly once.

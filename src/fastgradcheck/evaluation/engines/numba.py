@@ -135,8 +135,8 @@ class NumbaEngine:
         # An output that is real for a complex theta is no matter of types alone.
         return PythonEngine(replace(self.objective, cost=self.dispatcher)).supports_complex()
 
-    def value(self, theta: NDArray[Any]) -> float:
-        """J at a flat theta of the objective's dtype.
+    def value(self, theta: NDArray[Any]) -> float | NDArray[Any]:
+        """J at a flat theta of the objective's dtype, or several outputs as a vector.
 
         Raises
         ------
@@ -231,8 +231,10 @@ class NumbaEngine:
             seconds = self._value_and_seconds(theta, 16)[1]
         self.t_cost = seconds
 
-    def _value_and_seconds(self, theta: NDArray[Any], count: int) -> tuple[float, float]:
-        """J at theta, or the first output, `count` times, and the seconds of one evaluation."""
+    def _value_and_seconds(
+        self, theta: NDArray[Any], count: int
+    ) -> tuple[float | NDArray[Any], float]:
+        """J at theta, or the outputs, `count` times, and the seconds of one evaluation."""
         native = self._native(self._dtype)
         point = np.array(theta, self._dtype).reshape(1, -1)
         plan = Stencils(np.zeros(1, np.int64), np.full((1, count), point[0, 0]))
@@ -245,7 +247,8 @@ class NumbaEngine:
                 kernel(*task, done, 1, native.args)
         except Exception as exc:
             raise failure_at_theta(self.objective, exc) from exc
-        return float(values[0, 0, 0]), (time.perf_counter() - started) / count
+        seconds = (time.perf_counter() - started) / count
+        return float(values[0, 0, 0]) if self.objective.outputs is None else values[0, 0], seconds
 
     def _run(self, native: Native, plan: Plan, slots: int) -> NDArray[Any]:
         copies = self._theta_copies(native, slots)

@@ -63,13 +63,13 @@ class PythonEngine:
         self.t_cost = math.nan
         self.findings: tuple[Finding, ...] = ()
 
-    def value(self, theta: NDArray[Any]) -> float:
-        """J at a flat theta.
+    def value(self, theta: NDArray[Any]) -> float | NDArray[Any]:
+        """J at a flat theta, or several outputs as a vector.
 
         Raises
         ------
         CostEvaluationError
-            If the cost raises, or returns anything but a real scalar.
+            If the cost raises, or returns anything but what it must.
         """
         with one_blas_thread():
             began = time.perf_counter()
@@ -80,9 +80,10 @@ class PythonEngine:
                     raise
                 raise failure_at_theta(self.objective, exc) from exc
             self._measured(time.perf_counter() - began, 1)
-        if reason := complaint(value):
+        if reason := self.objective.complaint(value):
             raise CostEvaluationError(reason)
-        return float(np.asarray(value)[()])
+        outputs = self.objective.outputs
+        return float(np.asarray(value)[()]) if outputs is None else outputs.flatten(value)
 
     def evaluate(self, plan: Plan) -> Iterator[tuple[slice, NDArray[Any]]]:
         """J over a plan; see `evaluation.engines.base.Engine.evaluate`.
