@@ -57,6 +57,16 @@ def test_the_middle_of_both_slopes_agrees_by_directions_alone(size: int, zeros: 
         assert f"({zeros:,} of {size:,} entries of theta are exactly zero)" in told
 
 
+def test_the_spot_check_of_zeros_is_not_as_coarse_as_their_kinks() -> None:
+    case = Lasso(3000, 900)
+    result = fgc.gradcheck(case.cost, case.claim(), case.theta, seed=0)
+    assert result, str(result)
+    zeros = result.components[np.isin(result.components["index"], case.zero)]
+    assert len(zeros)
+    assert (zeros["error"] < 1e-6 * WEIGHT).all()
+    assert result.resolution.size < 1e-3 * WEIGHT
+
+
 @pytest.mark.parametrize("at_zero", ["ends", "random"])
 def test_other_subgradients_agree_entry_by_entry(at_zero: str) -> None:
     rng = np.random.default_rng(1)

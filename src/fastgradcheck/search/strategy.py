@@ -9,11 +9,13 @@ import numpy as np
 
 from fastgradcheck.differences import analytic, domain
 from fastgradcheck.differences.components import Components, of_five_points
-from fastgradcheck.differences.directions import Prober
+from fastgradcheck.differences.directions import NOISE_GAIN, Prober
+from fastgradcheck.differences.draws import ROUGH
 from fastgradcheck.differences.elsewhere import slopes
 from fastgradcheck.differences.evidence import Evidence
 from fastgradcheck.differences.noise import FINEST
 from fastgradcheck.differences.pieces import pieces
+from fastgradcheck.differences.plateau import NOISE_SIGMAS
 from fastgradcheck.differences.stencils import Loop
 from fastgradcheck.differences.steps import calibrate, choose
 from fastgradcheck.differences.sweep import sweep
@@ -99,9 +101,17 @@ def spot_check(evidence: Evidence, task: Task) -> Iterator[Evidence]:
     order = task.sample.order
     order = np.sort(order[~np.isin(order, evidence.components.index)])
     if task.spot and len(order):
-        prober = Prober(task.context, task.problem)
-        y, error = prober.entries(order, FIVE_POINT_STEP * task.context.scale[order], COMPONENTS)
-        yield evidence.with_components(of_five_points(order, task.gradient[order] - y, error))
+        prober, steps = (
+            Prober(task.context, task.problem),
+            FIVE_POINT_STEP * task.context.scale[order],
+        )
+        y, error = prober.entries(order, steps, COMPONENTS)
+        evidence = evidence.with_components(of_five_points(order, task.gradient[order] - y, error))
+        yield evidence
+        rough = error > ROUGH * NOISE_GAIN * NOISE_SIGMAS * task.context.noise / steps
+        if evidence.on_kinks and rough.any():
+            # The bars there are as wide as the kinks; step sweeps know the slopes of both sides.
+            yield evidence.with_sweeps(sweep(task.context, order[rough]))
 
 
 def choose_steps(evidence: Evidence, task: Task) -> Iterator[Evidence]:
